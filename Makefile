@@ -1,0 +1,48 @@
+# The commands a newcomer needs: `make figures` draws the tiny study, `make test` checks everything in minutes.
+# Both make `.venv` if it is missing and touch it again only when the locks change.
+#
+#   PYTHON    interpreter for the virtual environment (3.11 or 3.12)
+#   PIP_ARGS  extra arguments for pip; outside this lock's machine, e.g.
+#             make figures PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+#             takes PyTorch's CPU build instead of the much larger default one.
+PYTHON ?= python3
+PIP_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?= config/tiny.yaml
+
+.DELETE_ON_ERROR:
+.PHONY: figures report test test-all check schema clean-venv
+
+figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
+	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
+
+report: $(VENV)/.installed ## one HTML file with figures, tables and captions
+	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) --report report.html
+
+test: $(VENV)/.installed ## the test suite, at most 30 minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
+
+test-all: $(VENV)/.installed ## everything, simulations and fault injection included
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+check: $(VENV)/.installed ## format, lint, types, workflow lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+schema: $(VENV)/.installed ## write config/study.schema.json from the models
+	$(BIN)/python -m twostage.schema config/study.schema.json
+
+# Torch first and alone: any other package would pull the newest build with gigabytes of CUDA libraries.
+$(VENV)/.installed: envs/cpu.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' envs/cpu.txt)"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -r envs/cpu.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+clean-venv: ## remove the virtual environment
+	rm -rf $(VENV)

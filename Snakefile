@@ -1,0 +1,36 @@
+# When is a pretrained language model worth training again? One study file, one DAG:
+#
+#   prepare_corpus -> train_tokenizer -> tokenize_corpus
+#     -> train_trunk_segment -> train_decay_branch            stage 1: the base model at D1
+#     -> grow_checkpoint                                      growth methods only
+#     -> train_trunk_segment -> train_decay_branch            stage 2: the model at D2
+#     -> evaluate_checkpoint -> aggregate_cells -> fit_law -> make_table, plot_figure
+#
+# Start with `make figures`; on a cluster `snakemake --profile profiles/slurm all_figures`.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# Replaced as a whole by `--config study=config/mine.yaml`: one complete file, never a merge of two.
+config.setdefault("study", "config/tiny.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/grow.smk"
+include: "rules/evaluate.smk"
+include: "rules/analysis.smk"
+include: "rules/figures.smk"
+include: "rules/published.smk"
+
+
+report: "report/workflow.rst"
+
+
+rule all:
+    input:
+        rules.all_figures.input,
+        rules.all_tables.input,
+    default_target: True

@@ -1,0 +1,151 @@
+# Study, paths and ALL input and parameter functions. Rules hold only wiring; what a path means is decided in
+# src/twostage/design.py and paths.py.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from twostage import paths, specs
+from twostage.design import Design
+from twostage.errors import UserError
+from twostage.study import load_study
+
+# Jobs use the environment that runs Snakemake, activated or not.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+def explained(function):
+    """Turn a user's mistake into Snakemake's own kind of error: the message, no traceback."""
+
+    def wrapper(*args, **kwargs):
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            raise WorkflowError(str(error)) from None
+
+    return wrapper
+
+
+STUDY_FILE = config["study"]
+study = explained(load_study)(STUDY_FILE)
+design = Design(study)
+
+RESULTS = f"results/{study.name}"
+ROLLING = f"rolling/{study.name}"
+LOGS = f"{RESULTS}/logs"
+SCRIPTS = f"{workflow.basedir}/workflow/scripts"
+LIBRARY = f"{workflow.basedir}/src/twostage"
+
+
+wildcard_constraints:
+    run=paths.RUN_PATTERN,
+    tokens=r"\d+",
+    branch=r"D[12]-\d+",
+    corpus=r"[A-Za-z0-9][A-Za-z0-9.-]*",
+
+
+def in_results(path):
+    return f"{RESULTS}/{path}"
+
+
+def library_code(*names):
+    """Library files as inputs: rules that take seconds are run again when their code changes."""
+    return [f"{LIBRARY}/{name}" for name in names]
+
+
+# Jobs from wildcards --------------------------------------------------------------------------------------------------
+
+
+def segment_of(wildcards):
+    return paths.Segment(paths.parse_run(wildcards.run), int(wildcards.tokens))
+
+
+def branch_of(wildcards):
+    return paths.Branch(
+        paths.parse_run(wildcards.run), int(wildcards.branch.split("-")[1])
+    )
+
+
+# Inputs ---------------------------------------------------------------------------------------------------------------
+
+
+@explained
+def training_data(wildcards):
+    """Manifests of the run's corpora, in the order of its mixture."""
+    run = paths.parse_run(wildcards.run)
+    return [
+        in_results(paths.tokens_manifest(corpus)) for corpus in design.mixture(run)
+    ]
+
+
+@explained
+def segment_parent(wildcards):
+    """The checkpoint a trunk segment starts from; none where a stage-1 run begins."""
+    segment = segment_of(wildcards)
+    parent = design.segment_parent(segment)
+    if parent is not None:
+        return in_results(parent.manifest)
+    if isinstance(segment.run, paths.Stage1Run):
+        return []
+    if design.grows(segment.run):
+        return in_results(paths.grown_manifest(segment.run))
+    return in_results(design.base_branch(segment.run).manifest)
+
+
+@explained
+def branch_parent(wildcards):
+    return in_results(design.branch_parent(branch_of(wildcards)).manifest)
+
+
+@explained
+def growth_base(wildcards):
+    return in_results(design.base_branch(paths.parse_run(wildcards.run)).manifest)
+
+
+@explained
+def evaluated_checkpoint(wildcards):
+    branch = branch_of(wildcards)
+    design.branch_steps(branch)
+    return in_results(branch.manifest)
+
+
+def evaluated_tokens(wildcards):
+    return in_results(paths.tokens_manifest(wildcards.corpus))
+
+
+def all_evaluations(wildcards):
+    return [in_results(cell.path) for cell in design.cells()]
+
+
+def all_metrics(wildcards):
+    """The metrics of every evaluated branch, each once."""
+    return [
+        in_results(branch.metrics)
+        for branch in dict.fromkeys(cell.branch for cell in design.cells())
+    ]
+
+
+# Identity (params.spec) -----------------------------------------------------------------------------------------------
+
+
+@explained
+def segment_spec(wildcards):
+    return specs.segment_spec(design, segment_of(wildcards)).canonical()
+
+
+@explained
+def branch_spec(wildcards):
+    return specs.branch_spec(design, branch_of(wildcards)).canonical()
+
+
+@explained
+def growth_spec(wildcards):
+    return specs.grow_spec(design, paths.parse_run(wildcards.run)).canonical()
+
+
+@explained
+def evaluation_spec(wildcards):
+    return specs.evaluate_spec(
+        design, branch_of(wildcards), wildcards.corpus
+    ).canonical()

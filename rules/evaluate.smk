@@ -1,0 +1,23 @@
+# Validation losses: one job per checkpoint and held-out corpus.
+
+
+rule evaluate_checkpoint:
+    message:
+        "evaluate {wildcards.run} {wildcards.branch} on {wildcards.corpus}"
+    input:
+        checkpoint=evaluated_checkpoint,
+        data=evaluated_tokens,
+    output:
+        f"{RESULTS}/{{run}}/decay/{{branch}}/eval-{{corpus}}.json",
+    log:
+        f"{LOGS}/{{run}}/eval-{{branch}}-{{corpus}}.log",
+    params:
+        spec=evaluation_spec,
+    threads: 1
+    resources:
+        device="cpu",
+        mem_mb=2000,
+    shell:
+        "OMP_NUM_THREADS={threads} python {SCRIPTS}/evaluate_checkpoint.py "
+        "--spec {params.spec:q} --checkpoint {input.checkpoint} --data {input.data} "
+        "--out {output} --device {resources.device} --threads {threads} > {log} 2>&1"

@@ -1,0 +1,23 @@
+# Model growth: from a decayed base checkpoint to the start of stage 2. Continual pretraining needs no such job; its
+# trunk starts from the base checkpoint itself.
+
+
+rule grow_checkpoint:
+    message:
+        "grow {wildcards.run}"
+    input:
+        growth_base,
+    output:
+        f"{RESULTS}/{{run}}/init/checkpoint/manifest.json",
+    log:
+        f"{LOGS}/{{run}}/grow.log",
+    params:
+        spec=growth_spec,
+    wildcard_constraints:
+        run=paths.STAGE2_RUN_PATTERN,
+    threads: 1
+    resources:
+        mem_mb=2000,
+    shell:
+        "OMP_NUM_THREADS={threads} python {SCRIPTS}/grow_checkpoint.py "
+        "--spec {params.spec:q} --base {input} --out {output} > {log} 2>&1"

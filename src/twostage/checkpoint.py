@@ -1,0 +1,231 @@
+"""Checkpoints on disk: weights in one canonical, unfused naming, and Megatron's full training state.
+
+*Weights* (decay branches, grown models) are a `model.safetensors` with Hugging Face LLaMA names, float32. *Training
+state* (trunks, rolling state) is Megatron's dist_checkpointing format, which reshards over ranks. Beside either lies
+`manifest.json`, written last, with the model's own shape and the payload's checksums; no times, no hosts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from twostage.architecture import Architecture
+from twostage.canonical import StateDict, check_state
+from twostage.errors import UserError
+from twostage.storage import (
+    atomic_path,
+    fsync_file,
+    payload_entries,
+    read_manifest,
+    verify_payload,
+    write_manifest,
+)
+
+if TYPE_CHECKING:
+    from megatron.core.models.gpt import GPTModel
+
+WEIGHTS_FILE = "model.safetensors"
+
+# Megatron's local spec on the left, the canonical (Hugging Face LLaMA) name on the right; the two fused weights,
+# linear_qkv and linear_fc1, are handled apart.
+_OUTER = {
+    "embedding.word_embeddings.weight": "model.embed_tokens.weight",
+    "decoder.final_layernorm.weight": "model.norm.weight",
+    "output_layer.weight": "lm_head.weight",
+}
+_LAYER = {
+    "input_layernorm.weight": "input_layernorm.weight",
+    "self_attention.linear_proj.weight": "self_attn.o_proj.weight",
+    "pre_mlp_layernorm.weight": "post_attention_layernorm.weight",
+    "mlp.linear_fc2.weight": "mlp.down_proj.weight",
+}
+_QKV = ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight")
+_GATE_UP = ("mlp.gate_proj.weight", "mlp.up_proj.weight")
+
+
+def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> StateDict:
+    """Convert a Megatron local-spec state dict to canonical names.
+
+    `linear_qkv` [3 n_head head_dim, d] holds [q; k; v] head by head; `linear_fc1` [2 d_mlp, d] holds gate, then up.
+    """
+    a = architecture
+    state = {canonical: megatron[name].detach().clone() for name, canonical in _OUTER.items()}
+    for layer in range(a.n_layer):
+        theirs, ours = f"decoder.layers.{layer}.", f"model.layers.{layer}."
+        for name, canonical in _LAYER.items():
+            state[ours + canonical] = megatron[theirs + name].detach().clone()
+        qkv = megatron[theirs + "self_attention.linear_qkv.weight"].detach()
+        by_head = qkv.view(a.n_head, 3, a.head_dim, a.d_model)
+        for index, name in enumerate(_QKV):
+            state[ours + name] = by_head[:, index].reshape(a.n_head * a.head_dim, a.d_model).clone()
+        for name, part in zip(
+            _GATE_UP, megatron[theirs + "mlp.linear_fc1.weight"].detach().chunk(2), strict=True
+        ):
+            state[ours + name] = part.clone()
+    return state
+
+
+def from_canonical(state: StateDict, architecture: Architecture) -> StateDict:
+    """Convert canonical names to a Megatron local-spec state dict; the inverse of `to_canonical`."""
+    a = architecture
+    megatron = {name: state[canonical] for name, canonical in _OUTER.items()}
+    for layer in range(a.n_layer):
+        theirs, ours = f"decoder.layers.{layer}.", f"model.layers.{layer}."
+        for name, canonical in _LAYER.items():
+            megatron[theirs + name] = state[ours + canonical]
+        heads = [state[ours + name].view(a.n_head, 1, a.head_dim, a.d_model) for name in _QKV]
+        megatron[theirs + "self_attention.linear_qkv.weight"] = torch.cat(heads, dim=1).reshape(-1, a.d_model)
+        megatron[theirs + "mlp.linear_fc1.weight"] = torch.cat([state[ours + name] for name in _GATE_UP])
+    return megatron
+
+
+# Weights -------------------------------------------------------------------------------------------------------------
+
+
+def save_weights(
+    folder: str | Path, state: StateDict, architecture: Architecture, origin: Mapping[str, Any]
+) -> None:
+    """Write a weights-only checkpoint and, last, its manifest; `origin` says what it is (step, method ...)."""
+    check_state(state, architecture)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: tensor.to(device="cpu", dtype=torch.float32).contiguous() for name, tensor in state.items()
+    }
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
+    _write_manifest(folder, "weights", architecture, origin, [WEIGHTS_FILE])
+
+
+def load_weights(manifest: str | Path) -> tuple[StateDict, Architecture]:
+    """Verify and read a weights-only checkpoint.
+
+    Raises:
+        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+    """
+    architecture = _verified(manifest, "weights")
+    return load_file(Path(manifest).parent / WEIGHTS_FILE), architecture
+
+
+def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> None:
+    """Copy canonical weights into a Megatron model of that shape."""
+    missing, unexpected = model.load_state_dict(from_canonical(state, architecture), strict=False)
+    # Megatron lists an empty `_extra_state` per linear layer; nothing else may be missing.
+    lost = [name for name in missing if not name.endswith("_extra_state")]
+    if lost or unexpected:
+        raise UserError(f"checkpoint does not fit the model: missing {lost}, unexpected {unexpected}")
+
+
+# Training state ------------------------------------------------------------------------------------------------------
+
+
+def save_training_state(
+    folder: str | Path, model: GPTModel, optimizer: Any, architecture: Architecture, origin: Mapping[str, Any]
+) -> None:
+    """Write model and optimizer in Megatron's dist_checkpointing format and, last, the manifest.
+
+    All ranks call this. What lies in `folder` already is replaced.
+    """
+    from megatron.core import dist_checkpointing
+
+    folder = Path(folder)
+    rank = torch.distributed.get_rank()
+    if rank == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "state").mkdir(parents=True)
+    torch.distributed.barrier()
+    sharded_model = model.sharded_state_dict()
+    dist_checkpointing.save(
+        {"model": sharded_model, "optimizer": optimizer.sharded_state_dict(sharded_model)},
+        str(folder / "state"),
+        sharded_strategy=_in_process_strategy(),
+    )
+    torch.distributed.barrier()
+    if rank == 0:
+        names = [f"state/{path.name}" for path in (folder / "state").iterdir()]
+        for name in names:
+            fsync_file(folder / name)
+        _write_manifest(folder, "training-state", architecture, origin, names)
+    torch.distributed.barrier()
+
+
+def load_training_state(manifest: str | Path, model: GPTModel, optimizer: Any) -> dict[str, Any]:
+    """Verify and read a training state into `model` and `optimizer`; return the manifest's origin.
+
+    Raises:
+        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+    """
+    from megatron.core import dist_checkpointing
+
+    _verified(manifest, "training-state")
+    sharded_model = model.sharded_state_dict()
+    template = {
+        "model": sharded_model,
+        "optimizer": optimizer.sharded_state_dict(sharded_model, is_loading=True),
+    }
+    state = dist_checkpointing.load(template, str(Path(manifest).parent / "state"))
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    origin: dict[str, Any] = read_manifest(manifest)["origin"]
+    return origin
+
+
+def _in_process_strategy() -> Any:
+    """Megatron's format, written by this process with equal bytes for equal states.
+
+    The stock writer starts a helper process (about 3 s for the first save on a CPU) and stamps each save with a
+    random id, which would make the manifests of two equal trainings differ.
+    """
+    from megatron.core.dist_checkpointing.strategies import torch as strategies
+    from torch.distributed import checkpoint as dcp
+    from torch.distributed.checkpoint.metadata import StorageMeta
+
+    class StampFreeWriter(dcp.FileSystemWriter):
+        def storage_meta(self) -> StorageMeta:
+            return StorageMeta(checkpoint_id=None, save_id=None)
+
+    class InProcessSave(strategies.TorchDistSaveShardedStrategy):
+        def save(self, sharded_state_dict: Any, checkpoint_dir: Path) -> None:
+            renamed, _, _ = strategies._replace_state_dict_keys_with_sharded_keys(
+                sharded_state_dict, self.keep_only_main_replica
+            )
+            dcp.save(
+                strategies.mcore_to_pyt_state_dict(renamed, False),
+                storage_writer=StampFreeWriter(checkpoint_dir),
+                planner=strategies.MCoreSavePlanner(
+                    dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
+                ),
+            )
+
+    return InProcessSave("torch_dist", 1)
+
+
+# Manifests -----------------------------------------------------------------------------------------------------------
+
+
+def _write_manifest(
+    folder: Path, kind: str, architecture: Architecture, origin: Mapping[str, Any], names: list[str]
+) -> None:
+    manifest = {
+        "kind": kind,
+        "architecture": architecture.to_json(),
+        "origin": dict(origin),
+        "payload": payload_entries(folder, names),
+    }
+    write_manifest(folder / "manifest.json", manifest)
+
+
+def _verified(manifest: str | Path, kind: Literal["weights", "training-state"]) -> Architecture:
+    content = verify_payload(manifest)
+    if content.get("kind") != kind:
+        raise UserError(
+            f"{os.fspath(manifest)}: a {content.get('kind')!r} checkpoint, where {kind!r} is needed"
+        )
+    return Architecture.from_json(content["architecture"])

@@ -1,0 +1,90 @@
+"""One panel of losses against a token count, a curve for each value of the other: shared by Figures 1 and 3."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+from matplotlib.lines import Line2D
+
+from twostage.figures.style import format_tokens, seed_markers, token_axis
+from twostage.method_fit import CurveFit
+
+Colour = tuple[float, float, float]
+CURVE_POINTS = 60  # per drawn curve
+LEGEND_COLUMNS = 9
+LEGEND_INCHES = 0.45
+
+
+def draw_curves(
+    axes: Axes,
+    frame: pd.DataFrame,
+    fit: CurveFit,
+    along: str,
+    across: str,
+    palette: Mapping[float, Colour],
+    *,
+    max_characters: int,
+) -> list[dict[str, Any]]:
+    """Draw measured losses of one method (a marker for each seed) and the fitted power laws; return what was drawn.
+
+    Rows have kind (`measured`, `fit`), `along`, `across`, seed (measured ones) and value, in nats per token.
+    `max_characters`: of all labels of the token axis together, see `style.token_axis`.
+    """
+    rows: list[dict[str, Any]] = []
+    markers = seed_markers(frame["seed"])
+    for group, curve in frame.groupby(across):
+        colour = palette[float(group)]  # type: ignore[arg-type]
+        for seed, marker in markers.items():
+            own = curve[curve["seed"] == seed]
+            axes.plot(own[along], own["loss_nats"], marker, color=colour, markeredgecolor="white", zorder=3)
+        rows += [
+            {
+                "kind": "measured",
+                across: group,
+                along: row[along],
+                "seed": row["seed"],
+                "value": row["loss_nats"],
+            }
+            for _, row in curve.iterrows()
+        ]
+        if fit.power_laws is not None:
+            x = np.geomspace(curve[along].min(), curve[along].max(), CURVE_POINTS)
+            y = fit.power_laws.predict(float(group), x)  # type: ignore[arg-type]
+            axes.plot(x, y, "-", color=colour, zorder=2)
+            rows += [
+                {"kind": "fit", across: group, along: a, "value": b}
+                for a, b in zip(x.tolist(), y.tolist(), strict=True)
+            ]
+    token_axis(axes, frame[along].tolist(), max_characters=max_characters)
+    axes.set_ylabel("validation loss\n(nats/token)")
+    return rows
+
+
+def say_not_fitted(axes: Axes, reason: str) -> None:
+    """Write why a panel is empty instead of leaving it blank."""
+    text = "\n".join(textwrap.wrap(f"not fitted: {reason}", 34))
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+
+
+def draw_legend(figure: SubFigure, title: str, palette: Mapping[float, Colour], seeds: list[int]) -> None:
+    """Fill a strip below the panels: a coloured line for each token count, a grey marker for each of several seeds."""
+    handles = [
+        Line2D([], [], color=colour, marker="o", label=format_tokens(value))
+        for value, colour in palette.items()
+    ]
+    if len(seeds) > 1:
+        markers = seed_markers(seeds)
+        handles += [
+            Line2D([], [], color="#777777", marker=markers[seed], linestyle="none", label=f"seed {seed}")
+            for seed in sorted(seeds)
+        ]
+    figure.legend(handles=handles, title=title, loc="center", ncols=min(len(handles), LEGEND_COLUMNS))

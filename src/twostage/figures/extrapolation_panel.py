@@ -1,0 +1,82 @@
+"""Predicted against measured loss, with the held-out lowest losses marked: the panel of Figures 4 (left) and 9."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from twostage.figures.style import INK, d1_palette, format_tokens, new_figure
+
+HELD_OUT_COLOUR = "#e6550d"
+_COLUMNS = {"loss_nats", "predicted_nats", "held_out"}
+
+
+def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
+    """Draw predicted against measured loss, and the relative errors below.
+
+    Args:
+        table: rows of `laws.curves.extrapolation_table`; with a column `n` the fitted points are coloured by size.
+        title: of the figure.
+
+    Returns:
+        The figure and the plotted numbers, which are the table itself.
+
+    Raises:
+        ValueError: a column is missing, or nothing was held out.
+    """
+    missing = _COLUMNS - set(table.columns)
+    if missing:
+        raise ValueError(
+            f"table: column {sorted(missing)[0]!r} is missing; build it with laws.curves.extrapolation_table"
+        )
+    held_out = table["held_out"].astype(bool)
+    if not held_out.any():
+        raise ValueError("table: no row is held out, so there is no extrapolation to show")
+    figure, axes = new_figure(2, 1, height=4.2, width=3.6, sharex=True, height_ratios=[3, 1])
+    top, bottom = axes[:, 0]
+    fitted = table[~held_out]
+    sizes = sorted(fitted["n"].unique()) if "n" in table else []
+    colours = d1_palette(sizes)
+    groups = [(colours[n], f"N = {format_tokens(n)}", fitted[fitted["n"] == n]) for n in sizes] or [
+        (INK, "fitted", fitted)
+    ]
+    handles = []
+    relative = 100 * (table["predicted_nats"] / table["loss_nats"] - 1)
+    for colour, label, rows in groups:
+        top.scatter(rows["predicted_nats"], rows["loss_nats"], s=13, color=colour, alpha=0.85, linewidths=0)
+        bottom.scatter(
+            rows["predicted_nats"], relative[rows.index], s=9, color=colour, alpha=0.85, linewidths=0
+        )
+        handles.append(Line2D([], [], marker="o", linestyle="", color=colour, label=label))
+    unseen = table[held_out]
+    style = {"marker": "D", "color": HELD_OUT_COLOUR, "edgecolors": "white", "linewidths": 0.4, "zorder": 4}
+    top.scatter(unseen["predicted_nats"], unseen["loss_nats"], s=24, **style)
+    bottom.scatter(unseen["predicted_nats"], relative[unseen.index], s=18, **style)
+    share = 100 * held_out.mean()
+    handles.append(
+        Line2D(
+            [],
+            [],
+            marker="D",
+            linestyle="",
+            color=HELD_OUT_COLOUR,
+            label=f"held out: lowest {share:.0f} %",
+        )
+    )
+    both = table[["loss_nats", "predicted_nats"]].to_numpy()
+    margin = 0.03 * np.ptp(both)
+    ends = np.array([both.min() - margin, both.max() + margin])
+    top.plot(ends, ends, color=INK, linewidth=0.8, linestyle="--", zorder=1)
+    bottom.axhline(0, color=INK, linewidth=0.8, linestyle="--", zorder=1)
+    top.set(xlim=ends, ylim=ends, ylabel="measured loss (nats/token)", title=title)
+    limit = 1.25 * max(abs(relative).max(), 1e-6)
+    bottom.set(xlabel="predicted loss (nats/token)", ylabel="error (%)", ylim=(-limit, limit))
+    errors = (unseen["predicted_nats"] - unseen["loss_nats"]).to_numpy()
+    rms = float(np.sqrt(np.mean(errors**2)))
+    top.text(
+        0.97, 0.04, f"held-out RMS error {rms:.2g} nats", transform=top.transAxes, ha="right", fontsize=7.5
+    )
+    top.legend(handles=handles, loc="upper left")
+    return figure, table

@@ -1,0 +1,15 @@
+"""Figure 4 (left): the joint law of continual pretraining on code, tested on the lowest losses."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from twostage.figures.extrapolation_panel import draw_extrapolation
+
+
+def draw(
+    table: pd.DataFrame, *, method: str = "continual pretraining on code"
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw predicted against measured loss (rows of `laws.curves.extrapolation_table`); returns figure and numbers."""
+    return draw_extrapolation(table, f"Joint scaling law: {method}")

@@ -1,0 +1,159 @@
+"""How every figure of the project looks, and how it is written: one theme, one colour scale for D1, deterministic files.
+
+Used by all figure modules, so that the same D1 has the same colour everywhere and sizes fit a paper's text width.
+Nothing here knows what a figure shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
+
+from twostage.storage import atomic_path
+from twostage.units import format_quantity
+
+TEXT_WIDTH_INCHES = 7.0  # two columns of a conference page
+PNG_DPI = 220
+# The colour scales without their lightest part, which vanishes on white paper and on most projectors.
+_DARKEST, _LIGHTEST = 0.0, 0.85
+#: One marker per seed, in the order of the seeds; all filled, so that error bars stay visible.
+SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
+INK = "#333333"
+
+_STYLE: dict[str, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": PNG_DPI,
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7.5,
+    "legend.title_fontsize": 7.5,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "lines.markeredgewidth": 0.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # TrueType: text stays text, as journals ask
+    "mathtext.fontset": "dejavusans",
+}
+
+
+def apply_style() -> None:
+    """Set the theme for every figure drawn afterwards in this process."""
+    sns.set_theme(context="paper", style="ticks", rc=_STYLE | {"axes.grid": True})
+
+
+def new_figure(
+    rows: int, columns: int, *, height: float, width: float = TEXT_WIDTH_INCHES, **subplots: Any
+) -> tuple[Figure, Any]:
+    """Return a styled figure and its axes, array of shape (rows, columns); `height` and `width` in inches."""
+    apply_style()
+    # Not through pyplot, which would keep every figure alive until it is closed.
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
+
+
+def format_tokens(value: float) -> str:
+    """Write a token count for a label, with three digits: 563200 -> `563k`, 1.1e6 -> `1.1M`, 1.84e10 -> `18.4B`."""
+    return format_quantity(value).replace("K", "k")
+
+
+def d1_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float]]:
+    """Map each distinct D1 to a colour, dark to light with rising value, evenly spaced in rank; any order, repeats too."""
+    return _ranked(values, "viridis")
+
+
+def d2_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float]]:
+    """Like `d1_palette`, for figures with a curve for each D2; another scale, so that nobody reads D1 into it."""
+    return _ranked(values, "plasma")
+
+
+def _ranked(values: Iterable[float], scale: str) -> dict[float, tuple[float, float, float]]:
+    distinct = sorted(set(values))
+    colours = mpl.colormaps[scale]
+    span = max(len(distinct) - 1, 1)
+    return {
+        value: tuple(colours(_DARKEST + (_LIGHTEST - _DARKEST) * rank / span)[:3])  # type: ignore[misc]
+        for rank, value in enumerate(distinct)
+    }
+
+
+def seed_markers(seeds: Iterable[int]) -> dict[int, str]:
+    """Map each seed to a marker; the list starts again where there are more seeds than markers."""
+    return {seed: SEED_MARKERS[i % len(SEED_MARKERS)] for i, seed in enumerate(sorted(set(seeds)))}
+
+
+def token_axis(axes: Axes, values: Sequence[float], axis: str = "x", *, max_characters: int = 26) -> None:
+    """Make an axis logarithmic in tokens, with a tick at each distinct value and labels like `1.1M`.
+
+    Where the labels would be longer than `max_characters` together (26 fit a third of the text width), only every
+    second, third, ... tick has one, the largest value always.
+    """
+    ticks = sorted(set(values))
+    labels = [format_tokens(value) for value in ticks]
+    step = 1
+    while sum(len(label) + 1 for label in labels[::-1][::step]) > max_characters and step < len(labels):
+        step += 1
+    shown = [label if (len(ticks) - 1 - rank) % step == 0 else "" for rank, label in enumerate(labels)]
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+    chosen = axes.xaxis if axis == "x" else axes.yaxis
+    chosen.set_major_locator(FixedLocator(ticks))
+    chosen.set_major_formatter(FixedFormatter(shown))
+    chosen.set_minor_locator(NullLocator())
+    chosen.set_minor_formatter(NullFormatter())
+
+
+def plain_log_axis(axes: Axes) -> None:
+    """Make the y axis logarithmic with plain numbers: decades, or within a decade a handful of round values."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    wide = high > 20 * low
+    axes.yaxis.set_major_locator(LogLocator() if wide else MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(LogLocator(subs="all") if wide else NullLocator())
+
+
+def save_figure(figure: Figure, stem: str | Path, data: pd.DataFrame) -> None:
+    """Write `<stem>.pdf`, `<stem>.png` and the plotted numbers, `<stem>.csv` (17 digits); each file atomically.
+
+    Equal figures give equal bytes: no dates go into the files. Nothing is cropped, so all panels of one kind keep one
+    size; layout is the figure's own (constrained).
+
+    Raises:
+        ValueError: `data` is empty; a figure without numbers has nothing to show.
+    """
+    if data.empty:
+        raise ValueError(f"{stem}: no numbers were plotted; a figure needs at least one row of data")
+    stem = Path(stem)
+    with atomic_path(stem.with_name(stem.name + ".pdf")) as path:
+        figure.savefig(path, format="pdf", metadata={"CreationDate": None})
+    with atomic_path(stem.with_name(stem.name + ".png")) as path:
+        figure.savefig(path, format="png", dpi=PNG_DPI)
+    with atomic_path(stem.with_name(stem.name + ".csv")) as path:
+        data.to_csv(path, index=False, float_format="%.17g", lineterminator="\n")

@@ -1,0 +1,281 @@
+"""Intervals for everything derived from fits: D*, catch-up tokens, savings, allocations, predictions, alpha_eff.
+
+A derived number is a function of one or two laws (`crossover`, `allocation`); here its uncertainty is carried over by
+evaluating that function on many laws drawn from the fits' uncertainty. Nothing here fits anything; the draws come from
+a fit's covariance (`draw_laws`) or from refits (`bootstrap_laws`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from .allocation import optimal_allocation
+from .crossover import (
+    FloatArray,
+    Law,
+    alpha_eff,
+    catch_up_draws,
+    d_star,
+    d_star_draws,
+    law_of,
+    saving,
+    scratch_tokens,
+)
+from .fit import Fit
+
+DRAWS = 1000  # our choice: the ends of a 95 % interval are then known to about a tenth of its width
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A derived number with its interval.
+
+    Attributes:
+        value: at the point estimates; NaN where it does not exist there.
+        lower, upper: the interval; NaN where fewer than half of the draws have a value.
+        level: nominal coverage, e.g. 0.95.
+        method: where the draws come from, `covariance` or `bootstrap`.
+        exists_share: share of draws for which the quantity exists (a crossover may not).
+    """
+
+    value: float
+    lower: float
+    upper: float
+    level: float
+    method: str
+    exists_share: float
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Laws drawn from the uncertainty of one fit; coefficients of shape (draws, 1). `method` says from where."""
+
+    law: Law
+    point: Law
+    method: str
+
+    @property
+    def size(self) -> int:
+        """Number of draws."""
+        return int(np.shape(next(iter(self.law.coefficients.values())))[0])
+
+    def at(self, index: int) -> Law:
+        """One draw, as a law with plain numbers."""
+        return Law(
+            self.law.form, {name: float(np.asarray(v)[index, 0]) for name, v in self.law.coefficients.items()}
+        )
+
+
+def draw_laws(fit: Fit, draws: int = DRAWS, *, seed: int = 0) -> Draws:
+    """Draw laws from the normal approximation of a fit, in its centred coordinates.
+
+    Scales cannot be negative: a draw that leaves the allowed region is moved to its edge along the direction that the
+    covariance prescribes, which is what refitting with the bound would do for a quadratic objective. Coefficients that
+    sit at a bound in the fit stay there.
+
+    Raises:
+        ValueError: the fit has no covariance (its coefficients are not identified), or `draws` < 2.
+    """
+    if draws < 2:
+        raise ValueError(f"draws: {draws} must be at least 2")
+    form, theta, centre = fit.law, fit.theta, fit.centre
+    order = [form.internal.index(name) for name in form.coefficients]  # raw position -> internal position
+    known = ~np.isnan(np.diag(fit.covariance))
+    if not known.any():
+        raise ValueError(
+            f"form {fit.form!r}: the coefficients are not identified by the points, so there is no interval to carry over"
+        )
+    positions = np.array(order)[known]
+    jacobian = form.raw_jacobian(theta, centre)[np.ix_(known, positions)]
+    inverse = np.linalg.inv(jacobian)
+    covariance = np.zeros((theta.size, theta.size))
+    covariance[np.ix_(positions, positions)] = inverse @ fit.covariance[np.ix_(known, known)] @ inverse.T
+    generator = np.random.default_rng(seed)
+    spread = np.sqrt(np.diag(covariance))
+    unit = np.where(spread > 0, spread, 1.0)
+    values, vectors = np.linalg.eigh(covariance / unit / unit[:, None])
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))
+    sample = theta + generator.standard_normal((draws, theta.size)) @ root.T * unit
+    for position in range(len(form.scales)):
+        if spread[position] > 0:
+            below = np.minimum(sample[:, position], 0.0)
+            sample -= np.outer(below, covariance[:, position] / covariance[position, position])
+            sample[:, position] = np.maximum(sample[:, position], 0.0)  # rounding
+    raw = [form.to_raw(row, centre) for row in sample]
+    return Draws(_stack(fit.form, raw), law_of(fit), "covariance")
+
+
+def bootstrap_laws(fit: Fit, refits: FloatArray) -> Draws:
+    """Use the refits of `uncertainty.bootstrap` as draws; shape (draws, k), in the order of the form's coefficients."""
+    rows = [dict(zip(fit.law.coefficients, row, strict=True)) for row in refits.tolist()]
+    return Draws(_stack(fit.form, rows), law_of(fit), "bootstrap")
+
+
+def _stack(form: str, raw: Sequence[Mapping[str, float]]) -> Law:
+    return Law(form, {name: np.array([[float(row[name])] for row in raw]) for name in raw[0]})
+
+
+def estimate(value: float, draws: ArrayLike, *, level: float = 0.95, method: str = "covariance") -> Estimate:
+    """Equal-tailed interval of draws (NaN: the quantity does not exist in that draw; infinity is a value)."""
+    if not 0 < level < 1:
+        raise ValueError(f"level: {level} must lie between 0 and 1, e.g. 0.95")
+    values = np.asarray(draws, dtype=np.float64)
+    present = values[~np.isnan(values)]
+    share = present.size / values.size
+    lower = upper = float("nan")
+    if share >= 0.5:
+        # Not interpolated: infinities ("no number of tokens suffices") are ordinary draws.
+        lower, upper = np.quantile(
+            present, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf"
+        ).tolist()
+    return Estimate(float(value), lower, upper, level, method, share)
+
+
+def _methods(*draws: Draws) -> str:
+    return " and ".join(dict.fromkeys(d.method for d in draws))
+
+
+def _same_size(scratch: Draws, reused: Draws) -> None:
+    if scratch.size != reused.size:
+        raise ValueError(
+            f"draws: {scratch.size} of the law from scratch, {reused.size} of the reused one; draw the same number"
+        )
+
+
+def alpha_eff_estimate(reused: Draws, d1: float, *, level: float = 0.95) -> Estimate:
+    """alpha_eff at `d1` tokens, with interval."""
+    values = alpha_eff(reused.law.coefficients, d1)[:, 0]
+    return estimate(
+        float(alpha_eff(reused.point.coefficients, d1)), values, level=level, method=reused.method
+    )
+
+
+def loss_band(
+    law: Draws, *, d2: ArrayLike, d1: ArrayLike | None = None, n: ArrayLike | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """Predicted loss with pointwise band; columns loss_nats, lower, upper, one row per input.
+
+    The band is that of the *law* at this point: the noise of a single run comes on top.
+    """
+    point = np.atleast_1d(law.point.loss(d2, d1=d1, n=n))
+    rows = [
+        np.broadcast_to(np.asarray(x, dtype=np.float64), point.shape) if x is not None else None
+        for x in (d1, d2, n)
+    ]
+    d1_row, d2_row, n_row = (None if x is None else x[None, :] for x in rows)
+    drawn = law.law.loss(d2_row, d1=d1_row, n=n_row)
+    lower, upper = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    return pd.DataFrame({"loss_nats": point, "lower": lower, "upper": upper})
+
+
+def d_star_estimate(
+    scratch: Draws, reused: Draws, n: float | None, *, growth_factor: float = 2.0, level: float = 0.95
+) -> Estimate:
+    """D* of Eq. 8 with interval, in tokens. `exists_share` below 1 means that some draws have no crossover."""
+    _same_size(scratch, reused)
+    point = d_star(scratch.point, reused.point, n, growth_factor=growth_factor).tokens
+    values = d_star_draws(scratch.law, reused.law, n, growth_factor=growth_factor)
+    return estimate(point, values, level=level, method=_methods(scratch, reused))
+
+
+def d_star_slope_estimate(
+    scratch: Draws, reused: Draws, n: float, *, growth_factor: float = 2.0, level: float = 0.95
+) -> Estimate:
+    """Local slope d ln D* / d ln N with interval, by a central difference of 1 % in N for every draw."""
+    _same_size(scratch, reused)
+    step = 0.01
+    up, down = (
+        np.log(d_star_draws(scratch.law, reused.law, n * np.exp(sign * step), growth_factor=growth_factor))
+        for sign in (1, -1)
+    )
+    point = d_star(scratch.point, reused.point, n, growth_factor=growth_factor).slope
+    return estimate(point, (up - down) / (2 * step), level=level, method=_methods(scratch, reused))
+
+
+def catch_up_estimate(
+    scratch: Draws,
+    reused: Draws,
+    *,
+    d1: float,
+    n: float | None,
+    growth_factor: float = 1.0,
+    level: float = 0.95,
+) -> Estimate:
+    """Tokens D2 beyond which training from scratch wins (Figures 10, 11), with interval."""
+    _same_size(scratch, reused)
+
+    def tokens(a: Law, b: Law) -> FloatArray:
+        return catch_up_draws(a, b, d1=d1, n=n, growth_factor=growth_factor)
+
+    point = float(tokens(scratch.point, reused.point)[0])
+    return estimate(point, tokens(scratch.law, reused.law), level=level, method=_methods(scratch, reused))
+
+
+def saving_estimate(
+    scratch: Draws,
+    reused: Draws,
+    *,
+    d1: float,
+    d2: float,
+    n: float | None,
+    growth_factor: float = 1.0,
+    level: float = 0.95,
+) -> dict[str, Estimate]:
+    """Loss, from-scratch tokens to the same loss, tokens saved and their share of the sunk cost, with intervals.
+
+    Keys as the fields of `crossover.Saving`. Draws in which the law from scratch cannot be inverted (no gain from data)
+    count as not existing.
+    """
+    _same_size(scratch, reused)
+    point = saving(scratch.point, reused.point, d1=d1, d2=d2, n=n, growth_factor=growth_factor)
+    losses = reused.law.loss(d2, d1=d1, n=n)[:, 0]
+    n_final = None if n is None else growth_factor * n
+    tokens = np.full(losses.shape, np.nan)
+    for i, loss in enumerate(losses):
+        try:
+            tokens[i] = scratch_tokens(scratch.at(i), loss, n_final)
+        except ValueError:
+            continue  # this draw's law from scratch does not fall with tokens: no answer, counted in exists_share
+    method = _methods(scratch, reused)
+    return {
+        "loss_nats": estimate(point.loss_nats, losses, level=level, method=method),
+        "scratch_tokens": estimate(point.scratch_tokens, tokens, level=level, method=method),
+        "saved_tokens": estimate(point.saved_tokens, tokens - d2, level=level, method=method),
+        "share_of_sunk_cost": estimate(
+            point.share_of_sunk_cost, (tokens - d2) / d1, level=level, method=method
+        ),
+    }
+
+
+def allocation_estimate(
+    law: Draws,
+    *,
+    compute_flops: float,
+    d1_tokens: float | None = None,
+    growth_factor: float = 1.0,
+    level: float = 0.95,
+) -> dict[str, Estimate]:
+    """Compute-optimal D2, N, loss and exponents (Eq. 9, E.1) with intervals; keys as the fields of `Allocation`."""
+
+    def solve(one: Law) -> dict[str, float]:
+        return vars(
+            optimal_allocation(
+                one, compute_flops=compute_flops, d1_tokens=d1_tokens, growth_factor=growth_factor
+            )
+        )
+
+    point = solve(law.point)
+    values = {name: np.full(law.size, np.nan) for name in point}
+    for i in range(law.size):
+        try:
+            solved = solve(law.at(i))
+        except ValueError:
+            continue  # this draw has no optimum (an exponent <= 0): counted in exists_share
+        for name, value in solved.items():
+            values[name][i] = value
+    return {name: estimate(point[name], values[name], level=level, method=law.method) for name in point}

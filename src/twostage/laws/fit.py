@@ -1,0 +1,241 @@
+"""Fit one law to points: coefficients with covariance and a certificate of the optimum, and its JSON file.
+
+`fit_law` is the exact solver; `fit_bfgs_multistart` is the paper's own procedure, kept for comparison. Intervals live
+in `uncertainty`, choices between forms in `selection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .bfgs import run_bfgs
+from .certificate import Certificate, certify
+from .checks import check_points
+from .covariance import covariance_of
+from .forms import TREE_D2_SCALE_TOKENS, Form, form_of
+from .jsonio import dumps, loads
+from .nested import solve_problems
+from .objective import Objective
+from .points import FloatArray, Points
+from .problem import Problem
+from .solver import Solution, helper_weights
+
+UNITS = {"d1": "tokens", "d2": "tokens", "n": "non-embedding parameters", "loss": "nats per token"}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval. An end at a bound of the coefficient, or not found (None), is said in `note`."""
+
+    lower: float | None
+    upper: float | None
+    level: float
+    method: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law. `coefficients` are in raw units (natural log, tokens); `centred` holds the internal values and the
+    centring constants; `objective` is the sum over points. `covariance` is (k, k) in the order of `coefficients`."""
+
+    form: str
+    coefficients: dict[str, float]
+    centred: dict[str, dict[str, float]]
+    objective: float
+    objective_name: str
+    delta: float | None
+    n_points: int
+    certificate: Certificate
+    covariance: FloatArray
+    standard_errors: dict[str, float]
+    standard_errors_source: str
+    warnings: tuple[str, ...] = ()
+    intervals: dict[str, Interval] = field(default_factory=dict)
+
+    @property
+    def law(self) -> Form:
+        """The functional form."""
+        return form_of(self.form)
+
+    @property
+    def objective_spec(self) -> Objective:
+        """The objective as the solver takes it."""
+        return Objective(self.objective_name, self.delta if self.delta is not None else 1e-3)
+
+    @cached_property
+    def theta(self) -> FloatArray:
+        """Internal vector: scales, then exponents, centred; shape (k,)."""
+        return np.array([self.centred["values"][name] for name in self.law.internal])
+
+    @property
+    def centre(self) -> dict[str, float]:
+        """Centring constants: ln D1, ln D2, ln N (or ln of the sum) subtracted inside."""
+        return self.centred["centre"]
+
+    def predict(
+        self, d1: ArrayLike | None = None, d2: ArrayLike | None = None, n: ArrayLike | None = None
+    ) -> FloatArray:
+        """Loss in nats per token, evaluated in centred coordinates; shape of the broadcast inputs."""
+        logs = self.law.logs(d1, d2, n)
+        shape = next(iter(logs.values())).shape
+        log_loss = self.law.design(logs, self.centre).log_predict(self.theta[None, :])
+        return np.asarray(np.exp(log_loss[0])).reshape(shape)
+
+    def residuals(self, points: Points) -> FloatArray:
+        """ln(predicted) - ln(measured), shape (m,)."""
+        return np.log(self.predict(**points.variables_for(self.law.variables))) - points.log_loss
+
+    def with_intervals(self, intervals: Mapping[str, Interval]) -> Fit:
+        """The same fit with intervals added."""
+        return replace(self, intervals={**self.intervals, **intervals})
+
+    def with_standard_errors(self, standard_errors: Mapping[str, float], source: str) -> Fit:
+        """The same fit with standard errors of another source (e.g. a bootstrap)."""
+        return replace(self, standard_errors=dict(standard_errors), standard_errors_source=source)
+
+    def to_json(self) -> str:
+        """The fit file: 17 digits, units, log base, objective, certificate, covariance, intervals."""
+        law = self.law
+        units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")}
+        if law.saturating:
+            units["d2_scale_tokens"] = TREE_D2_SCALE_TOKENS
+        return dumps(
+            {
+                "form": self.form,
+                "equation": law.equation,
+                "coefficients": self.coefficients,
+                "standard_errors": self.standard_errors,
+                "standard_errors_source": self.standard_errors_source,
+                "intervals": {name: asdict(interval) for name, interval in self.intervals.items()},
+                "covariance": {"order": list(law.coefficients), "matrix": self.covariance.tolist()},
+                "centred": self.centred,
+                "objective": self.objective,
+                "objective_name": self.objective_name,
+                "delta": self.delta,
+                "n_points": self.n_points,
+                "units": units,
+                "log_base": "e",
+                "certificate": asdict(self.certificate),
+                "warnings": list(self.warnings),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Fit:
+        """Read a fit file back; ValueError naming the missing key."""
+        data = loads(text)
+        try:
+            return cls(
+                form=form_of(data["form"]).name,
+                coefficients=data["coefficients"],
+                centred=data["centred"],
+                objective=data["objective"],
+                objective_name=data["objective_name"],
+                delta=data["delta"],
+                n_points=data["n_points"],
+                certificate=Certificate.from_dict(data["certificate"]),
+                covariance=np.array(
+                    [[np.nan if v is None else v for v in row] for row in data["covariance"]["matrix"]], float
+                ),
+                standard_errors={k: np.nan if v is None else v for k, v in data["standard_errors"].items()},
+                standard_errors_source=data["standard_errors_source"],
+                warnings=tuple(data["warnings"]),
+                intervals={name: Interval(**value) for name, value in data["intervals"].items()},
+            )
+        except KeyError as error:
+            raise ValueError(
+                f"fit file: key {error.args[0]!r} is missing; write it anew with `twostage fit`"
+            ) from None
+
+
+def fit_law(
+    points: Points,
+    form: str,
+    *,
+    objective: str = "huber",
+    delta: float = 1e-3,
+    allow_degenerate: bool = False,
+) -> Fit:
+    """The global minimum of the objective for one form.
+
+    objective: `huber` (sum of Huber(delta) of log residuals) or `lad` (sum of |log residual|). ValueError where the
+    points cannot identify the form (fewer cells than coefficients, one D1, fewer than three sizes over 4x in N for
+    `joint`); `allow_degenerate` lets the latter through and reports what is not identified.
+    """
+    law, spec = form_of(form), Objective(objective, delta)
+    warnings = check_points(points, law, allow_degenerate=allow_degenerate)
+    problem = Problem.of(points, law)
+    solution = solve_problem(problem, spec)
+    certificate = certify(problem, solution, spec)
+    return assemble(problem, solution.theta, solution.value, spec, certificate, warnings)
+
+
+def solve_problem(problem: Problem, spec: Objective) -> Solution:
+    """The global minimum of one problem, never worse than that of a form nested in it."""
+    return solve_problems([problem], helper_weights(problem.weights), spec, verify=True)[0].member(0)
+
+
+def assemble(
+    problem: Problem,
+    theta: FloatArray,
+    value: float,
+    spec: Objective,
+    certificate: Certificate,
+    warnings: list[str],
+) -> Fit:
+    """A Fit from internal parameters: raw coefficients, covariance, warnings about bounds and identification."""
+    law = problem.law
+    raw = {name: float(np.real(v)) for name, v in law.to_raw(theta, problem.centre).items()}
+    covariance, more = covariance_of(problem, theta, spec)
+    errors = np.sqrt(np.diag(covariance))
+    warnings = warnings + more + [f"{name} sits at its bound" for name in certificate.bounds_hit]
+    if not certificate.certified:
+        warnings.append("the optimum is not certified: its optimality conditions do not hold to tolerance")
+    return Fit(
+        form=law.name,
+        coefficients=raw,
+        centred={
+            "values": dict(zip(law.internal, map(float, theta), strict=True)),
+            "centre": dict(problem.centre),
+        },
+        objective=float(value),
+        objective_name=spec.name,
+        delta=spec.delta if spec.name == "huber" else None,
+        n_points=problem.design.size,
+        certificate=certificate,
+        covariance=covariance,
+        standard_errors=dict(zip(law.coefficients, map(float, errors), strict=True)),
+        standard_errors_source="covariance",
+        warnings=tuple(warnings),
+    )
+
+
+def fit_bfgs_multistart(
+    points: Points,
+    form: str,
+    starts: int = 1000,
+    seed: int = 0,
+    *,
+    objective: str = "huber",
+    delta: float = 1e-3,
+) -> Fit:
+    """The paper's procedure: SciPy BFGS, log-sum-exp, `starts` random starts in raw units; not certified to be optimal.
+
+    For comparison only. Its certificate reports the KKT residual it reached and how many starts agreed with its best.
+    """
+    law, spec = form_of(form), Objective(objective, delta)
+    warnings = check_points(points, law, allow_degenerate=False)
+    parameters, value, values = run_bfgs(points, law, starts, seed, spec)
+    t = len(law.scales)
+    raw = dict(zip(law.internal, [*np.exp(parameters[:t]), *parameters[t:]], strict=True))
+    problem = Problem.of(points, law)
+    theta = law.from_raw(raw, problem.centre)
+    solution = Solution(theta, value, np.sort(values), starts)
+    return assemble(problem, theta, value, spec, certify(problem, solution, spec), warnings)

@@ -1,0 +1,222 @@
+"""Measured losses as the laws see them: one row per cell and seed, checked on entry.
+
+A `Points` object is what every fit takes. It knows which rows leave together in leave-one-out (`cell`) and which
+share noise (`trunk`). It does no fitting and reads no files; `Points.from_frame` takes a table that is already loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+AnyArray = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Losses on a grid of first-stage tokens, second-stage tokens and model sizes.
+
+    All arrays have shape (m,). `d1`, `d2` are tokens, `n` is non-embedding parameters, `loss` is nats per token; each
+    of the first three may be None when the form does not use it. `seed` labels repetitions. `cell` labels the unit that
+    leave-one-out leaves out (default: one label per distinct (n, d1, d2), so a cell leaves with all its seeds);
+    `trunk` labels the rows that share a first stage (default: distinct (n, d1, seed)).
+    Raises ValueError naming the row (first row = 1) and the column of the first bad value.
+    """
+
+    loss: FloatArray
+    d1: FloatArray | None = None
+    d2: FloatArray | None = None
+    n: FloatArray | None = None
+    seed: AnyArray | None = None
+    cell: AnyArray = field(default_factory=lambda: np.empty(0, np.int64))
+    trunk: AnyArray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        loss = _positive(self.loss, "loss")
+        object.__setattr__(self, "loss", loss)
+        if loss.size == 0:
+            raise ValueError("no points: the table has no rows")
+        for name in ("d1", "d2", "n"):
+            values = getattr(self, name)
+            if values is not None:
+                values = _positive(values, name)
+                _same_length(values, loss, name)
+                object.__setattr__(self, name, values)
+        if self.seed is not None:
+            object.__setattr__(self, "seed", _labels(self.seed, loss, "seed"))
+        keys = [v for v in (self.n, self.d1, self.d2) if v is not None]
+        default_cell = _codes(keys, loss.size)
+        cell = default_cell if np.size(self.cell) == 0 else _labels(self.cell, loss, "cell")
+        object.__setattr__(self, "cell", cell)
+        trunk_keys = [v for v in (self.n, self.d1, self.seed) if v is not None]
+        trunk = _codes(trunk_keys, loss.size)
+        if np.size(self.trunk):
+            trunk = _labels(self.trunk, loss, "trunk")
+        object.__setattr__(self, "trunk", trunk)
+
+    def __len__(self) -> int:
+        return int(self.loss.size)
+
+    @property
+    def log_loss(self) -> FloatArray:
+        """Natural logarithm of the loss, shape (m,)."""
+        return np.log(self.loss)
+
+    def variable(self, name: str) -> FloatArray | None:
+        """Values of `d1`, `d2` or `n`, shape (m,), or None where this table has none."""
+        values: FloatArray | None = getattr(self, name)
+        return values
+
+    def variables(self) -> dict[str, FloatArray]:
+        """The variables that are present, by name (`d1`, `d2`, `n`), each of shape (m,)."""
+        present = {name: self.variable(name) for name in ("d1", "d2", "n")}
+        return {name: values for name, values in present.items() if values is not None}
+
+    def variables_for(self, names: Iterable[str]) -> dict[str, FloatArray]:
+        """The named variables (`d1`, `d2`, `n`), each of shape (m,); ValueError where one is missing."""
+        present = self.variables()
+        for name in names:
+            if name not in present:
+                raise ValueError(f"the points have no {name!r}; name its column, or use another form")
+        return {name: present[name] for name in names}
+
+    def subset(self, keep: AnyArray) -> Points:
+        """The rows selected by a boolean mask or an index array, labels of cells and trunks kept."""
+
+        def take(values: AnyArray | None) -> AnyArray | None:
+            return None if values is None else values[keep]
+
+        return Points(
+            loss=self.loss[keep],
+            d1=take(self.d1),
+            d2=take(self.d2),
+            n=take(self.n),
+            seed=take(self.seed),
+            cell=self.cell[keep],
+            trunk=self.trunk[keep],
+        )
+
+    def with_loss(self, loss: AnyArray) -> Points:
+        """The same grid with other losses (nats per token, shape (m,)), for simulations."""
+        return Points(
+            loss=np.asarray(loss, float),
+            d1=self.d1,
+            d2=self.d2,
+            n=self.n,
+            seed=self.seed,
+            cell=self.cell,
+            trunk=self.trunk,
+        )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        d1: str | None = None,
+        d2: str | None = None,
+        n: str | None = None,
+        loss: str = "loss_nats",
+        seed: str | None = None,
+    ) -> Points:
+        """Points from a table; the arguments name its columns (None: the variable is not used).
+
+        Raises ValueError for an unknown column, a value that is not a positive finite number, or two rows of the same
+        cell and seed; the message names row (first data row = 1), column and fix.
+        """
+        columns = {"d1": d1, "d2": d2, "n": n, "loss": loss, "seed": seed}
+        named = {key: column for key, column in columns.items() if column is not None}
+        for key, column in named.items():
+            if column not in frame.columns:
+                known = ", ".join(str(c) for c in frame.columns)
+                raise ValueError(
+                    f"column {column!r} (for {key}) is not in the table; its columns are: {known}"
+                )
+        numeric = {
+            key: _positive(frame[column].to_numpy(dtype=object), column)
+            for key, column in named.items()
+            if key != "seed"
+        }
+        labels = None if seed is None else frame[seed].to_numpy()
+        _refuse_duplicates(numeric, labels, named)
+        return cls(
+            loss=numeric["loss"],
+            d1=numeric.get("d1"),
+            d2=numeric.get("d2"),
+            n=numeric.get("n"),
+            seed=labels,
+        )
+
+
+def _positive(values: Any, column: str) -> FloatArray:
+    """Values as float64, refused with row and column where one is not a positive finite number."""
+    raw = np.asarray(values)
+    if raw.ndim != 1:
+        raise ValueError(f"column {column!r}: expected one dimension, got shape {raw.shape}")
+    if raw.dtype.kind in "fiu":
+        numbers = raw.astype(np.float64)
+    else:
+        numbers = np.empty(raw.shape, np.float64)
+        for row, value in enumerate(raw.tolist()):
+            try:
+                numbers[row] = np.nan if value is None else float(value)
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"row {row + 1}, column {column!r}: {value!r} is not a number; correct the value or drop the row"
+                ) from None
+    bad = ~(np.isfinite(numbers) & (numbers > 0))
+    if bad.any():
+        row = int(np.argmax(bad))
+        what = "missing (NaN)" if np.isnan(numbers[row]) else f"{numbers[row]:g}"
+        raise ValueError(
+            f"row {row + 1}, column {column!r}: the value is {what}, but a law needs positive finite numbers; "
+            "correct it or drop the row"
+        )
+    return numbers
+
+
+def _same_length(values: AnyArray, loss: FloatArray, name: str) -> None:
+    if values.shape != loss.shape:
+        raise ValueError(f"column {name!r} has {values.shape[0]} values but loss has {loss.shape[0]}")
+
+
+def _labels(values: Any, loss: FloatArray, name: str) -> AnyArray:
+    labels = np.asarray(values)
+    _same_length(labels, loss, name)
+    return labels
+
+
+def _codes(keys: Iterable[AnyArray], size: int) -> NDArray[np.int64]:
+    """One integer per distinct combination of the keys, in order of first appearance."""
+    rows = zip(*(key.tolist() for key in keys), strict=True)
+    seen: dict[tuple[Any, ...], int] = {}
+    codes = [seen.setdefault(row, len(seen)) for row in rows]
+    return np.asarray(codes if codes else np.arange(size), np.int64)
+
+
+def _refuse_duplicates(
+    numeric: Mapping[str, FloatArray], labels: AnyArray | None, named: Mapping[str, str]
+) -> None:
+    keys = [key for key in ("n", "d1", "d2") if key in numeric]
+    if not keys:
+        return
+    columns: list[list[Any]] = [numeric[key].tolist() for key in keys]
+    if labels is not None:
+        columns.append(labels.tolist())
+    seen: dict[tuple[Any, ...], int] = {}
+    for row, values in enumerate(zip(*columns, strict=True)):
+        first = seen.setdefault(values, row)
+        if first != row:
+            where = ", ".join(f"{named[key]} = {numeric[key][row]:g}" for key in keys)
+            fix = "drop one" if labels is not None else "drop one, or name the seed column"
+            raise ValueError(
+                f"rows {first + 1} and {row + 1} are the same cell ({where}) of the same seed: {fix}"
+            )

@@ -1,0 +1,172 @@
+"""Which form? Leave-one-out error, information criteria, extrapolation to the lowest losses, and the seed noise floor.
+
+A left-out cell leaves with all its seeds. Errors are predicted minus measured loss in nats per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .certificate import conditions
+from .checks import check_points
+from .fit import Fit, fit_law
+from .forms import form_of
+from .nested import solve_problems
+from .objective import Objective
+from .points import AnyArray, FloatArray, Points
+from .problem import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class LooResult:
+    """Leave-one-out errors of one form.
+
+    `errors_nats` (m,): predicted by the fit without the point's own cell minus measured; `cells` (m,): its label;
+    `rms_nats` over all points. Per fold (cells in sorted order): `fold_cells`, `fold_objectives`, `fold_coefficients`
+    (raw) and `certified`, whether the refit satisfies first and second order conditions.
+    """
+
+    form: str
+    rms_nats: float
+    errors_nats: FloatArray
+    cells: AnyArray
+    fold_cells: AnyArray
+    fold_objectives: FloatArray
+    fold_coefficients: dict[str, FloatArray]
+    certified: AnyArray
+
+
+@dataclass(frozen=True)
+class ExtrapolationResult:
+    """A fit without the lowest losses, and its errors (predicted minus measured, nats) on them; `held_out` (m,) bool."""
+
+    fit: Fit
+    held_out: AnyArray
+    errors_nats: FloatArray
+    rms_nats: float
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """Spread between seeds of the same cell: pooled standard deviation of the loss (nats) and of its logarithm."""
+
+    sd_nats: float
+    sd_log: float
+    n_cells: int
+    degrees_of_freedom: int
+
+
+def leave_one_out(points: Points, form: str, *, objective: str = "huber", delta: float = 1e-3) -> LooResult:
+    """Refit without each cell in turn. ValueError where a fold would have fewer points than coefficients."""
+    return leave_one_out_table(points, (form,), objective=objective, delta=delta)[form]
+
+
+def leave_one_out_table(
+    points: Points,
+    forms: Sequence[str] = ("mul", "mul0", "add", "hyb"),
+    *,
+    objective: str = "huber",
+    delta: float = 1e-3,
+) -> dict[str, LooResult]:
+    """`leave_one_out` of several forms (Tables 1 and 2), solved together."""
+    spec = Objective(objective, delta)
+    fold_cells, fold_of = np.unique(points.cell, return_inverse=True)
+    weights = (fold_of[None, :] != np.arange(fold_cells.size)[:, None]).astype(float)
+    problems = []
+    for form in forms:
+        law = form_of(form)
+        check_points(points, law, allow_degenerate=False)
+        if weights.sum(axis=1).min() < len(law.coefficients):
+            raise ValueError(f"leave-one-out of {form!r}: a fold has fewer points than coefficients; measure more cells")
+        problems.append(Problem.of(points, law))
+    results = {}
+    for problem, family in zip(problems, solve_problems(problems, weights, spec), strict=True):
+        law, form = problem.law, problem.law.name
+        predicted = np.exp(problem.design.log_predict(family.thetas))[fold_of, np.arange(len(points))]
+        errors = predicted - points.loss
+        raw = law.to_raw(family.thetas.T, problem.centre)
+        results[form] = LooResult(
+            form=form,
+            rms_nats=float(np.sqrt(np.mean(errors**2))),
+            errors_nats=errors,
+            cells=points.cell,
+            fold_cells=fold_cells,
+            fold_objectives=family.values,
+            fold_coefficients={name: np.real(values) for name, values in raw.items()},
+            certified=conditions(problem, family.thetas, weights, spec).certified,
+        )
+    return results
+
+
+def compare_forms(
+    points: Points,
+    forms: Sequence[str] = ("mul", "mul0", "add", "hyb"),
+    *,
+    objective: str = "huber",
+    delta: float = 1e-3,
+) -> pd.DataFrame:
+    """One row per form, best leave-one-out first: form, loo_rms_nats, rms_nats (in sample), aic, bic, objective,
+    n_coefficients, certified (the fit and every fold).
+
+    AIC and BIC take Gaussian log residuals: m ln(sum r^2 / m) + 2 (k + 1), or (k + 1) ln m; only differences matter.
+    """
+    import pandas as pd
+
+    left_out = leave_one_out_table(points, forms, objective=objective, delta=delta)
+    rows = []
+    for form in forms:
+        fit = fit_law(points, form, objective=objective, delta=delta)
+        residuals = fit.residuals(points)
+        m, k = len(points), len(fit.coefficients)
+        likelihood = m * np.log(max(float(np.mean(residuals**2)), np.finfo(float).tiny))
+        rows.append(
+            {
+                "form": form,
+                "loo_rms_nats": left_out[form].rms_nats,
+                "rms_nats": float(np.sqrt(np.mean((points.loss * np.expm1(residuals)) ** 2))),
+                "aic": float(likelihood + 2 * (k + 1)),
+                "bic": float(likelihood + np.log(m) * (k + 1)),
+                "objective": fit.objective,
+                "n_coefficients": k,
+                "certified": bool(fit.certificate.certified and left_out[form].certified.all()),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("loo_rms_nats", kind="stable").reset_index(drop=True)
+
+
+def extrapolation_test(
+    points: Points, form: str, share: float = 0.1, *, objective: str = "huber", delta: float = 1e-3
+) -> ExtrapolationResult:
+    """Fit without the `share` of points with the lowest losses and predict them (Figures 4 left and 9)."""
+    if not 0 < share < 1:
+        raise ValueError(f"share {share!r}: give a fraction between 0 and 1, e.g. 0.1")
+    count = max(1, round(share * len(points)))
+    held_out = np.zeros(len(points), bool)
+    held_out[np.argsort(points.loss, kind="stable")[:count]] = True
+    fit = fit_law(points.subset(~held_out), form, objective=objective, delta=delta)
+    unseen = points.subset(held_out)
+    errors = fit.predict(**unseen.variables_for(fit.law.variables)) - unseen.loss
+    return ExtrapolationResult(fit, held_out, errors, float(np.sqrt(np.mean(errors**2))))
+
+
+def noise_floor(points: Points) -> NoiseFloor:
+    """Pooled standard deviation between seeds within cells; ValueError where no cell has two seeds."""
+    _, index, counts = np.unique(points.cell, return_inverse=True, return_counts=True)
+    dof = int((counts - 1).sum())
+    if dof == 0:
+        raise ValueError(
+            "no cell has more than one seed, so there is no noise floor to measure; run further seeds"
+        )
+
+    def pooled(values: FloatArray) -> float:
+        means = np.bincount(index, values) / counts
+        return float(np.sqrt(np.sum((values - means[index]) ** 2) / dof))
+
+    return NoiseFloor(pooled(points.loss), pooled(points.log_loss), int((counts > 1).sum()), dof)

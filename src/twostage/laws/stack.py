@@ -1,0 +1,130 @@
+"""Several designs as one: rows of a batch that belong to different forms descend together, at the cost of one batch.
+
+The forms may have different numbers of coefficients; shorter vectors are padded with coordinates that do nothing. The
+points (m) are common. `descent` sees one design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .descent import Box, descend
+from .design import Design, Evaluation
+from .points import AnyArray, FloatArray
+
+
+@dataclass(frozen=True)
+class StackEvaluation:
+    """`parts`, one per design, and their log_pred (B, m) and jacobian (B, k, m) put together."""
+
+    log_pred: FloatArray
+    jacobian: FloatArray
+    parts: list[Evaluation]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Designs with the number of consecutive batch rows that each one owns."""
+
+    designs: tuple[Design, ...]
+    counts: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of points m."""
+        return self.designs[0].size
+
+    @property
+    def k(self) -> int:
+        """Length of the padded vectors."""
+        return max(design.k for design in self.designs)
+
+    def take(self, rows: AnyArray) -> Stack:
+        """The stack of the selected rows (boolean mask or increasing indices)."""
+        if rows.dtype == np.bool_:
+            rows = np.flatnonzero(rows)
+        ends = np.searchsorted(rows, np.cumsum(self.counts))
+        return Stack(self.designs, tuple(np.diff(ends, prepend=0).tolist()))
+
+    def log_predict(self, theta: FloatArray) -> FloatArray:
+        """log L for theta (B, k), shape (B, m)."""
+        return np.concatenate([design.log_predict(theta[rows, : design.k]) for design, rows in self._owners()])
+
+    def evaluate(self, theta: FloatArray) -> StackEvaluation:
+        """Value and exact Jacobian (zero in padded coordinates) for theta (B, k)."""
+        jacobian = np.zeros((*theta.shape, self.size))
+        log_pred = np.empty((len(theta), self.size))
+        parts = []
+        for design, rows in self._owners():
+            part = design.evaluate(theta[rows, : design.k])
+            log_pred[rows], jacobian[rows, : design.k] = part.log_pred, part.jacobian
+            parts.append(part)
+        return StackEvaluation(log_pred, jacobian, parts)
+
+    def curvature(self, at: StackEvaluation, slope: FloatArray) -> FloatArray:
+        """As `Design.curvature`, (B, k, k)."""
+        out = np.zeros((len(slope), self.k, self.k))
+        for (design, rows), part in zip(self._owners(), at.parts, strict=True):
+            out[rows, : design.k, : design.k] = design.curvature(part, slope[rows])
+        return out
+
+    def _owners(self) -> list[tuple[Design, slice]]:
+        ends = np.cumsum(self.counts).tolist()
+        pairs = zip(self.designs, self.counts, ends, strict=True)
+        return [(design, slice(end - count, end)) for design, count, end in pairs if count]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Starts (B, k) to descend from on one design: weights (B, m), bounds, Huber threshold, and how far to go."""
+
+    design: Design
+    box: Box
+    weights: FloatArray
+    starts: FloatArray
+    delta: float
+    max_steps: int = 60
+    tolerance: float = 1e-12
+
+
+def descend_together(requests: Sequence[Request], y: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
+    """Answers to requests of equal delta, max_steps and tolerance, in order: thetas (B, k) and values (B,) each."""
+    first = requests[0]
+    if len(requests) == 1:
+        return [
+            descend(
+                first.design,
+                y,
+                first.weights,
+                first.starts,
+                first.box,
+                first.delta,
+                max_steps=first.max_steps,
+                tolerance=first.tolerance,
+            )
+        ]
+    stack = Stack(tuple(r.design for r in requests), tuple(len(r.starts) for r in requests))
+    k = stack.k
+
+    def padded(rows: FloatArray, count: int) -> FloatArray:
+        out = np.zeros((count, k))
+        out[:, : rows.shape[-1]] = rows
+        return out
+
+    starts = np.concatenate([padded(r.starts, len(r.starts)) for r in requests])
+    box = Box(
+        np.concatenate([padded(r.box.lower, len(r.starts)) for r in requests]),
+        np.concatenate([padded(r.box.upper, len(r.starts)) for r in requests]),
+    )
+    weights = np.concatenate([r.weights for r in requests])
+    thetas, values = descend(
+        stack, y, weights, starts, box, first.delta, max_steps=first.max_steps, tolerance=first.tolerance
+    )
+    cuts = np.cumsum(stack.counts)[:-1]
+    return [
+        (theta[:, : r.design.k], value)
+        for r, theta, value in zip(requests, np.split(thetas, cuts), np.split(values, cuts), strict=True)
+    ]

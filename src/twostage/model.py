@@ -1,0 +1,120 @@
+"""The one place that builds a Megatron `GPTModel`.
+
+LLaMA-like: RMSNorm, SwiGLU, rotary positions, no biases, untied embeddings (paper, B.2), on Megatron's local layer
+spec with PyTorch's scaled-dot-product attention. Training and checkpoints live in `train.py` and `checkpoint.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from twostage import megatron_cpu
+from twostage.architecture import Architecture
+
+if TYPE_CHECKING:
+    from megatron.core.models.gpt import GPTModel
+
+
+def start_process_group(device: str) -> None:
+    """Prepare Megatron for `device` and join the process group (of one, unless torchrun says otherwise)."""
+    megatron_cpu.prepare(device)
+    from megatron.core import parallel_state
+
+    if not torch.distributed.is_initialized():
+        backend = "nccl" if device == "cuda" else "gloo"
+        if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+            torch.distributed.init_process_group(backend)
+        else:
+            # A store in memory: jobs side by side on one machine would collide on a TCP port.
+            store = torch.distributed.HashStore()
+            torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
+    if not parallel_state.model_parallel_is_initialized():
+        parallel_state.initialize_model_parallel()
+
+
+def build_model(
+    architecture: Architecture, *, init_std: float, scaled_output_init: bool, seed: int, device: str
+) -> GPTModel:
+    """Build a model with freshly drawn weights.
+
+    The draw happens on the CPU whatever the device, so that CPU and GPU start from the same weights. Call
+    `start_process_group` first.
+    """
+    from megatron.core.models.gpt import GPTModel
+
+    a = architecture
+    torch.manual_seed(seed)
+    model: GPTModel = GPTModel(
+        config=_transformer_config(a, init_std, scaled_output_init),
+        transformer_layer_spec=_layer_spec(),
+        vocab_size=a.vocab_size,
+        max_sequence_length=a.context,
+        share_embeddings_and_output_weights=False,
+        position_embedding_type="rope",
+        rotary_base=a.rope_base,
+    )
+    return model.to(device)
+
+
+def _transformer_config(a: Architecture, init_std: float, scaled_output_init: bool) -> Any:
+    from megatron.core.transformer import TransformerConfig
+    from megatron.core.utils import init_method_normal
+
+    return TransformerConfig(
+        num_layers=a.n_layer,
+        hidden_size=a.d_model,
+        num_attention_heads=a.n_head,
+        kv_channels=a.head_dim,
+        ffn_hidden_size=a.d_mlp,
+        normalization="RMSNorm",
+        layernorm_epsilon=a.norm_eps,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        apply_rope_fusion=False,
+        gradient_accumulation_fusion=False,
+        persist_layer_norm=False,
+        attention_dropout=0.0,
+        hidden_dropout=0.0,
+        init_method_std=init_std,
+        output_layer_init_method=None if scaled_output_init else init_method_normal(init_std),
+        use_cpu_initialization=True,
+        params_dtype=torch.float32,
+    )
+
+
+def _layer_spec() -> Any:
+    from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+
+    spec = get_gpt_layer_local_spec(normalization="RMSNorm")
+    spec.submodules.self_attention.submodules.core_attention = SdpaCoreAttention
+    return spec
+
+
+class SdpaCoreAttention(torch.nn.Module):
+    """Causal attention by `torch.nn.functional.scaled_dot_product_attention`, in Megatron's core-attention place."""
+
+    def __init__(
+        self, config: Any, layer_number: int, attn_mask_type: Any, attention_type: str, **_: Any
+    ) -> None:
+        super().__init__()
+
+    def forward(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: Any,
+        *_: Any,
+        **__: Any,
+    ) -> torch.Tensor:
+        """Attend; query, key, value [s, b, h, d] to [s, b, h * d]."""
+        q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return out.permute(2, 0, 1, 3).reshape(query.shape[0], query.shape[1], -1)

@@ -1,0 +1,215 @@
+"""Least squares for power laws L = A_i x^-alpha_i + E that share one floor E: optimum, covariance, profile intervals.
+
+The numerical core of `curves.py`, on lmfit: residuals of ln L, E >= 0, exponents free in sign. One curve with a floor
+of its own is the case of a single group. It knows nothing of methods, D1 or D2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import lmfit
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import t as student
+
+from twostage.errors import UserError
+from twostage.laws.fit import Interval
+
+FloatArray = NDArray[np.float64]
+_FLOOR_STARTS = 60  # floors tried for the start; the best few are polished
+_POLISHED = 3
+_MAX_EXPONENT = 20.0  # |alpha| beyond this is no power law any more; it bounds the search, never a result
+_NEAR = 1e-6  # how far (relative) the floor stays below the lowest loss
+_LENGTHEN = 1.5
+_STEPS = 14  # of the walk to an interval's end, each longer than the one before
+
+
+@dataclass(frozen=True)
+class PowerLawProblem:
+    """Points of curves that share a floor.
+
+    Parameters by name: `alpha_<i>`; `log_factor_<i>`, ln of the reducible loss at ln x = `reference`; `floor`, nats.
+    `log_x`, `log_loss`, `index` (curve of each point): shape (m,).
+    """
+
+    log_x: FloatArray
+    log_loss: FloatArray
+    index: NDArray[np.intp]
+    n_curves: int
+    reference: float
+
+    @property
+    def names(self) -> list[str]:
+        """Parameters in the order of the covariance: exponents, factors, floor."""
+        curves = range(self.n_curves)
+        return [f"alpha_{i}" for i in curves] + [f"log_factor_{i}" for i in curves] + ["floor"]
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Points minus parameters."""
+        return self.log_loss.size - len(self.names)
+
+    def check(self) -> None:
+        """Raise `UserError` where the points cannot determine the parameters."""
+        distinct = [np.unique(self.log_x[self.index == i]).size for i in range(self.n_curves)]
+        if not distinct or min(distinct) < 2 or max(distinct) < 3:
+            raise UserError(
+                "power laws with a floor need at least 3 token counts on one curve and 2 on the others, the curves have "
+                f"{distinct}; measure more cells"
+            )
+        if self.degrees_of_freedom < 0:
+            raise UserError(
+                f"{self.n_curves} power laws with a floor have {len(self.names)} coefficients but there are only "
+                f"{self.log_loss.size} points; measure more cells"
+            )
+
+    def with_reference(
+        self, reference: float, at: lmfit.Parameters
+    ) -> tuple[PowerLawProblem, lmfit.Parameters]:
+        """The same problem and parameters with the factors taken at another ln x."""
+        moved = at.copy()
+        for i in range(self.n_curves):
+            moved[f"log_factor_{i}"].value -= moved[f"alpha_{i}"].value * (reference - self.reference)
+        return PowerLawProblem(self.log_x, self.log_loss, self.index, self.n_curves, reference), moved
+
+    def _vectors(self, parameters: lmfit.Parameters) -> tuple[FloatArray, FloatArray]:
+        value = parameters.valuesdict()
+        alpha = np.array([value[f"alpha_{i}"] for i in range(self.n_curves)])[self.index]
+        log_factor = np.array([value[f"log_factor_{i}"] for i in range(self.n_curves)])[self.index]
+        with np.errstate(over="ignore"):
+            return np.exp(log_factor - alpha * (self.log_x - self.reference)), self.log_x - self.reference
+
+    def residuals(self, parameters: lmfit.Parameters) -> FloatArray:
+        """ln(predicted) - ln(measured), shape (m,)."""
+        reducible, _ = self._vectors(parameters)
+        return np.asarray(np.log(reducible + parameters["floor"].value) - self.log_loss)
+
+    def _jacobian(self, parameters: lmfit.Parameters) -> FloatArray:
+        """Derivatives of the residuals, shape (m, parameters), columns in the order of `names`."""
+        reducible, log_x = self._vectors(parameters)
+        total = reducible + parameters["floor"].value
+        jacobian = np.zeros((self.log_loss.size, len(self.names)))
+        rows = np.arange(self.log_loss.size)
+        jacobian[rows, self.index] = -reducible / total * log_x
+        jacobian[rows, self.n_curves + self.index] = reducible / total
+        jacobian[:, -1] = 1.0 / total
+        return jacobian
+
+    def _jacobian_of_free(self, parameters: lmfit.Parameters) -> FloatArray:
+        columns = [self.names.index(name) for name, parameter in parameters.items() if parameter.vary]
+        return self._jacobian(parameters)[:, columns]
+
+    def chisqr(self, parameters: lmfit.Parameters) -> float:
+        """Sum of squared residuals."""
+        return float(np.sum(self.residuals(parameters) ** 2))
+
+    def _start(self, floor: float) -> lmfit.Parameters:
+        """Straight lines of ln(L - floor)."""
+        parameters = lmfit.Parameters()
+        loss = np.exp(self.log_loss)
+        excess = np.log(np.maximum(loss - floor, 1e-9))  # a floor near the lowest loss leaves nothing of it
+        for i in range(self.n_curves):
+            own = self.index == i
+            slope, level = np.polyfit(self.log_x[own] - self.reference, excess[own], 1)
+            parameters.add(
+                f"alpha_{i}",
+                float(np.clip(-slope, -_MAX_EXPONENT, _MAX_EXPONENT)),
+                min=-_MAX_EXPONENT,
+                max=_MAX_EXPONENT,
+            )
+            parameters.add(f"log_factor_{i}", float(level))
+        parameters.add("floor", floor, min=0.0, max=float(loss.min()) * (1 - _NEAR))
+        return parameters
+
+    def _refine(self, start: lmfit.Parameters) -> lmfit.Parameters:
+        fit = lmfit.minimize(
+            self.residuals,
+            start,
+            method="least_squares",
+            jac=self._jacobian_of_free,
+            calc_covar=False,  # see `covariance`: lmfit's own fails where the floor sits at 0
+            xtol=1e-11,
+            ftol=1e-11,
+            gtol=1e-11,
+            x_scale="jac",
+        )
+        return fit.params
+
+    def solve(self) -> lmfit.Parameters:
+        """The best fit over many starting floors between 0 and the lowest loss."""
+        ceiling = float(np.exp(self.log_loss.min())) * (1 - _NEAR)
+        starts = [self._start(share * ceiling) for share in 1 - np.geomspace(1, 1e-3, _FLOOR_STARTS)]
+        starts.sort(key=self.chisqr)
+        return min((self._refine(start) for start in starts[:_POLISHED]), key=self.chisqr)
+
+    def covariance(self, parameters: lmfit.Parameters) -> FloatArray:
+        """(J^T J)^-1 with exact derivatives, in the order of `names`, to be scaled by the variance; NaN where singular.
+
+        A floor at its bound 0 stays a free direction: holding it there would understate the error of the exponents.
+        """
+        jacobian = self._jacobian(parameters)
+        scale = np.linalg.norm(jacobian, axis=0)
+        if not np.all(scale > 0):
+            return np.full((scale.size, scale.size), np.nan)
+        gram = (jacobian / scale).T @ (jacobian / scale)
+        if np.linalg.cond(gram) > 1e14:
+            return np.full_like(gram, np.nan)
+        return np.asarray(np.linalg.inv(gram) / scale / scale[:, None])
+
+    def profile(
+        self, optimum: lmfit.Parameters, name: str, *, step: float, variance: float, dof: int, level: float
+    ) -> Interval:
+        """Where fixing `name` and refitting the rest raises the sum of squares by the F quantile times `variance`.
+
+        The F test of lmfit's conf_interval, but with bounded refits (the floor often sits at 0) and an honest open end:
+        None with a note. `step`: how far to look first, about a standard error. `dof`: of `variance`.
+        """
+        if dof < 1:
+            return Interval(
+                None, None, level, "none", "as many coefficients as points: no error can be given"
+            )
+        quantile = float(student.ppf(0.5 + level / 2, dof))
+        step = quantile * step if np.isfinite(step) and step > 0 else 0.1 * max(abs(optimum[name].value), 0.1)
+        lowest = self.chisqr(optimum)
+
+        def excess(at: lmfit.Parameters) -> float:
+            """Distance in standard deviations, minus the quantile: almost straight in the coefficient."""
+            return float(np.sqrt(max(self.chisqr(at) - lowest, 0.0) / variance)) - quantile
+
+        ends = [self._end(optimum, name, sign * step, excess) for sign in (-1.0, 1.0)]
+        notes = [
+            f"{side} end: {note}" for side, (_, note) in zip(("lower", "upper"), ends, strict=True) if note
+        ]
+        return Interval(ends[0][0], ends[1][0], level, "profile", "; ".join(notes))
+
+    def _end(
+        self, optimum: lmfit.Parameters, name: str, step: float, excess: Callable[[lmfit.Parameters], float]
+    ) -> tuple[float | None, str]:
+        """Walk away from the optimum until the excess is positive, then close in; (end, note)."""
+        lowest, highest = optimum[name].min, optimum[name].max
+        inside, warm = float(optimum[name].value), optimum
+        for _ in range(_STEPS):
+            outside = min(max(inside + step, lowest), highest)
+            moved = self._held(warm, name, outside)
+            if excess(moved) > 0:
+                start = warm
+                end = brentq(
+                    lambda trial, start=start: excess(self._held(start, name, trial)),
+                    inside,
+                    outside,
+                    xtol=1e-3 * abs(outside - inside),
+                    rtol=1e-6,
+                )
+                return float(end), ""
+            if outside in (lowest, highest):
+                return outside, "at the bound of the coefficient"
+            inside, warm, step = outside, moved, _LENGTHEN * step
+        return None, "not closed: the points do not bound it on this side"
+
+    def _held(self, start: lmfit.Parameters, name: str, value: float) -> lmfit.Parameters:
+        held = start.copy()
+        held[name].set(value=value, vary=False)
+        return self._refine(held)

@@ -1,0 +1,242 @@
+"""Local files to documents: .txt, .jsonl[.gz|.zst], .parquet and directories of source files.
+
+Reads and reports what cannot be read, by file and line; what is kept, split or dropped is decided in `corpus.py`.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import zstandard
+
+from twostage.errors import UserError
+from twostage.study import FilesCorpus
+
+_RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+_READ_BYTES = 1 << 20
+# Long-distance matching (`zstd --ultra --long=31`) needs up to this window to unpack.
+_MAX_ZSTD_WINDOW = 1 << 31
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text; `group` decides its split: documents of one group are never on both sides."""
+
+    text: str
+    group: str
+    package: str = ""
+
+
+def expand_paths(paths: tuple[str, ...]) -> list[Path]:
+    """Return files and directories in the order given, each glob sorted, repeated ones once.
+
+    Raises:
+        UserError: a path does not exist, or a glob matches nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in paths:
+        expanded = str(Path(pattern).expanduser())
+        if Path(expanded).exists():
+            matches = [expanded]
+        elif glob.has_magic(expanded):
+            matches = sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207 (absolute patterns)
+            if not matches:
+                raise UserError(
+                    f"paths: {pattern!r} matches no file (working directory {Path.cwd()}); mend the pattern"
+                )
+        else:
+            raise UserError(
+                f"paths: {pattern!r} does not exist (working directory {Path.cwd()}); mend the path"
+            )
+        found.update((Path(match), None) for match in matches)
+    return list(found)
+
+
+def read_files(corpus: FilesCorpus) -> Iterator[Document]:
+    """Yield the documents of a corpus of local files, in the order of its `paths`, directories and globs sorted.
+
+    A text or source file is one document and its own group, named by its path below the directory (by its name, when
+    it was listed as a file), so that moving a corpus keeps its split. A record of a .jsonl or .parquet file is one
+    document; its group is the value of `group_key`, or the record itself without one. Files of a directory that are
+    not UTF-8 are skipped; hidden folders and links are not followed.
+
+    Raises:
+        UserError: names the file (and line) that is missing, unsupported or unreadable.
+    """
+    for path in expand_paths(corpus.paths):
+        if path.is_dir():
+            yield from _read_directory(path, corpus)
+        elif path.name.endswith(_RECORD_SUFFIXES):
+            yield from _read_records(path, corpus)
+        elif path.name.endswith((".txt", *corpus.suffixes)):
+            yield Document(_read_text(path), path.name)
+        else:
+            raise UserError(
+                f"{path}: unsupported file type; use .txt, .jsonl, .jsonl.gz, .jsonl.zst, .parquet, or add its ending to `suffixes`"
+            )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 at byte {error.start}; convert it, e.g. with iconv -t UTF-8"
+        ) from None
+
+
+def _read_directory(root: Path, corpus: FilesCorpus) -> Iterator[Document]:
+    files = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [Path(folder, name) for name in names if name.endswith(corpus.suffixes)]
+    if not files:
+        raise UserError(
+            f"{root}: no file in this directory ends in {' or '.join(corpus.suffixes)}; mend `paths` or `suffixes`"
+        )
+    for path in sorted(files):
+        if path.is_symlink():
+            continue
+        try:
+            text = path.read_bytes().decode("utf-8")
+        except UnicodeDecodeError:
+            continue
+        yield Document(text, path.relative_to(root).as_posix())
+
+
+def _read_records(path: Path, corpus: FilesCorpus) -> Iterator[Document]:
+    rows = _parquet_rows(path, corpus) if path.suffix == ".parquet" else json_lines(path)
+    for where, row in rows:
+        text = _field(row, corpus.text_key, "text_key", where)
+        if not isinstance(text, str):
+            raise UserError(
+                f"{where}: {corpus.text_key!r} holds {type(text).__name__}, not text; choose another text_key"
+            )
+        group = text if corpus.group_key is None else str(_field(row, corpus.group_key, "group_key", where))
+        yield Document(text, group)
+
+
+def _field(row: dict[str, Any], name: str, key: str, where: str) -> Any:
+    try:
+        return row[name]
+    except KeyError:
+        raise UserError(
+            f"{where}: no key {name!r}; the keys are {sorted(row)}: set {key} to one of them"
+        ) from None
+
+
+def zstd_chunks(path: Path) -> Iterator[bytes]:
+    """Yield the unpacked bytes of a .zst file of one or more frames.
+
+    Raises:
+        UserError: the file is damaged or ends inside of a frame (which the library's own reader does not notice).
+    """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
+    frame = decompressor.decompressobj()
+    started = False
+    with path.open("rb") as stream:
+        while packed := stream.read(_READ_BYTES):
+            while packed:
+                try:
+                    data = frame.decompress(packed)
+                except zstandard.ZstdError as error:
+                    raise UserError(
+                        f"{path}: damaged zstd data ({error}); fetch or pack the file again"
+                    ) from None
+                started = True
+                if data:
+                    yield data
+                packed = b""
+                if frame.eof:
+                    packed = frame.unused_data
+                    frame, started = decompressor.decompressobj(), False
+    if started:
+        raise UserError(f"{path}: truncated zstd data; fetch or pack the file again")
+
+
+class _ChunkStream(io.RawIOBase):
+    """A readable stream over an iterator of byte chunks."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._rest:
+            self._rest = next(self._chunks, b"")
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if path.suffix == ".zst":
+        return io.BufferedReader(_ChunkStream(zstd_chunks(path)), _READ_BYTES)
+    return path.open("rb")
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("file, line n", object) for each non-empty line of a .jsonl[.gz|.zst] file.
+
+    Raises:
+        UserError: packed data is damaged or truncated, or a line is not a JSON object; names the file and line.
+    """
+    number = 0
+    try:
+        with _open(path) as stream:
+            for number, line in enumerate(stream, start=1):
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}"
+                try:
+                    row = json.loads(line)
+                except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                    raise UserError(f"{where}: not valid JSON ({error}); mend or remove the line") from None
+                if not isinstance(row, dict):
+                    raise UserError(
+                        f"{where}: a {type(row).__name__}, not a JSON object; expected one object per line"
+                    )
+                yield where, row
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(
+            f"{path}: truncated or damaged gzip data after line {number} ({error}); fetch or pack the file again"
+        ) from None
+
+
+def _parquet_rows(path: Path, corpus: FilesCorpus) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise UserError(f"{path}: not a readable parquet file ({error}); fetch it again") from None
+    wanted = [key for key in (corpus.text_key, corpus.group_key) if key is not None]
+    with file:
+        names = file.schema_arrow.names
+        columns = [name for name in names if name in wanted]
+        if len(columns) < len(set(wanted)):
+            columns = names  # the missing key is reported with the keys there are
+        number = 0
+        try:
+            for batch in file.iter_batches(batch_size=1024, columns=columns):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{path}: unreadable after row {number} ({error}); fetch it again") from None

@@ -1,0 +1,21 @@
+"""Entry point of every script in workflow/scripts: run it, and turn a user's mistake into one clear line.
+
+Programming errors keep their traceback; only bad input (`ValueError`, `UserError` included) and missing files are
+reported as `error: ...` with exit code 2.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+EXIT_BAD_INPUT = 2
+
+
+def run_script(function: Callable[[], None]) -> None:
+    """Run `function`; on `ValueError` or `FileNotFoundError` print `error: ...` to stderr and exit with code 2."""
+    try:
+        function()
+    except (ValueError, FileNotFoundError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(EXIT_BAD_INPUT)

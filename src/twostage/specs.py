@@ -1,0 +1,156 @@
+"""A job's identity: everything that changes its numbers, as one canonical JSON value in Snakemake's `params.spec`.
+
+What only changes where and how fast a job runs (threads, micro-batch, partition) is not here; it goes to `resources`
+and the profile. A spec never contains the grid's end, so appending a point changes no earlier job.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from twostage.architecture import Architecture
+from twostage.design import Design
+from twostage.errors import UserError
+from twostage.paths import Branch, Run, Segment, Stage2Run
+from twostage.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
+from twostage.schedule import WsdSchedule
+from twostage.study import Expand, Recipe, Stack
+
+
+class Spec(BaseModel):
+    """Base of all specs: immutable, unknown keys refused, one canonical text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> str:
+        """Return compact JSON with sorted keys: equal specs, equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Any:
+        """Rebuild from `canonical()`; `UserError` where the text does not fit."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise UserError(f"--spec is not a valid {cls.__name__}: {error}") from None
+
+
+class TrainSpec(Spec):
+    """A trunk segment or a decay branch: updates `start_step + 1` to `stop_step` of one run."""
+
+    revision: int = TRAIN_REVISION
+    architecture: Architecture
+    init_std: float
+    recipe: Recipe
+    peak_lr: float
+    warmup_steps: int
+    batch_size: int
+    mixture: tuple[tuple[str, int], ...]  # corpora with integer weights
+    first_sample: int = 0  # samples of the mixture skipped before step 1
+    seed: int
+    start_step: int
+    stop_step: int
+    decay_start: int | None = None  # None: a trunk segment
+    # Where step `start_step` comes from: drawn weights, a weights-only checkpoint, or a full training state.
+    origin: Literal["init", "weights", "state"]
+
+    @property
+    def schedule(self) -> WsdSchedule:
+        """The learning rate of every update of this job."""
+        return WsdSchedule(
+            peak_lr=self.peak_lr,
+            warmup_steps=self.warmup_steps,
+            decay_start=self.decay_start,
+            decay_steps=0 if self.decay_start is None else self.stop_step - self.decay_start,
+            final_fraction=self.recipe.final_lr_fraction,
+        )
+
+
+class GrowSpec(Spec):
+    """Stack or expand a base checkpoint."""
+
+    revision: int = GROW_REVISION
+    source: Architecture
+    target: Architecture
+    kind: Literal["stack", "expand"]
+    factor: int | None = None
+    split: Literal["random", "equal"] | None = None
+    init: Literal["duplicate", "zero"] | None = None
+    init_std: float | None = None  # of zero padding's readers
+    seed: int
+
+
+class EvaluateSpec(Spec):
+    """The loss of one checkpoint on the whole held-out split of one corpus."""
+
+    revision: int = EVALUATE_REVISION
+    corpus: str
+    context: int
+    batch_size: int
+
+
+def segment_spec(design: Design, segment: Segment) -> TrainSpec:
+    """Return the identity of a trunk segment."""
+    start, stop = design.segment_steps(segment)
+    at_start: Literal["init", "weights"] = "weights" if isinstance(segment.run, Stage2Run) else "init"
+    return _train_spec(design, segment.run, start, stop, origin="state" if start else at_start)
+
+
+def branch_spec(design: Design, branch: Branch) -> TrainSpec:
+    """Return the identity of a decay branch."""
+    start, stop = design.branch_steps(branch)
+    return _train_spec(design, branch.run, start, stop, origin="state", decay_start=start)
+
+
+def _train_spec(design: Design, run: Run, start: int, stop: int, **changes: Any) -> TrainSpec:
+    study = design.study
+    model = study.models[run.model]
+    return TrainSpec(
+        architecture=design.architecture(run),
+        init_std=model.effective_init_std,
+        recipe=study.recipe,
+        peak_lr=model.peak_lr,
+        warmup_steps=model.warmup_steps,
+        batch_size=model.batch_size,
+        mixture=tuple(design.mixture(run).items()),
+        seed=run.seed,
+        start_step=start,
+        stop_step=stop,
+        **changes,
+    )
+
+
+def grow_spec(design: Design, run: Stage2Run) -> GrowSpec:
+    """Return the identity of a growth job."""
+    method = design.method(run)
+    source, target = design.architecture(design.base_run(run)), design.architecture(run)
+    if isinstance(method, Stack):
+        return GrowSpec(source=source, target=target, kind="stack", factor=method.factor, seed=run.seed)
+    if isinstance(method, Expand):
+        return GrowSpec(
+            source=source,
+            target=target,
+            kind="expand",
+            split=method.split,
+            init=method.init,
+            init_std=design.study.models[run.model].effective_init_std if method.init == "zero" else None,
+            seed=run.seed,
+        )
+    raise UserError(
+        f"{run.path}: method {run.method!r} does not grow the model; there is nothing to make at init/"
+    )
+
+
+def evaluate_spec(design: Design, branch: Branch, corpus: str) -> EvaluateSpec:
+    """Return the identity of one evaluation."""
+    design.branch_steps(branch)
+    if corpus not in design.study.corpora:
+        raise UserError(
+            f"{branch.evaluation(corpus)}: corpus {corpus!r} is not in study {design.study.name}; it has {sorted(design.study.corpora)}"
+        )
+    return EvaluateSpec(
+        corpus=corpus, context=design.study.context, batch_size=design.study.evaluation.batch_size
+    )

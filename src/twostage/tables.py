@@ -1,0 +1,244 @@
+"""Tables 1 and 7 for a study's own methods, beside the paper's numbers: as numbers, and as a page for the report.
+
+Takes fits that are already made and fits nothing. What could not be fitted is a gap with its reason under the table,
+as are the study's excluded cells.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from twostage.laws.published import published_table
+from twostage.method_fit import MethodFit
+from twostage.presentation import PAPER_VARIANTS
+from twostage.study import ExcludedCell
+
+FORM_TITLES = {"mul": "Mul.", "mul0": "Mul. (α₃ = 0)", "add": "Add.", "hyb": "Hyb."}
+EXPONENTS = ("alpha1", "alpha2", "alpha3")
+EXPONENT_TITLES = {"alpha1": "α₁", "alpha2": "α₂", "alpha3": "α₃"}
+PAPER = "paper, 0.1B"
+_GAP = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """`numbers`: the CSV. `shown`: the same as text for a page. `notes`: printed under it."""
+
+    title: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def table_1(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
+    """Leave-one-out RMS errors of the forms, in 1e-3 nats per token (Tables 1 and 2 of the paper).
+
+    Numbers: method, model, n_base, n_final, n_cells, n_seeds, rms_<form>, best_form, noise_floor (standard deviation
+    between seeds of one cell; empty with one seed), unit, paper_variant, paper_rms_<form> (as printed), note.
+    """
+    paper = pd.concat([published_table(1), published_table(2)])
+    forms = list(dict.fromkeys(form for fit in fits for form in fit.laws))
+    rows, shown, notes = [], [], _Notes()
+    for fit in fits:
+        rms = {form: law.loo_rms_nats for form, law in fit.laws.items()}
+        known = {form: value for form, value in rms.items() if value is not None}
+        best = min(known, key=lambda form: known[form]) if known else ""
+        reasons = [law.reason for law in fit.laws.values() if law.reason]
+        variant = PAPER_VARIANTS.get(fit.method, "")
+        theirs = {form: str(paper.loc[variant, f"rms_{form}"]) if variant else "" for form in forms}
+        noise = None if fit.noise is None else 1e3 * fit.noise.sd_nats
+        rows.append(
+            _identity(fit)
+            | {f"rms_{form}": _thousand(rms.get(form)) for form in forms}
+            | {"best_form": best, "noise_floor": noise, "unit": "1e-3 nats", "paper_variant": variant}
+            | {f"paper_rms_{form}": theirs[form] or None for form in forms}
+            | {"note": "; ".join(reasons)}
+        )
+        cells = {}
+        for form in forms:
+            text = _GAP if rms.get(form) is None else f"{1e3 * known[form]:.2f}"
+            mark = notes.mark(fit.laws[form].reason) if form in fit.laws else ""
+            cells[FORM_TITLES[form]] = text + ("*" if form == best and len(known) > 1 else "") + mark
+        shown.append(
+            _shown_identity(fit)
+            | cells
+            | {"noise between seeds": _GAP if noise is None else f"{noise:.2f}"}
+            | {f"{FORM_TITLES[form]} ({PAPER})": theirs[form] or _GAP for form in forms}
+        )
+    return Table(
+        title="Table 1: leave-one-out RMS error of four laws, 10⁻³ nats per token",
+        numbers=pd.DataFrame(rows),
+        shown=pd.DataFrame(shown),
+        notes=(
+            "* smallest error of the row. A left-out cell leaves with all its seeds. Errors below the noise between seeds "
+            "cannot be told apart; with one seed that noise is not known.",
+            "The paper's numbers are for a model of 0.1B parameters on other data (Tables 1 and 2); only the order of the "
+            "forms is comparable.",
+            *notes.texts,
+            *excluded_notes(excluded),
+        ),
+    )
+
+
+def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
+    """Exponents of the multiplicative law (Eq. 2) with 95 % profile-likelihood intervals (Table 7 of the paper).
+
+    Numbers: method, model, n_base, n_final, n_cells, n_seeds; alpha1..3 with _lower and _upper (tokens, natural log;
+    empty where not determined); alpha1_centred, alpha2_centred, the exponents at the grid's centre (d2_centre_tokens,
+    d1_centre_tokens), which, unlike the raw ones, do not depend on the unit of D; paper_variant, paper_alpha1..3 (as printed), note.
+    """
+    paper = published_table(7)
+    rows, shown, notes = [], [], _Notes()
+    for fit in fits:
+        law = fit.laws.get("mul")
+        variant = PAPER_VARIANTS.get(fit.method, "")
+        theirs = {name: str(paper.loc[variant, name]) if variant else "" for name in EXPONENTS}
+        reason = "the study's laws.forms has no mul" if law is None else law.reason if law.fit is None else ""
+        numbers: dict[str, object] = {}
+        cells = {}
+        for name in EXPONENTS:
+            value, lower, upper = _with_interval(fit, name)
+            numbers |= {name: value, f"{name}_lower": lower, f"{name}_upper": upper}
+            cells[EXPONENT_TITLES[name]] = _interval_text(value, lower, upper) + notes.mark(reason)
+        fitted = None if law is None else law.fit
+        for name, other in (("alpha1", "d2"), ("alpha2", "d1")):
+            value = None if fitted is None else fitted.centred["values"][name]
+            numbers[f"{name}_centred"] = value
+            numbers[f"{other}_centre_tokens"] = None if fitted is None else _exp(fitted.centre[other])
+            cells[f"{EXPONENT_TITLES[name]} at the centre"] = _GAP if value is None else f"{value:.4f}"
+        note = "; ".join([reason] * bool(reason) + list(fitted.warnings if fitted else ()))
+        rows.append(
+            _identity(fit)
+            | numbers
+            | {"paper_variant": variant}
+            | {f"paper_{name}": theirs[name] or None for name in EXPONENTS}
+            | {"note": note}
+        )
+        shown.append(
+            _shown_identity(fit)
+            | cells
+            | {f"{EXPONENT_TITLES[name]} ({PAPER})": theirs[name] or _GAP for name in EXPONENTS}
+        )
+    return Table(
+        title="Table 7: exponents of the multiplicative law with interaction (Eq. 2)",
+        numbers=pd.DataFrame(rows),
+        shown=pd.DataFrame(shown),
+        notes=(
+            "Brackets: 95 % profile-likelihood intervals. D in tokens, natural logarithm. With an interaction, α₁ and α₂ depend "
+            "on the unit of D (D → D/u shifts both by α₃ ln u); at the centre of the grid (geometric mean of D₁ and D₂) "
+            "they do not, and neither does α₃.",
+            "The paper's numbers are for a model of 0.1B parameters on other data.",
+            *notes.texts,
+            *excluded_notes(excluded),
+        ),
+    )
+
+
+def excluded_notes(excluded: Sequence[ExcludedCell]) -> tuple[str, ...]:
+    """What is printed under every table about cells that the study leaves out."""
+    if not excluded:
+        return ("No cells are excluded.",)
+    return tuple(f"Excluded cell: {entry.cell}: {entry.reason}" for entry in excluded)
+
+
+def render_html(table: Table) -> str:
+    """A self-contained page: the table as text and its notes; equal tables give equal text."""
+    heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.shown.columns)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
+        for row in table.shown.itertuples(index=False)
+    )
+    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    return _PAGE.format(title=html.escape(table.title), heads=heads, body=body, notes=notes)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 14px/1.45 sans-serif; color: #333; margin: 1.5em; }}
+table {{ border-collapse: collapse; border-top: 2px solid #333; border-bottom: 2px solid #333; }}
+th {{ border-bottom: 1px solid #333; vertical-align: bottom; max-width: 9em; }}
+th, td {{ padding: 0.3em 0.8em; text-align: right; }}
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
+p {{ font-size: 12px; max-width: 70em; margin: 0.5em 0; }}
+</style>
+</head>
+<body>
+<h1 style="font-size: 17px">{title}</h1>
+<table>
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table>
+{notes}
+</body>
+</html>
+"""
+
+
+class _Notes:
+    """Numbered notes, each text once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def mark(self, text: str) -> str:
+        """Return ` [1]` for a text, and "" for none."""
+        return f" [{self._numbers.setdefault(text, len(self._numbers) + 1)}]" if text else ""
+
+    @property
+    def texts(self) -> list[str]:
+        return [f"[{number}] {text}" for text, number in self._numbers.items()]
+
+
+def _identity(fit: MethodFit) -> dict[str, object]:
+    return {
+        "method": fit.method,
+        "model": fit.model,
+        "n_base": fit.n_base,
+        "n_final": fit.n_final,
+        "n_cells": fit.n_cells,
+        "n_seeds": len(fit.seeds),
+    }
+
+
+def _shown_identity(fit: MethodFit) -> dict[str, str]:
+    return {
+        "method": fit.method,
+        "base model": fit.model,
+        "cells": str(fit.n_cells),
+        "seeds": str(len(fit.seeds)),
+    }
+
+
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else 1e3 * value
+
+
+def _exp(value: float) -> float:
+    return math.exp(value)
+
+
+def _with_interval(fit: MethodFit, name: str) -> tuple[float | None, float | None, float | None]:
+    law = fit.laws.get("mul")
+    if law is None or law.fit is None:
+        return None, None, None
+    interval = law.fit.intervals.get(name)
+    value = law.fit.coefficients[name]
+    return (value, None, None) if interval is None else (value, interval.lower, interval.upper)
+
+
+def _interval_text(value: float | None, lower: float | None, upper: float | None) -> str:
+    if value is None:
+        return _GAP
+    ends = [_GAP if end is None else f"{end:.4f}" for end in (lower, upper)]
+    return f"{value:.4f}" if lower is None and upper is None else f"{value:.4f} [{ends[0]}, {ends[1]}]"

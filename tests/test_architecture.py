@@ -1,0 +1,93 @@
+"""The shape of a model against Table 3 of arXiv 2510.06548 and against Hugging Face's parameter counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from twostage.architecture import Architecture
+
+# Table 3: name, n_layer, d_model, n_head, N
+TABLE_3 = [
+    ("15M", 9, 320, 4, 14_751_680),
+    ("44M", 12, 480, 8, 44_248_800),
+    ("0.1B", 15, 640, 8, 98_323_840),
+    ("0.2B", 21, 832, 8, 232_623_040),
+    ("0.5B", 26, 1_120, 16, 521_889_760),
+    ("1B", 30, 1_504, 16, 1_085_859_424),
+]
+
+TINY = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=50, context=8)
+
+
+@pytest.mark.parametrize(("name", "n_layer", "d_model", "n_head", "n_params"), TABLE_3)
+def test_n_params_is_table_3(name: str, n_layer: int, d_model: int, n_head: int, n_params: int) -> None:
+    arch = Architecture(
+        n_layer=n_layer,
+        d_model=d_model,
+        n_head=n_head,
+        head_dim=d_model // n_head,
+        d_mlp=4 * d_model,
+        vocab_size=32_000,
+        context=1_024,
+    )
+    assert arch.n_params == n_params, name
+    assert arch.n_embedding_params == 2 * 32_000 * d_model
+
+
+# heads that fill the width, more of them (as after width expansion), fewer of them, another MLP width
+@pytest.mark.parametrize(
+    ("n_head", "head_dim", "d_mlp"), [(2, 16, 128), (4, 12, 128), (1, 8, 128), (2, 16, 88)]
+)
+def test_counts_are_those_of_the_built_model(n_head: int, head_dim: int, d_mlp: int) -> None:
+    arch = TINY.with_shape(n_head=n_head, head_dim=head_dim, d_mlp=d_mlp)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=arch.vocab_size,
+            hidden_size=arch.d_model,
+            intermediate_size=arch.d_mlp,
+            num_hidden_layers=arch.n_layer,
+            num_attention_heads=arch.n_head,
+            head_dim=arch.head_dim,
+            tie_word_embeddings=False,
+        )
+    )
+    assert sum(p.numel() for p in model.parameters()) == arch.n_params + arch.n_embedding_params
+    assert model.model.embed_tokens.weight.numel() + model.lm_head.weight.numel() == arch.n_embedding_params
+
+
+def test_json_round_trip_keeps_every_field() -> None:
+    arch = TINY.with_shape(norm_eps=1e-5 * 32 / 44, rope_base=500_000)
+    assert Architecture.from_json(arch.to_json()) == arch
+    with pytest.raises(TypeError, match="n_heads"):
+        Architecture.from_json({**arch.to_json(), "n_heads": 2})
+    with pytest.raises(TypeError, match="head_dim"):
+        Architecture.from_json({key: value for key, value in arch.to_json().items() if key != "head_dim"})
+
+
+@pytest.mark.parametrize(
+    "key", ["n_layer", "d_model", "n_head", "head_dim", "d_mlp", "vocab_size", "context"]
+)
+def test_sizes_must_be_positive(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"^{key}: 0 must be a positive integer"):
+        TINY.with_shape(**{key: 0})
+
+
+def test_odd_head_dim_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^head_dim: 15 must be even"):
+        TINY.with_shape(head_dim=15)
+
+
+def test_is_immutable() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TINY.n_layer = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("module", ["twostage.architecture", "twostage.growth_shapes"])
+def test_sizing_models_does_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

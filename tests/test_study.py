@@ -1,0 +1,138 @@
+"""Study files: what is accepted, what is refused, and how the refusal reads."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from twostage.errors import UserError
+from twostage.schema import study_schema
+from twostage.study import load_study
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "config/tiny.yaml"
+
+
+@pytest.fixture
+def fields():
+    return yaml.safe_load(TINY.read_text())
+
+
+def load(fields, tmp_path, name="mine"):
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    return load_study(path)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_studies_are_valid(path):
+    assert load_study(path).name == path.stem
+
+
+def test_schema_file_is_in_step_with_the_models():
+    assert (ROOT / "config/study.schema.json").read_text() == study_schema(), "run `make schema`"
+
+
+def test_schema_describes_every_optional_choice():
+    schema = json.loads(study_schema())
+    assert schema["additionalProperties"] is False
+    assert "name" not in schema["properties"]
+    assert schema["$defs"]["FilesCorpus"]["properties"]["text_key"]["description"]
+
+
+def test_defaults_are_the_papers(fields, tmp_path):
+    study = load(fields, tmp_path)
+    recipe = study.recipe  # Table 4, and the text of B.3 for the decay
+    assert (recipe.adam_beta1, recipe.adam_beta2, recipe.adam_eps) == (0.9, 0.95, 1e-8)
+    assert (recipe.weight_decay, recipe.grad_clip, recipe.final_lr_fraction) == (0.1, 1.0, 0.1)
+    assert study.laws.huber_delta == 1e-3
+    assert study.models["33k"].effective_init_std == math.sqrt(2 / (5 * 32))
+    assert study.architecture("33k").d_mlp == 4 * 32
+
+
+def test_sections_are_frozen(fields, tmp_path):
+    study = load(fields, tmp_path)
+    with pytest.raises(ValidationError):
+        study.recipe.weight_decay = 0.0
+
+
+def change(path, value):
+    def apply(fields):
+        *parents, last = path.split(".")
+        section = fields
+        for key in parents:
+            section = section[key]
+        section[last] = value
+
+    return apply
+
+
+BAD = {
+    "unknown key": (change("recipe", {"wieght_decay": 0.1}), ["recipe.wieght_decay", "unknown key", "study.schema.json"]),
+    "missing key": (lambda f: f.pop("context"), ["context", "missing", "add this key"]),
+    "heads do not divide": (change("models.33k.n_head", 3), ["models.33k", "n_head", "3", "d_model 32"]),
+    "odd head_dim": (change("models.33k.head_dim", 15), ["models.33k", "head_dim", "15", "even"]),
+    "unknown corpus": (change("stage1.corpus", "web"), ["stage1.corpus", "'web'", "['code', 'generic']"]),
+    "unknown method corpus": (change("methods.cpt-code.corpus", "rust"), ["methods.cpt-code.corpus", "'rust'"]),
+    "continue on the base corpus": (change("methods.cpt-code.corpus", "generic"), ["methods.cpt-code.corpus", "base corpus"]),
+    "trunk not a multiple of ten": (change("grid.d1.trunk_steps", [100, 205]), ["grid.d1.trunk_steps", "205", "nearest: 200"]),
+    "trunk not rising": (change("grid.d2.trunk_steps", [200, 100]), ["grid.d2.trunk_steps", "write [100, 200]"]),
+    "D1 off the grid": (change("methods.stack.d1_steps", [300]), ["methods.stack.d1_steps", "300", "[100, 200, 400, 800]", "nearest"]),
+    "extra point on the chain": (change("grid.d2.extra_steps", [100]), ["grid.d2", "[100]", "trunk_steps already"]),
+    "warmup too long": (change("models.33k.warmup_steps", 200), ["models.33k.warmup_steps", "200", "100 steps"]),
+    "reserved method": (change("methods.scratch", {"kind": "stack"}), ["methods.scratch", "reserved"]),
+    "unknown model": (change("methods.stack.models", ["1B"]), ["methods.stack.models", "'1B'", "['33k']"]),
+    "negative rate": (change("models.33k.peak_lr", -1), ["models.33k.peak_lr", "greater than 0", "-1"]),
+    "replay too fine": (change("methods.cpt-code.replay", 0.12345), ["methods.cpt-code", "replay", "three decimals"]),
+    "unknown kind": (change("methods.stack.kind", "distill"), ["methods.stack", "distill", "'cpt', 'stack', 'expand'"]),
+    "vocabulary too small": (change("tokenizer.vocab_size", 200), ["tokenizer", "vocab_size", "258"]),
+    "repeated seed": (change("seeds", [0, 0]), ["seeds", "repeats"]),
+    "name with a slash": (change("models", {"a/b": {}}), ["models", "a/b"]),
+    "named in the file": (change("name", "other"), ["name", "named after its file"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD, ids=list(BAD))
+def test_bad_study_names_file_key_value_and_fix(case, fields, tmp_path):
+    spoil, words = BAD[case]
+    load(copy.deepcopy(fields), tmp_path)  # it is the change that is refused
+    spoil(fields)
+    with pytest.raises(UserError) as refusal:
+        load(fields, tmp_path)
+    assert str(refusal.value).startswith(str(tmp_path / "mine.yaml"))
+    for word in words:
+        assert word in str(refusal.value)
+
+
+def test_missing_file_names_the_option(tmp_path):
+    with pytest.raises(UserError, match=r"no such study file.*--config study="):
+        load_study(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("name", ["published", "reference"])
+def test_reserved_study_names(name, tmp_path):
+    shutil.copy(TINY, tmp_path / f"{name}.yaml")
+    with pytest.raises(UserError, match="reserved"):
+        load_study(tmp_path / f"{name}.yaml")
+
+
+def test_repeated_yaml_key_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(TINY.read_text() + "\ncontext: 64\n")
+    with pytest.raises(UserError, match="'context' appears twice"):
+        load_study(path)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
+def test_what_is_no_mapping_is_refused(text, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        load_study(path)

@@ -1,0 +1,200 @@
+"""Fit files and Tables 1 and 7: numbers are those of the laws, gaps have reasons, notes are printed."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from results_tree import LAW, build, make_design
+
+from twostage.cells import aggregate_cells, method_cells
+from twostage.errors import UserError
+from twostage.laws.fit import fit_law
+from twostage.laws.points import Points
+from twostage.laws.selection import leave_one_out
+from twostage.method_fit import MethodFit, fit_method
+from twostage.presentation import figure_pairs, fitted_pairs, method_title
+from twostage.study import ExcludedCell
+from twostage.tables import excluded_notes, render_html, table_1, table_7
+
+FORMS = ("mul", "mul0", "add", "hyb")
+PUBLISHED = Path(__file__).parents[1] / "results/published"
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    design = make_design()
+    return aggregate_cells(design, build(design, tmp_path_factory.mktemp("results"))).cells
+
+
+@pytest.fixture(scope="module")
+def fits(cells):
+    return [fit_method(cells, method, "33k", forms=FORMS, delta=1e-3) for method in ("cpt-code", "stack")]
+
+
+@pytest.fixture(scope="module")
+def small_fit(tmp_path_factory):
+    design = make_design(steps=(100, 200))
+    cells = aggregate_cells(design, build(design, tmp_path_factory.mktemp("small"))).cells
+    return fit_method(cells, "stack", "33k", forms=FORMS, delta=1e-3)
+
+
+def points_of(cells, method):
+    frame = method_cells(cells, method, "33k")
+    return Points.from_frame(frame, d1="d1_tokens", d2="d2_tokens", loss="loss_nats", seed="seed")
+
+
+def test_fit_file_holds_the_laws_of_the_cells(cells, fits):
+    points = points_of(cells, "stack")
+    for form in FORMS:
+        assert fits[1].laws[form].fit.coefficients == fit_law(points, form).coefficients
+    assert fits[1].n_cells == 16
+    assert fits[1].seeds == (0,)
+    assert fits[1].noise is None
+    assert fits[1].n_final > fits[1].n_base
+    assert fits[0].n_final == fits[0].n_base
+
+
+def test_fit_file_round_trips(fits, small_fit):
+    for fit in (*fits, small_fit):
+        text = fit.to_json()
+        again = MethodFit.from_json(text)
+        assert again.to_json() == text
+        assert again.laws.keys() == fit.laws.keys()
+    curves = MethodFit.from_json(fits[0].to_json()).curves["d2"].power_laws
+    assert curves.predict(curves.groups[0], 2e5) == fits[0].curves["d2"].power_laws.predict(
+        curves.groups[0], 2e5
+    )
+
+
+def test_fit_file_names_a_missing_key(fits):
+    text = re.sub(r'"n_cells": 16,\s*', "", fits[0].to_json())
+    with pytest.raises(UserError, match="n_cells"):
+        MethodFit.from_json(text)
+
+
+def test_excluded_cells_leave_the_fit(cells):
+    marked = cells.copy()
+    chosen = marked["method"] == "stack"
+    marked.loc[marked[chosen].index[:2], "excluded"] = "bad node"
+    fit = fit_method(marked, "stack", "33k", forms=["mul0"], delta=1e-3)
+    assert fit.n_cells == 14
+
+
+def test_table_1_is_the_leave_one_out_error_in_thousandths(cells, fits):
+    numbers = table_1(fits).numbers.set_index("method")
+    for method in ("cpt-code", "stack"):
+        points = points_of(cells, method)
+        for form in FORMS:
+            expected = 1e3 * leave_one_out(points, form).rms_nats
+            assert numbers.loc[method, f"rms_{form}"] == pytest.approx(expected, rel=1e-12)
+        lowest = min(FORMS, key=lambda form: numbers.loc[method, f"rms_{form}"])
+        assert numbers.loc[method, "best_form"] == lowest
+    assert (numbers["unit"] == "1e-3 nats").all()
+
+
+@pytest.mark.parametrize(("method", "variant"), [("cpt-code", "CPT (code)"), ("stack", "Stack")])
+def test_papers_numbers_stand_beside_ours(fits, method, variant):
+    with (PUBLISHED / "table_1.csv").open() as stream:
+        one = {row["variant"]: row for row in csv.DictReader(stream)}[variant]
+    with (PUBLISHED / "table_7.csv").open() as stream:
+        seven = {row["variant"]: row for row in csv.DictReader(stream)}[variant]
+    table = table_1(fits)
+    row = table.numbers.set_index("method").loc[method]
+    assert [row[f"paper_rms_{form}"] for form in FORMS] == [one[f"rms_{form}"] for form in FORMS]
+    assert table.shown.set_index("method").loc[method, "Mul. (paper, 0.1B)"] == one["rms_mul"]
+    row = table_7(fits).numbers.set_index("method").loc[method]
+    names = ("alpha1", "alpha2", "alpha3")
+    assert [row[f"paper_{name}"] for name in names] == [seven[name] for name in names]
+
+
+def test_methods_that_the_paper_does_not_have_get_a_gap(fits):
+    other = replace(fits[0], method="cpt-law-books")
+    table = table_1([other])
+    assert table.numbers["paper_rms_mul"].isna().all()
+    assert table.shown["Mul. (paper, 0.1B)"].tolist() == ["–"]
+
+
+def test_table_7_brackets_the_law_that_made_the_losses(fits):
+    row = table_7(fits).numbers.set_index("method").loc["cpt-code"]
+    for name in ("alpha1", "alpha2", "alpha3"):
+        assert row[f"{name}_lower"] < LAW[name] < row[f"{name}_upper"], name
+    # exponents at the centre: alpha1 - alpha3 ln D2, whatever the unit of D
+    expected = row["alpha1"] - row["alpha3"] * np.log(row["d2_centre_tokens"])
+    assert row["alpha1_centred"] == pytest.approx(expected, rel=1e-9)
+    assert row["d1_centre_tokens"] == pytest.approx(112_640 * 2**1.5, rel=1e-9)
+
+
+def test_too_few_cells_are_a_gap_with_a_reason(small_fit):
+    first, seventh = table_1([small_fit]), table_7([small_fit])
+    assert first.numbers[["rms_mul", "rms_mul0", "rms_add", "rms_hyb"]].isna().all(axis=None)
+    assert first.shown["Mul."].tolist() == ["– [1]"]
+    assert any("5 coefficients but there are only 4 points" in note for note in first.notes)
+    assert "5 coefficients" in first.numbers["note"].iloc[0]
+    assert seventh.numbers["alpha3"].isna().all()
+    assert any("5 coefficients" in note for note in seventh.notes)
+    assert "needs at least 3" in small_fit.curves["d2"].reason.replace("need at", "needs at")
+
+
+def test_several_seeds_have_a_noise_floor(tmp_path):
+    design = make_design(seeds=[0, 1, 2], methods={"stack": {"kind": "stack"}}, steps=(100, 200, 400))
+    cells = aggregate_cells(design, build(design, tmp_path, noise=0.004)).cells
+    fit = fit_method(cells, "stack", "33k", forms=["mul0"], delta=1e-3)
+    frame = cells[cells["method"] == "stack"]
+    pooled = np.sqrt(frame.groupby(["d1_tokens", "d2_tokens"])["loss_nats"].var(ddof=1).mean())
+    assert table_1([fit]).numbers["noise_floor"].iloc[0] == pytest.approx(1e3 * pooled, rel=1e-9)
+    assert fit.seeds == (0, 1, 2)
+    assert fit.n_cells == 9
+
+
+class _Text(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.text, self.cells = [], 0
+
+    def handle_starttag(self, tag, attrs):
+        self.cells += tag in ("td", "th")
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_page_shows_every_number_and_note_and_escapes(fits):
+    excluded = [ExcludedCell(cell="stage2/stack/a.json", reason="loss < 0 & NaN")]
+    table = table_1(fits, excluded)
+    page = render_html(table)
+    parsed = _Text()
+    parsed.feed(page)
+    text = " ".join(parsed.text)
+    assert parsed.cells == table.shown.size + table.shown.shape[1]
+    for value in table.shown.to_numpy().ravel():
+        assert value in text
+    assert "Excluded cell: stage2/stack/a.json: loss < 0 & NaN" in text
+    assert "loss &lt; 0 &amp; NaN" in page
+    assert "http" not in page
+
+
+def test_tables_say_when_nothing_is_excluded():
+    assert excluded_notes(()) == ("No cells are excluded.",)
+
+
+def test_presentation_of_a_study():
+    study = make_design(
+        methods={
+            "stack": {"kind": "stack", "factor": 4},
+            "cpt-code": {"kind": "cpt", "corpus": "code", "replay": 0.25},
+            "expand": {"kind": "expand"},
+        }
+    ).study
+    assert fitted_pairs(study) == [("stack", "33k"), ("cpt-code", "33k"), ("expand", "33k")]
+    assert figure_pairs(study, "figure-1") == [("cpt-code", "33k"), ("stack", "33k")]
+    assert figure_pairs(study, "figure-3") == fitted_pairs(study)
+    assert method_title(study, "cpt-code") == "Continual pretraining on code, 25% replay (cpt-code)"
+    assert method_title(study, "stack") == "Model growth by stacking ×4 (stack)"
+    with pytest.raises(UserError, match="figure-2"):
+        figure_pairs(study, "figure-2")

@@ -1,0 +1,24 @@
+"""Grow a decayed base checkpoint in depth or width; see `twostage.growth`."""
+
+import argparse
+from pathlib import Path
+
+from twostage.scripting import run_script
+
+
+def main() -> None:
+    """Parse the command line, grow, write the checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="canonical JSON of a GrowSpec")
+    parser.add_argument("--base", type=Path, required=True, help="manifest of the decayed base checkpoint")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write; the weights go beside it")
+    args = parser.parse_args()
+
+    from twostage.grow import grow_checkpoint
+    from twostage.specs import GrowSpec
+
+    grow_checkpoint(GrowSpec.parse(args.spec), base=args.base, out=args.out.parent)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,48 @@
+"""Train one trunk segment or decay branch; see `twostage.train`."""
+
+import argparse
+from pathlib import Path
+
+from twostage.scripting import run_script
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="canonical JSON of a TrainSpec")
+    parser.add_argument(
+        "--parent", type=Path, nargs="*", default=[], help="manifest of the checkpoint to start from"
+    )
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder that gets checkpoint/, metrics.json, steps.jsonl"
+    )
+    parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
+    parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
+    args = parser.parse_args()
+
+    from twostage.specs import TrainSpec
+    from twostage.train import Execution, TrainJob, train
+
+    execution = Execution(
+        device=args.device, threads=args.threads, micro_batch=args.micro_batch, save_every_s=args.save_every_s
+    )
+    train(
+        TrainJob(
+            spec=TrainSpec.parse(args.spec),
+            parent=args.parent[0] if args.parent else None,
+            tokens=tuple(path.parent for path in args.data),
+            out=args.out,
+            rolling=args.rolling,
+            execution=execution,
+        )
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)
