@@ -23,7 +23,6 @@ include: "rules/grow.smk"
 include: "rules/evaluate.smk"
 include: "rules/analysis.smk"
 include: "rules/figures.smk"
-include: "rules/published.smk"
 
 
 report: "report/workflow.rst"

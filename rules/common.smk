@@ -1,12 +1,13 @@
 # Study, paths and ALL input and parameter functions. Rules hold only wiring; what a path means is decided in
 # src/twostage/design.py and paths.py.
+import functools
 import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from twostage import paths, specs
+from twostage import paths, presentation, specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
@@ -18,6 +19,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 def explained(function):
     """Turn a user's mistake into Snakemake's own kind of error: the message, no traceback."""
 
+    @functools.wraps(function)  # Snakemake reads the parameters' names
     def wrapper(*args, **kwargs):
         try:
             return function(*args, **kwargs)
@@ -127,6 +129,11 @@ def all_metrics(wildcards):
 
 
 # Identity (params.spec) -----------------------------------------------------------------------------------------------
+
+
+@explained
+def corpus_spec(wildcards):
+    return specs.corpus_spec(study, wildcards.corpus).canonical()
 
 
 @explained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -39,9 +41,9 @@ def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.Data
     fitted = table[~held_out]
     sizes = sorted(fitted["n"].unique()) if "n" in table else []
     colours = d1_palette(sizes)
-    groups = [(colours[n], f"N = {format_tokens(n)}", fitted[fitted["n"] == n]) for n in sizes] or [
-        (INK, "fitted", fitted)
-    ]
+    groups: list[tuple[Any, str, pd.DataFrame]] = [
+        (colours[n], f"N = {format_tokens(n)}", fitted[fitted["n"] == n]) for n in sizes
+    ] or [(INK, "fitted", fitted)]
     handles = []
     relative = 100 * (table["predicted_nats"] / table["loss_nats"] - 1)
     for colour, label, rows in groups:

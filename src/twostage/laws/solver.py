@@ -32,6 +32,8 @@ LEAST_SQUARES_DELTA = 0.3
 SEARCH_SHARE = 1e-2
 KEEP, KEEP_SINGLE = 4, 16
 MAX_ROUNDS = 8
+# Steps of the seeds towards least squares, and of one round of descents; what is unfinished then goes on at the end.
+SEED_STEPS, ROUND_STEPS = 5, 16
 HELPERS = 24
 
 
@@ -133,7 +135,7 @@ def _search(task: Task) -> Generator[Request, Answer, Family]:
     mean = weights.mean(axis=0)
     seeds = grid_seeds(design, np.exp(y), mean, task.box)
     polish = np.broadcast_to(mean, (len(seeds), y.size))
-    theta, value = yield Request(design, task.box, polish, seeds, LEAST_SQUARES_DELTA, max_steps=12, tolerance=1e-2)
+    theta, value = yield Request(design, task.box, polish, seeds, LEAST_SQUARES_DELTA, SEED_STEPS, tolerance=1e-2)
     order = np.argsort(value, kind="stable")
     theta, value = theta[order], value[order]
     pool = theta[np.concatenate([[True], value[1:] > value[:-1] * (1 + 1e-3)])]
@@ -142,9 +144,13 @@ def _search(task: Task) -> Generator[Request, Answer, Family]:
     everyone = np.arange(len(weights))
     starts = pool[found.values(pool).argmin(axis=1)]
     for _ in range(MAX_ROUNDS):
-        if not found.add(everyone, (yield found.request(everyone, starts))):
+        if not found.add(everyone, (yield found.request(everyone, starts, ROUND_STEPS))):
             break
         starts = found.exchange()
+    # the few that were still on their way when a round ended
+    ends, values = yield found.request(everyone, found.thetas.copy())
+    moved = values < found.best
+    found.add(everyone[moved], (ends[moved], values[moved]))
     if task.verify:
         first = np.zeros(len(weights), int)
         while found.add(first, (yield found.request(first, found.thetas.copy()))):
@@ -175,9 +181,9 @@ class Found:
         residuals = self.task.design.log_predict(pool) - self.task.y
         return np.asarray(self.weights @ Objective("huber", self.delta).per_point(residuals).T)
 
-    def request(self, who: AnyArray, starts: FloatArray) -> Request:
+    def request(self, who: AnyArray, starts: FloatArray, max_steps: int = 200) -> Request:
         """Descend from starts (B, k) for the members `who` (B,)."""
-        return Request(self.task.design, self.task.box, self.weights[who], starts, self.delta)
+        return Request(self.task.design, self.task.box, self.weights[who], starts, self.delta, max_steps)
 
     def add(self, who: AnyArray, answer: Answer) -> bool:
         """Take in what a request found; whether any member improved."""

@@ -1,0 +1,85 @@
+"""The CPU shim, pinned to the Megatron release it was written for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+import torch
+
+from twostage import megatron_cpu
+from twostage.model import start_process_group
+
+_FRESH_PROCESS = """
+import sys
+import torch
+stock = torch.compile
+from tiny_training import train_spec
+from twostage.model import start_process_group
+from twostage.train import Execution, _Trainer
+start_process_group("cpu")
+trainer = _Trainer(train_spec(), Execution())
+loss, norm = trainer.update(1, torch.arange(8 * 17).view(8, 17))
+assert 5 < loss < 7 and 0 < norm < 100, (loss, norm)
+assert torch.compile is stock
+print(sorted(name for name in ("torch._inductor", "triton", "transformers", "matplotlib") if name in sys.modules))
+"""
+
+
+def test_the_shim_is_for_the_installed_release():
+    assert version("megatron-core") == "0.16.1", "check every function that megatron_cpu.py replaces, then move the pin"
+
+
+def test_a_fresh_process_trains_without_loading_a_compiler():
+    done = subprocess.run(
+        [sys.executable, "-c", _FRESH_PROCESS],
+        capture_output=True,
+        text=True,
+        cwd=os.path.dirname(__file__),  # noqa: PTH120
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_clipping_equals_torch(scale):
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = ([torch.nn.Parameter(torch.zeros(5, 3)), torch.nn.Parameter(torch.zeros(7))] for _ in range(2))
+    for one, two in zip(ours, theirs, strict=True):
+        one.grad = scale * torch.randn(one.shape, generator=generator)
+        two.grad = one.grad.clone()
+    before = [parameter.grad.clone() for parameter in ours]
+    norm = torch.nn.utils.clip_grad_norm_(theirs, 1.0).item()
+    megatron_cpu.clip_grad_by_total_norm(ours, 1.0, norm)
+    assert all(torch.allclose(a.grad, b.grad, rtol=1e-6, atol=0) for a, b in zip(ours, theirs, strict=True))
+    unchanged = all(torch.equal(a.grad, b) for a, b in zip(ours, before, strict=True))
+    assert unchanged == (scale == 1e-3)
+
+
+def test_clipping_leaves_parameters_without_gradient_alone():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    megatron_cpu.clip_grad_by_total_norm([parameter], 1.0, 10.0)
+    assert parameter.grad is None
+
+
+def test_clipping_refuses_what_needs_cuda():
+    with pytest.raises(ValueError, match="decoupled gradients"):
+        megatron_cpu.clip_grad_by_total_norm([], 1.0, 2.0, use_decoupled_grad=True)
+
+
+def test_one_process_serves_one_device():
+    start_process_group("cpu")
+    with pytest.raises(RuntimeError, match="runs Megatron on cpu; use another process for cuda"):
+        megatron_cpu.prepare("cuda")
+
+
+def test_only_cuda_is_redirected():
+    megatron_cpu.prepare("cpu")
+    assert torch.zeros(2, device="cuda").device.type == "cpu"
+    assert torch.empty(2, device=torch.device("cuda", 0)).device.type == "cpu"
+    assert torch.ones(2, device="meta").device.type == "meta"
+    assert torch.tensor([1.5]).tolist() == [1.5]

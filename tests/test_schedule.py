@@ -1,0 +1,68 @@
+"""Learning rates: exact at the ends, and equal to Megatron's own WSD scheduler in between."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from twostage.schedule import WsdSchedule
+from twostage import megatron_cpu
+
+# Table 5's smallest model with a short grid: 50 warmup steps, a trunk of 400, a decay of 40.
+TRUNK = WsdSchedule(peak_lr=8e-3, warmup_steps=50)
+BRANCH = WsdSchedule(peak_lr=8e-3, warmup_steps=50, decay_start=400, decay_steps=40)
+
+
+def test_first_step_end_of_warmup_last_stable_and_last_step_are_exact():
+    assert BRANCH.rate(1) == 8e-3 / 50
+    assert BRANCH.rate(49) == 8e-3 * 49 / 50
+    assert BRANCH.rate(50) == 8e-3
+    assert BRANCH.rate(51) == 8e-3
+    assert BRANCH.rate(400) == 8e-3
+    assert BRANCH.rate(401) < 8e-3
+    assert BRANCH.rate(440) == 0.1 * 8e-3
+
+
+@pytest.mark.parametrize("peak", [8e-3, 3e-4, 0.1, 1 / 3])
+@pytest.mark.parametrize("final", [0.1, 0.0, 0.25])
+def test_last_step_is_exact_for_any_peak(peak, final):
+    schedule = WsdSchedule(peak_lr=peak, warmup_steps=0, decay_start=70, decay_steps=7, final_fraction=final)
+    assert schedule.rate(1) == peak
+    assert schedule.rate(77) == final * peak
+
+
+def test_a_trunk_and_its_branch_agree_up_to_the_decay():
+    assert [TRUNK.rate(step) for step in range(1, 401)] == [BRANCH.rate(step) for step in range(1, 401)]
+    assert TRUNK.rate(1_000_000) == TRUNK.peak_lr
+
+
+def test_every_rate_equals_megatrons_wsd_scheduler():
+    megatron_cpu.prepare("cpu")
+    from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    theirs = OptimizerParamScheduler(
+        torch.optim.SGD([parameter], lr=1.0),
+        init_lr=0.0,
+        max_lr=8e-3,
+        min_lr=8e-4,
+        lr_warmup_steps=50,
+        lr_decay_steps=440,
+        lr_decay_style="WSD",
+        wsd_decay_steps=40,
+        lr_wsd_decay_style="linear",
+        start_wd=0.1,
+        end_wd=0.1,
+        wd_incr_steps=440,
+        wd_incr_style="constant",
+    )
+    for step in range(1, 441):
+        theirs.num_steps = step
+        assert BRANCH.rate(step) == pytest.approx(theirs.get_lr({}), rel=1e-12), step
+
+
+def test_steps_outside_of_the_run_are_refused():
+    with pytest.raises(ValueError, match="step: 0 must be at least 1"):
+        TRUNK.rate(0)
+    with pytest.raises(ValueError, match="step: 441 lies beyond the decay's end 440"):
+        BRANCH.rate(441)

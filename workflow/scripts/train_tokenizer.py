@@ -1,0 +1,27 @@
+"""Make the study's tokenizer.json; see `twostage.tokenizer`."""
+
+import argparse
+from pathlib import Path
+
+from twostage.scripting import run_script
+
+
+def main() -> None:
+    """Parse the command line, make the tokenizer, write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="canonical JSON of a TokenizerSpec")
+    parser.add_argument(
+        "--corpora", type=Path, nargs="+", required=True, help="manifests of the corpora, in order"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
+    args = parser.parse_args()
+
+    from twostage.specs import TokenizerSpec
+    from twostage.storage import write_atomic
+    from twostage.tokenizer import make_tokenizer
+
+    write_atomic(args.out, make_tokenizer(TokenizerSpec.parse(args.spec).tokenizer, args.corpora))
+
+
+if __name__ == "__main__":
+    run_script(main)
