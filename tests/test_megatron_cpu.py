@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from importlib.metadata import version
 
 import pytest
@@ -15,17 +16,16 @@ from twostage.model import start_process_group
 
 _FRESH_PROCESS = """
 import sys
+import tempfile
 import torch
 stock = torch.compile
-from tiny_training import train_spec
-from twostage.model import start_process_group
-from twostage.train import Execution, _Trainer
-start_process_group("cpu")
-trainer = _Trainer(train_spec(), Execution())
-loss, norm = trainer.update(1, torch.arange(8 * 17).view(8, 17))
-assert 5 < loss < 7 and 0 < norm < 100, (loss, norm)
+from pathlib import Path
+from tiny_training import run, steps, train_spec
+out = run(train_spec(stop_step=1), Path(tempfile.mkdtemp()), Path(sys.argv[1]))
+[line] = steps(out)
+assert 5 < line["loss"] < 7 and 0 < line["grad_norm"] < 100, line
 assert torch.compile is stock
-print(sorted(name for name in ("torch._inductor", "triton", "transformers", "matplotlib") if name in sys.modules))
+print(sorted(name for name in ("torch._inductor.lowering", "triton", "transformers", "matplotlib") if name in sys.modules))
 """
 
 
@@ -33,12 +33,12 @@ def test_the_shim_is_for_the_installed_release():
     assert version("megatron-core") == "0.16.1", "check every function that megatron_cpu.py replaces, then move the pin"
 
 
-def test_a_fresh_process_trains_without_loading_a_compiler():
+def test_a_fresh_process_trains_without_loading_a_compiler(corpus_folder):
     done = subprocess.run(
-        [sys.executable, "-c", _FRESH_PROCESS],
+        [sys.executable, "-c", _FRESH_PROCESS, str(corpus_folder)],
         capture_output=True,
         text=True,
-        cwd=os.path.dirname(__file__),  # noqa: PTH120
+        cwd=Path(__file__).parent,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
@@ -61,9 +61,11 @@ def test_clipping_equals_torch(scale):
 
 
 def test_clipping_leaves_parameters_without_gradient_alone():
-    parameter = torch.nn.Parameter(torch.ones(2))
-    megatron_cpu.clip_grad_by_total_norm([parameter], 1.0, 10.0)
-    assert parameter.grad is None
+    without, with_gradient = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    with_gradient.grad = torch.tensor([6.0, 8.0])
+    megatron_cpu.clip_grad_by_total_norm([without, with_gradient], 1.0, 10.0)
+    assert without.grad is None
+    assert with_gradient.grad.tolist() == pytest.approx([0.6, 0.8])
 
 
 def test_clipping_refuses_what_needs_cuda():

@@ -53,7 +53,7 @@ def test_logits_and_loss_equal_hugging_face(name):
         losses = forward(model, samples[:, :-1], samples[:, 1:].contiguous())
         theirs = llama(state, architecture)(samples[:, :-1]).logits
     expected = torch.nn.functional.cross_entropy(theirs.flatten(0, 1), samples[:, 1:].flatten())
-    assert theirs.abs().max() > 1  # far from a uniform guess, or equality would say little
+    assert theirs.std() > 0.05  # far from a uniform guess, or equality would say little
     assert losses.shape == samples[:, 1:].shape
     assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
     assert losses.mean().item() == pytest.approx(expected.item(), abs=1e-5)

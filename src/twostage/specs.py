@@ -139,14 +139,15 @@ def corpus_spec(study: Study, corpus: str) -> CorpusSpec:
 
 
 def tokenizer_spec(study: Study) -> TokenizerSpec:
-    """Return the identity of the study's tokenizer; `UserError` where it names a file that is missing."""
+    """Return the identity of the study's tokenizer.
+
+    A file that is not there yet has no digest: a plan can be made without it, and the job that reads it refuses.
+    """
     section = study.tokenizer
     if not isinstance(section, TokenizerFile):
         return TokenizerSpec(tokenizer=section)
     path = Path(section.path).expanduser()
-    if not path.is_file():
-        raise UserError(f"tokenizer.path: no such file: {section.path}; name a local tokenizer.json")
-    return TokenizerSpec(tokenizer=section, sha256=sha256_file(path))
+    return TokenizerSpec(tokenizer=section, sha256=sha256_file(path) if path.is_file() else None)
 
 
 def segment_spec(design: Design, segment: Segment) -> TrainSpec:

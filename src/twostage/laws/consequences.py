@@ -27,6 +27,8 @@ from .crossover import (
     scratch_tokens,
 )
 from .fit import Fit
+from .points import Points
+from .uncertainty import bootstrap
 
 DRAWS = 1000  # our choice: the ends of a 95 % interval are then known to about a tenth of its width
 
@@ -114,6 +116,16 @@ def bootstrap_laws(fit: Fit, refits: FloatArray) -> Draws:
     """Use the refits of `uncertainty.bootstrap` as draws; shape (draws, k), in the order of the form's coefficients."""
     rows = [dict(zip(fit.law.coefficients, row, strict=True)) for row in refits.tolist()]
     return Draws(_stack(fit.form, rows), law_of(fit), "bootstrap")
+
+
+def laws_of(fit: Fit, points: Points | None, draws: int = DRAWS, *, seed: int = 0) -> Draws:
+    """Draws of a fit: refits to resampled residuals where the points are at hand, else from the covariance.
+
+    Refits respect the bounds and follow the curved ridge along which A, E and the exponents trade off.
+    """
+    if points is None:
+        return draw_laws(fit, draws, seed=seed)
+    return bootstrap_laws(fit, bootstrap(points, fit.form, draws, unit="residuals", seed=seed, fit=fit))
 
 
 def _stack(form: str, raw: Sequence[Mapping[str, float]]) -> Law:

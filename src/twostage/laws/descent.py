@@ -21,7 +21,7 @@ from .points import AnyArray, FloatArray
 DAMPING_START, DAMPING_FLOOR, DAMPING_STOP = 1e-7, 1e-9, 1e8
 LONGEST_STEP = 4.0
 # Up to here LAPACK per matrix is faster than L D L^T over the batch.
-SMALL_BATCH = 150
+SMALL_BATCH = 40
 
 
 @dataclass(frozen=True)

@@ -30,25 +30,19 @@ class Term:
 @dataclass(frozen=True)
 class Block:
     """A term filled in: the exponents `where` (consecutive) and their `features` (q_j, m) = d log g_j / d exponent;
-    `products` (pairs, m) of the features at `first` <= `second`."""
+    `products` (q_j * q_j, m) of all pairs of features; `constant`: the term does not depend on the data (E)."""
 
     where: slice
     features: FloatArray
     products: FloatArray
-    first: AnyArray
-    second: AnyArray
+    constant: bool
 
     @classmethod
     def of(cls, start: int, features: FloatArray) -> Block:
         """The block of exponents start, start + 1, ... with features (q_j, m)."""
-        first, second = np.triu_indices(len(features))
-        products = features[first] * features[second]
-        return cls(slice(start, start + len(features)), features, products, first, second)
-
-    @property
-    def constant(self) -> bool:
-        """Whether the term does not depend on the data (E)."""
-        return len(self.features) == 0
+        count, size = features.shape
+        products = (features[:, None] * features).reshape(count * count, size)
+        return cls(slice(start, start + count), features, products, count == 0)
 
 
 @dataclass(frozen=True)
@@ -177,11 +171,9 @@ class Design:
             cross = (slope * at.unit[:, j]) @ block.features.T
             out[:, j, where] = cross
             out[:, where, j] = cross
+            count = len(block.features)
             pairs = (slope * at.share[:, j]) @ block.products.T
-            rows, columns = t + block.where.start + block.first, t + block.where.start + block.second
-            out[:, rows, columns] += pairs
-            off = block.first != block.second
-            out[:, columns[off], rows[off]] += pairs[:, off]
+            out[:, where, where] += pairs.reshape(-1, count, count)
         return out
 
     def features(self, j: int, theta: FloatArray) -> FloatArray:

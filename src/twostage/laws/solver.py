@@ -33,7 +33,7 @@ SEARCH_SHARE = 1e-2
 KEEP, KEEP_SINGLE = 4, 16
 MAX_ROUNDS = 8
 # Steps of the seeds towards least squares, and of one round of descents; what is unfinished then goes on at the end.
-SEED_STEPS, ROUND_STEPS = 5, 16
+SEED_STEPS, ROUND_STEPS, ROUND_TOLERANCE = 5, 16, 1e-10
 HELPERS = 24
 
 
@@ -144,7 +144,7 @@ def _search(task: Task) -> Generator[Request, Answer, Family]:
     everyone = np.arange(len(weights))
     starts = pool[found.values(pool).argmin(axis=1)]
     for _ in range(MAX_ROUNDS):
-        if not found.add(everyone, (yield found.request(everyone, starts, ROUND_STEPS))):
+        if not found.add(everyone, (yield found.request(everyone, starts, ROUND_STEPS, ROUND_TOLERANCE))):
             break
         starts = found.exchange()
     # the few that were still on their way when a round ended
@@ -181,9 +181,11 @@ class Found:
         residuals = self.task.design.log_predict(pool) - self.task.y
         return np.asarray(self.weights @ Objective("huber", self.delta).per_point(residuals).T)
 
-    def request(self, who: AnyArray, starts: FloatArray, max_steps: int = 200) -> Request:
+    def request(
+        self, who: AnyArray, starts: FloatArray, max_steps: int = 200, tolerance: float = 1e-12
+    ) -> Request:
         """Descend from starts (B, k) for the members `who` (B,)."""
-        return Request(self.task.design, self.task.box, self.weights[who], starts, self.delta, max_steps)
+        return Request(self.task.design, self.task.box, self.weights[who], starts, self.delta, max_steps, tolerance)
 
     def add(self, who: AnyArray, answer: Answer) -> bool:
         """Take in what a request found; whether any member improved."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class Stack:
         """The stack of the selected rows (boolean mask or increasing indices)."""
         if rows.dtype == np.bool_:
             rows = np.flatnonzero(rows)
-        ends = np.searchsorted(rows, np.cumsum(self.counts))
-        return Stack(self.designs, tuple(np.diff(ends, prepend=0).tolist()))
+        ends = [0, *np.searchsorted(rows, np.cumsum(self.counts)).tolist()]
+        return Stack(self.designs, tuple(end - start for start, end in pairwise(ends)))
 
     def log_predict(self, theta: FloatArray) -> FloatArray:
         """log L for theta (B, k), shape (B, m)."""

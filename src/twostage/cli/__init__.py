@@ -1,0 +1,46 @@
+"""The command `twostage`: what is not a file in the workflow.
+
+Every subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`; what is slow to import is imported
+inside `run`. Mistakes of the user become one line on stderr and exit code 2; anything else keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from twostage import __version__
+from twostage.scripting import EXIT_BAD_INPUT
+
+# In the order of `twostage --help`.
+COMMANDS = ("fit", "compare", "predict", "advise")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands; `args.run` is the chosen one's function."""
+    parser = argparse.ArgumentParser(
+        prog="twostage", description="How much is a pretrained base model worth, once you train it again?"
+    )
+    parser.add_argument("--version", action="version", version=f"twostage {__version__}")
+    subparsers = parser.add_subparsers(metavar="command", required=True)
+    for name in COMMANDS:
+        import_module(f"twostage.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (0 fine, 2 bad input).
+
+    `argv` without the program name; None takes the process's own.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has printed its message (or help)
+        return stop.code if isinstance(stop.code, int) else EXIT_BAD_INPUT
+    try:
+        return int(args.run(args))
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"twostage: error: {error}\n")
+        return EXIT_BAD_INPUT

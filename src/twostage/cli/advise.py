@@ -1,0 +1,103 @@
+"""`twostage advise FIT.json --scratch SCRATCH.json --d1 10T --d2 300B --n 7B`: reuse the base or train from scratch?"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from twostage.cli.predict import add_plan_options, outside, quantities
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "advise",
+        help="reuse a base model or train from scratch?",
+        description="Reuse a base model or train from scratch: how many tokens either way, and how sure.",
+    )
+    parser.add_argument(
+        "fit", type=Path, metavar="FIT.json", help="law of the second stage (mul, joint, ...)"
+    )
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        metavar="FIT.json",
+        help="law of training from scratch on the second-stage corpus (chinchilla, power)",
+    )
+    add_plan_options(parser, required=True)
+    parser.add_argument(
+        "--growth-factor",
+        type=float,
+        default=1.0,
+        metavar="G",
+        help="parameters after / before growth: 1 for continual pretraining, 2 for stack and expand (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--draws", type=int, default=500, help="how many draws the intervals rest on (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    parser.add_argument(
+        "--level", type=float, default=0.95, help="coverage of the intervals (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Advise and print."""
+    from twostage.cli.fit_file import finite, read_fit
+    from twostage.laws.advice import Plan, advise, sentences
+    from twostage.laws.consequences import laws_of
+
+    if args.draws < 2:
+        raise ValueError(f"--draws: {args.draws} must be at least 2")
+    values = quantities(args)
+    plan = Plan(values["d1"], values["d2"], values.get("n"), args.growth_factor)
+    fit, points = read_fit(args.fit)
+    reused = laws_of(fit, points, args.draws, seed=args.seed)
+    scratch = None
+    notes = outside(points, values)
+    if args.scratch:
+        scratch_fit, scratch_points = read_fit(args.scratch)
+        scratch = laws_of(scratch_fit, scratch_points, args.draws, seed=args.seed + 1)
+        from_scratch = {"d2": values["d2"]} | (
+            {"n": values["n"] * args.growth_factor} if "n" in values else {}
+        )
+        notes += [f"from scratch: {note}" for note in outside(scratch_points, from_scratch)]
+    advice = advise(reused, scratch, plan, level=args.level)
+    lines = sentences(advice)
+    if args.json:
+        from twostage.laws.jsonio import dumps
+
+        print(dumps(finite(asdict(advice) | {"sentences": lines, "notes": notes})))
+        return 0
+    _show(advice, lines, notes, args.level)
+    return 0
+
+
+def _show(advice: Any, lines: list[str], notes: list[str], level: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from twostage.laws.consequences import Estimate
+    from twostage.units import format_quantity
+
+    console = Console()
+    for line in lines:
+        console.print(line, highlight=False)
+    table = Table(title_justify="left")
+    for heading in ("quantity", "estimate", f"{100 * level:g} % interval", "exists in"):
+        table.add_column(heading, justify="left" if heading == "quantity" else "right")
+    for name, number in vars(advice).items():
+        if not isinstance(number, Estimate):
+            continue
+        write = format_quantity if name.endswith("_tokens") else "{:.5g}".format
+        cells = [
+            "none" if value != value else write(value) for value in (number.value, number.lower, number.upper)
+        ]
+        table.add_row(name, cells[0], f"{cells[1]} .. {cells[2]}", f"{100 * number.exists_share:.0f} %")
+    console.print(table)
+    for note in notes:
+        console.print(f"Note: {note}", highlight=False)

@@ -1,0 +1,97 @@
+"""`twostage compare DATA.csv`: which law describes the losses best, by leave-one-out error."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from twostage.cli.fit import FORM_NAMES
+from twostage.cli.tables import add_data_options, load_points
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "compare",
+        help="compare the forms by leave-one-out error",
+        description="Fit every form that the columns allow, and predict every cell from the others (Tables 1 and 2).",
+    )
+    add_data_options(parser)
+    parser.add_argument(
+        "--forms", nargs="+", choices=FORM_NAMES, metavar="FORM", help="default: all that the columns allow"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print."""
+    import pandas as pd
+
+    from twostage.laws.forms import FORMS
+    from twostage.laws.selection import compare_forms, noise_floor
+
+    points, _ = load_points(args, None)
+    available = set(points.variables())
+    forms = args.forms or [name for name, form in FORMS.items() if set(form.variables) <= available]
+    frames, skipped = [], {}
+    for form in forms:
+        try:
+            frames.append(compare_forms(points, (form,), objective=args.objective, delta=args.delta))
+        except ValueError as error:
+            if args.forms:
+                raise
+            skipped[form] = str(error)
+    if not frames:
+        raise ValueError(
+            "no form can be fitted: " + "; ".join(f"{form}: {reason}" for form, reason in skipped.items())
+        )
+    table = pd.concat(frames).sort_values("loo_rms_nats", kind="stable").reset_index(drop=True)
+    try:
+        floor = noise_floor(points).sd_nats
+    except ValueError:
+        floor = None  # one seed per cell: nothing to measure it with
+    if args.json:
+        from twostage.cli.fit_file import finite
+        from twostage.laws.jsonio import dumps
+
+        print(
+            dumps(
+                {"forms": finite(table.to_dict("records")), "not_fitted": skipped, "noise_floor_nats": floor}
+            )
+        )
+        return 0
+    _show(table, skipped, floor, len(points))
+    return 0
+
+
+def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from twostage.laws.forms import FORMS
+
+    console = Console()
+    shown = Table(title=f"Leave-one-out over {n_points} points, best first", title_justify="left")
+    for heading in ("form", "leave-one-out RMS", "RMS in sample", "AIC", "BIC", "coefficients"):
+        shown.add_column(heading, justify="left" if heading == "form" else "right")
+    for row in table.to_dict("records"):
+        shown.add_row(
+            row["form"],
+            f"{1e3 * row['loo_rms_nats']:.3f}e-3",
+            f"{1e3 * row['rms_nats']:.3f}e-3",
+            f"{row['aic'] - table['aic'].min():.1f}",
+            f"{row['bic'] - table['bic'].min():.1f}",
+            str(row["n_coefficients"]),
+        )
+    console.print(shown)
+    console.print(
+        "RMS in nats per token; AIC and BIC minus the best. A left-out cell leaves with all its seeds."
+    )
+    console.print(f"Best: {FORMS[table['form'][0]].equation}", highlight=False)
+    if floor is not None:
+        console.print(
+            f"Noise between seeds of a cell: {1e3 * floor:.3f}e-3 nats; no form can predict below it."
+        )
+    for form, reason in skipped.items():
+        console.print(f"[yellow]Not fitted:[/yellow] {form}: {reason}")

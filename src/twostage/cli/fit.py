@@ -1,0 +1,130 @@
+"""`twostage fit DATA.csv --form mul`: fit one law to a table of losses, with intervals and a certificate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twostage.cli.tables import add_data_options, load_points
+
+if TYPE_CHECKING:
+    from twostage.laws.fit import Fit
+
+# `laws.forms.FORMS`, spelled out so that `--help` need not import it; a test keeps the two equal.
+FORM_NAMES = ("power", "mul", "mul0", "add", "hyb", "merged", "joint", "chinchilla", "tree")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "fit",
+        help="fit a scaling law to a table of losses",
+        description="Fit one scaling law: global optimum with certificate, profile-likelihood intervals.",
+    )
+    add_data_options(parser)
+    parser.add_argument("--form", required=True, choices=FORM_NAMES, help="the law (see docs/laws.md)")
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        metavar="K",
+        default=0,
+        help="standard errors from K refits to resampled points",
+    )
+    parser.add_argument(
+        "--bootstrap-unit",
+        choices=("points", "trunks"),
+        default="points",
+        help="what is resampled; trunks: all rows of one D1 and seed together",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--level", type=float, default=0.95, help="coverage of the intervals (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-degenerate",
+        action="store_true",
+        help="fit even where some coefficients are not identified, and say which",
+    )
+    parser.add_argument("--out", type=Path, metavar="FIT.json", help="write the fit here")
+    parser.add_argument("--json", action="store_true", help="print the fit as JSON instead of tables")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit, print, write."""
+    from twostage.cli.fit_file import fit_record
+    from twostage.laws.fit import fit_law
+    from twostage.laws.forms import FORMS
+    from twostage.laws.uncertainty import bootstrap, profile_intervals, standard_errors
+
+    if not 0 < args.level < 1:
+        raise ValueError(f"--level: {args.level} must lie between 0 and 1, e.g. 0.95")
+    if args.bootstrap < 0 or args.bootstrap == 1:
+        raise ValueError(f"--bootstrap: {args.bootstrap} refits give no standard error; ask for at least 2")
+    points, columns = load_points(args, FORMS[args.form].variables)
+    fit = fit_law(
+        points, args.form, objective=args.objective, delta=args.delta, allow_degenerate=args.allow_degenerate
+    )
+    fit = fit.with_intervals(profile_intervals(points, fit, args.level))
+    if args.bootstrap:
+        draws = bootstrap(
+            points, args.form, args.bootstrap, unit=args.bootstrap_unit, seed=args.seed, fit=fit
+        )
+        source = f"bootstrap over {args.bootstrap_unit} ({args.bootstrap} refits, seed {args.seed})"
+        fit = fit.with_standard_errors(standard_errors(draws, tuple(fit.law.coefficients)), source)
+    extra = {
+        "data": {
+            "file": args.data.name,
+            "columns": columns,
+            "where": args.where,
+            "dropped_highest": args.drop_highest,
+        }
+    }
+    record = fit_record(fit, points, extra)
+    if args.out:
+        from twostage.storage import write_atomic
+
+        write_atomic(args.out, record)
+    if args.json:
+        print(record, end="")
+    else:
+        _show(fit, points, args)
+    return 0
+
+
+def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from twostage.laws.uncertainty import identifiability
+
+    console = Console()
+    table = Table(title=fit.law.equation, title_justify="left")
+    for heading in ("coefficient", "estimate", "standard error", f"{100 * args.level:g} % interval", ""):
+        table.add_column(heading, justify="left" if heading in ("coefficient", "") else "right")
+    for name, value in fit.coefficients.items():
+        interval = fit.intervals[name]
+        low, high = ("open" if end is None else f"{end:.6g}" for end in (interval.lower, interval.upper))
+        table.add_row(
+            name, f"{value:.10g}", f"{fit.standard_errors[name]:.4g}", f"{low} .. {high}", interval.note
+        )
+    console.print(table)
+    certificate = fit.certificate
+    console.print(
+        f"{fit.n_points} points, {fit.objective_name} objective {fit.objective:.10g} (sum). Natural logarithm, tokens, nats per token."
+        f" Standard errors: {fit.standard_errors_source}."
+    )
+    console.print(
+        f"Optimum: {'certified' if certificate.certified else 'NOT certified'}; {certificate.starts} starts,"
+        f" {certificate.basins} basins, residual of the optimality conditions {certificate.kkt_residual:.1e}."
+    )
+    report = identifiability(points, fit)
+    if report.soft:
+        console.print(
+            f"Soft (standard error above a tenth of the value): {', '.join(report.soft)}; predictions can be firm all the same."
+        )
+    for warning in fit.warnings:
+        console.print(f"[yellow]Warning:[/yellow] {warning}")
+    if args.out:
+        console.print(f"Written: {args.out}")

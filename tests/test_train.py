@@ -1,0 +1,345 @@
+"""The trainer: one update against plain PyTorch, chains and branches bit by bit, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_growth import llama, random_state
+from tiny_training import TINY, identity, job, losses, manifest, metrics, run, steps, train_spec
+
+from twostage import checkpoint
+from twostage.errors import UserError
+from twostage.model import start_process_group
+from twostage.samples import SampleStream, TokenSplit
+from twostage.study import Recipe
+from twostage.train import DivergedError, Execution, _Trainer, train
+
+BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_seed(0))
+
+
+def trainer(micro_batch=None, **changes):
+    start_process_group("cpu")
+    return _Trainer(train_spec(**changes), Execution(micro_batch=micro_batch))
+
+
+def weights(this):
+    return checkpoint.to_canonical(this.core.state_dict(), this.spec.architecture)
+
+
+@pytest.fixture(scope="module")
+def trunk(corpus_folder, tmp_path_factory):
+    """A trunk of 20 steps, trained at one go."""
+    return run(train_spec(), tmp_path_factory.mktemp("trunk"), corpus_folder)
+
+
+@pytest.fixture(scope="module")
+def half(corpus_folder, tmp_path_factory):
+    """The first 10 steps of `trunk`."""
+    return run(train_spec(stop_step=10), tmp_path_factory.mktemp("half"), corpus_folder)
+
+
+# One update
+
+
+def plain_losses(spec, state, n_steps):
+    """Losses and pre-clip gradient norms of Hugging Face's model under torch.optim.AdamW, written independently."""
+    model = llama({name: tensor.clone() for name, tensor in state.items()}, spec.architecture)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.1},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+        eps=1e-8,
+    )
+    found = []
+    for step in range(1, n_steps + 1):
+        batch = BATCHES[step - 1]
+        logits = model(batch[:, :-1]).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-3 * min(1, step / 4)
+        optimizer.step()
+        found.append((loss.item(), norm.item()))
+    return found
+
+
+def test_twenty_updates_equal_plain_pytorch_on_hugging_faces_model():
+    this = trainer()
+    theirs = plain_losses(this.spec, weights(this), 20)
+    ours = [this.update(step, BATCHES[step - 1]) for step in range(1, 21)]
+    assert max(norm for _, norm in theirs) > 1 > min(norm for _, norm in theirs)  # both branches of the clip ran
+    for (loss, norm), (expected_loss, expected_norm) in zip(ours, theirs, strict=True):
+        assert loss == pytest.approx(expected_loss, abs=1e-5)
+        assert norm == pytest.approx(expected_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [{"weight_decay": 0.3}, {"adam_beta1": 0.8}, {"adam_beta2": 0.999}, {"adam_eps": 1e-3}, {"grad_clip": 0.1}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_setting_of_the_optimizer_reaches_it(recipe):
+    """Negative control of the test above: each setting alone changes the run."""
+    runs = []
+    for changes in ({}, recipe):
+        this = trainer(recipe=Recipe(**changes))
+        runs.append([this.update(step, BATCHES[step - 1])[0] for step in range(1, 7)])
+    assert runs[0][0] == runs[1][0]
+    assert abs(runs[0][-1] - runs[1][-1]) > 1e-5
+
+
+def test_weight_decay_leaves_vectors_alone():
+    """With a zero gradient AdamW's update is the decay alone."""
+    this = trainer(peak_lr=0.5, warmup_steps=0)
+    optimizer = this.optimizer.optimizer
+    decays = {p: group["wd_mult"] * 0.1 for group in this.optimizer.param_groups for p in group["params"]}
+    assert len(decays) == len(list(this.core.parameters()))
+    before = {name: p.detach().clone() for name, p in this.core.named_parameters()}
+    this.update(1, BATCHES[0])  # sets the groups' rates
+    with torch.no_grad():
+        for name, p in this.core.named_parameters():
+            p.copy_(before[name])
+            p.grad = torch.zeros_like(p)
+    optimizer.state.clear()
+    optimizer.step()
+    for name, p in this.core.named_parameters():
+        factor = 1.0 if p.ndim == 1 else 1 - 0.5 * 0.1
+        assert decays[p] == (0.0 if p.ndim == 1 else 0.1), name
+        assert torch.allclose(p, before[name] * factor, rtol=1e-6, atol=0), name
+
+
+def test_gradient_accumulation_changes_rounding_only():
+    whole, parts = trainer(), trainer(micro_batch=2)
+    one = [whole.update(step, BATCHES[step - 1]) for step in range(1, 9)]
+    two = [parts.update(step, BATCHES[step - 1]) for step in range(1, 9)]
+    assert one != two  # another order of summation did run
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [3, 5, 16])
+def test_a_micro_batch_that_does_not_divide_is_refused(micro_batch):
+    with pytest.raises(UserError, match=f"--micro-batch: {micro_batch} samples on 1 ranks do not divide the batch of 8"):
+        trainer(micro_batch=micro_batch)
+
+
+# Runs
+
+
+def test_learning_rates_of_a_run_are_those_of_its_schedule(trunk, half, corpus_folder, tmp_path):
+    branch = run(branch_spec(), tmp_path, corpus_folder, parent=manifest(half))
+    assert [line["step"] for line in steps(trunk)] == list(range(1, 21))
+    assert [line["lr"] for line in steps(trunk)] == [5e-3 * step / 4 for step in (1, 2, 3)] + [5e-3] * 17
+    assert [line["step"] for line in steps(branch)] == [11, 12]
+    assert [line["lr"] for line in steps(branch)] == [pytest.approx(0.55 * 5e-3), 5e-4]
+
+
+def test_the_loss_of_the_first_step_is_that_of_the_drawn_weights_on_the_first_batch(trunk, corpus_folder):
+    stream = SampleStream([TokenSplit(corpus_folder, "train")], [1], seed=3, context=16)
+    batch = torch.from_numpy(stream.batch(0, 8))
+    model = llama(weights(trainer()), TINY)
+    expected = model(batch[:, :-1]).logits.flatten(0, 1)
+    assert losses(trunk)[0] == pytest.approx(
+        torch.nn.functional.cross_entropy(expected, batch[:, 1:].flatten()).item(), abs=1e-5
+    )
+    assert losses(trunk)[-1] < losses(trunk)[0] - 0.3
+
+
+def test_a_run_repeats_bit_by_bit(trunk, corpus_folder, tmp_path):
+    assert identity(run(train_spec(), tmp_path, corpus_folder)) == identity(trunk)
+
+
+def test_two_segments_are_one_long_segment_bit_by_bit(trunk, half, corpus_folder, tmp_path):
+    second = run(train_spec(start_step=10, origin="state"), tmp_path, corpus_folder, parent=manifest(half))
+    assert steps(half) + steps(second) == steps(trunk)
+    assert manifest(second).read_text() == manifest(trunk).read_text()
+    norms = [line["grad_norm"] for line in steps(trunk)[4:]]  # after the warmup, over both segments
+    assert metrics(second)["grad_norm_mean"] == pytest.approx(sum(norms) / len(norms), rel=1e-12)
+    assert metrics(second)["grad_norm_mean"] == metrics(trunk)["grad_norm_mean"]
+
+
+def branch_spec(**changes):
+    return train_spec(**{"start_step": 10, "stop_step": 12, "decay_start": 10, "origin": "state"} | changes)
+
+
+def test_a_decay_branch_shares_its_trunk_exactly(trunk, half, corpus_folder, tmp_path):
+    branch = run(branch_spec(), tmp_path, corpus_folder, parent=manifest(half))
+    # The same weights see the same batch in update 11; from then on the rates differ.
+    assert steps(branch)[0]["loss"] == steps(trunk)[10]["loss"]
+    assert steps(branch)[1]["loss"] != steps(trunk)[11]["loss"]
+    state, architecture = checkpoint.load_weights(manifest(branch))
+    assert architecture == TINY
+    assert metrics(branch)["grad_norm_mean"] == metrics(half)["grad_norm_mean"]  # of the trunk only
+
+    again = trainer()
+    checkpoint.load_training_state(manifest(half), again.core, again.optimizer)
+    again.schedule = branch_spec().schedule
+    stream = SampleStream([TokenSplit(corpus_folder, "train")], [1], seed=3, context=16)
+    for step in (11, 12):
+        again.update(step, torch.from_numpy(stream.batch((step - 1) * 8, 8)))
+    expected = weights(again)
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_a_second_stage_starts_from_the_weights_with_a_fresh_optimizer(half, corpus_folder, tmp_path):
+    branch = run(branch_spec(), tmp_path / "base", corpus_folder, parent=manifest(half))
+    spec = train_spec(origin="weights", stop_step=4, first_sample=96)
+    second = run(spec, tmp_path / "second", corpus_folder, parent=manifest(branch))
+    assert [line["lr"] for line in steps(second)] == [5e-3 * step / 4 for step in (1, 2, 3, 4)]  # warmed up again
+
+    by_hand = trainer()
+    state, _ = checkpoint.load_weights(manifest(branch))
+    checkpoint.load_into(by_hand.core, state, TINY)
+    stream = SampleStream([TokenSplit(corpus_folder, "train")], [1], seed=3, context=16)
+    expected = [by_hand.update(s, torch.from_numpy(stream.batch(96 + (s - 1) * 8, 8)))[0] for s in (1, 2, 3, 4)]
+    assert losses(second) == expected
+
+
+def test_a_mixture_reads_all_its_corpora(trunk, corpus_folder, tmp_path):
+    out = run(train_spec(mixture=(("words", 3), ("others", 1)), stop_step=3), tmp_path, corpus_folder)
+    assert losses(out) != losses(trunk)[:3]
+    n_samples = TokenSplit(corpus_folder, "train").n_samples(16)
+    assert metrics(out)["epochs"] == {"words": pytest.approx(18 / n_samples), "others": pytest.approx(6 / n_samples)}
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"peak_lr": 4e-3}, {"init_std": 0.11}, {"warmup_steps": 5}])
+def test_whatever_is_in_the_spec_changes_the_numbers(change, trunk, corpus_folder, tmp_path):
+    out = run(train_spec(stop_step=3, **change), tmp_path, corpus_folder)
+    assert losses(out) != losses(trunk)[:3]
+
+
+def test_rolling_saves_do_not_change_the_numbers_and_are_gone_at_the_end(trunk, corpus_folder, tmp_path, monkeypatch):
+    from twostage.rolling import RollingState
+
+    saved = []
+    save = RollingState.save
+    monkeypatch.setattr(RollingState, "save", lambda self, step, write: (saved.append(step), save(self, step, write)))
+    this = job(train_spec(), tmp_path, corpus_folder, save_every_s=0.0)
+    train(this)
+    assert saved == list(range(1, 20))  # not after the last step, which is the checkpoint itself
+    assert identity(this.out) == identity(trunk)
+    assert not (this.rolling / "state").exists()
+    assert not list((this.rolling / "lease").iterdir())
+
+
+def test_metrics_say_what_ran(trunk, corpus_folder):
+    found = metrics(trunk)
+    assert found["spec"] == train_spec().model_dump(mode="json")
+    assert found["final_loss_nats"] == losses(trunk)[-1]
+    assert found["resumed_from_step"] is None
+    assert found["tokens_per_s"] == pytest.approx(20 * 8 * 16 / found["train_seconds"])
+    assert found["epochs"] == {"words": pytest.approx(160 / TokenSplit(corpus_folder, "train").n_samples(16))}
+    assert found["versions"]["megatron-core"] == "0.16.1"
+    assert found["peak_memory_bytes"] > 50e6
+
+
+def test_a_finished_job_is_not_trained_again(half, corpus_folder, tmp_path, caplog):
+    this = job(train_spec(stop_step=3), tmp_path, corpus_folder)
+    train(this)
+    before = (this.out / "metrics.json").stat().st_mtime_ns
+    train(this)
+    assert "another job has just finished this; nothing left to train" in caplog.text
+    assert (this.out / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(corpus_folder, tmp_path, monkeypatch):
+    """The folder holds a checkpoint of an older spec; the new job dies after it has written its metrics."""
+    run(train_spec(stop_step=3), tmp_path, corpus_folder)
+    save = checkpoint.save_training_state
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    new = train_spec(stop_step=3, peak_lr=1e-3)
+    monkeypatch.setattr(checkpoint, "save_training_state", fail)
+    with pytest.raises(OSError, match="disk full"):
+        run(new, tmp_path, corpus_folder)
+    assert metrics(tmp_path / "out")["spec"]["peak_lr"] == 1e-3
+    assert not manifest(tmp_path / "out").exists()
+    monkeypatch.setattr(checkpoint, "save_training_state", save)
+    assert identity(run(new, tmp_path, corpus_folder)) == identity(run(new, tmp_path / "clean", corpus_folder))
+
+
+# What is refused
+
+
+def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):
+    spec = train_spec(start_step=12, origin="state")
+    with pytest.raises(UserError, match="stands at step 10, the job starts at 12") as error:
+        run(spec, tmp_path, corpus_folder, parent=manifest(half))
+    assert str(manifest(half)) in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("origin", ["weights", "state"])
+def test_a_missing_parent_is_refused(origin, corpus_folder, tmp_path):
+    with pytest.raises(UserError, match=f"--parent: a job with origin '{origin}' needs the manifest"):
+        run(train_spec(origin=origin), tmp_path, corpus_folder)
+
+
+def test_a_parent_of_the_wrong_kind_is_refused(half, corpus_folder, tmp_path):
+    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+        run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=manifest(half))
+
+
+@pytest.mark.parametrize("origin", ["weights", "state"])
+def test_a_parent_of_another_shape_is_refused(origin, half, corpus_folder, tmp_path):
+    other = TINY.with_shape(d_mlp=96)
+    if origin == "weights":
+        checkpoint.save_weights(tmp_path / "parent", random_state(TINY, dtype=torch.float32), TINY, {})
+        parent = tmp_path / "parent/manifest.json"
+    else:
+        parent = manifest(half)
+    spec = train_spec(architecture=other, origin=origin, start_step=10 if origin == "state" else 0)
+    with pytest.raises(UserError, match="a model of shape .*d_mlp=64.*the job trains .*d_mlp=96"):
+        run(spec, tmp_path, corpus_folder, parent=parent)
+
+
+def test_the_number_of_corpora_must_fit_the_mixture(corpus_folder, tmp_path):
+    this = job(train_spec(), tmp_path, corpus_folder)
+    with pytest.raises(UserError, match="2 folders for the 1 corpora of the mixture"):
+        train(type(this)(**vars(this) | {"tokens": (corpus_folder, corpus_folder)}))
+
+
+def poisoned(folder, poison):
+    """Weights as a stage-2 job reads them, with one value replaced."""
+    state = random_state(TINY, dtype=torch.float32)
+    poison(state)
+    checkpoint.save_weights(folder, state, TINY, {})
+    return folder / "manifest.json"
+
+
+def test_a_loss_that_is_not_a_number_stops_the_job(corpus_folder, tmp_path):
+    parent = poisoned(tmp_path / "parent", lambda state: state["lm_head.weight"].fill_(math.nan))
+    with pytest.raises(DivergedError, match=r"loss is nan.* at step 1 .*lower models\.\*\.peak_lr \(now 0\.005\)"):
+        run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=parent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpus_folder, tmp_path):
+    """The square of the embedding overflows: the loss is that of a uniform guess, its gradient is not finite."""
+    parent = poisoned(tmp_path / "parent", lambda state: state["model.embed_tokens.weight"].fill_(1e30))
+    by_hand = trainer()
+    checkpoint.load_into(by_hand.core, checkpoint.load_weights(parent)[0], TINY)
+    loss, norm = by_hand.update(1, BATCHES[0])
+    assert math.isfinite(loss)
+    assert not math.isfinite(norm)
+    with pytest.raises(DivergedError, match=r"gradient norm (nan|inf) at step 1"):
+        run(train_spec(origin="weights", stop_step=1), tmp_path, corpus_folder, parent=parent)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_far_above_a_uniform_guess_stops_the_job(corpus_folder, tmp_path):
+    with pytest.raises(DivergedError, match=r"a uniform guess has 5\.70\): the run diverged") as error:
+        run(train_spec(peak_lr=30.0, warmup_steps=0), tmp_path, corpus_folder)
+    found = float(str(error.value).split("loss is ")[1].split(",")[0])
+    assert found > 3 * np.log(300)
+    assert not (tmp_path / "out").exists()

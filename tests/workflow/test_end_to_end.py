@@ -1,0 +1,159 @@
+"""A small study of every method through the real Snakefile: real training, and what a second look at it costs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Workflow, copy_workflow, write_small_study
+
+pytestmark = pytest.mark.workflow
+
+STUDY = "config/small.yaml"
+CONFIG = ("--config", f"study={STUDY}")
+TARGETS = ("--", "all_figures", "all_tables")
+RESULTS = "results/small"
+CELL = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264/decay/D2-11264/eval-generic.json"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Workflow:
+    """The study, trained once; tests that change it work on a copy."""
+    workflow = copy_workflow(tmp_path_factory.mktemp("small") / "repository")
+    write_small_study(workflow)
+    workflow.snakemake("--cores", "2", *CONFIG, *TARGETS)
+    return workflow
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Workflow:
+    """A copy with new modification times throughout, as a restored backup or a fresh clone would have."""
+    shutil.copytree(finished.root, tmp_path / "copy", copy_function=shutil.copy, ignore=shutil.ignore_patterns("locks"))
+    return Workflow(tmp_path / "copy")
+
+
+def test_cells_hold_every_measured_point(finished):
+    cells = pd.read_csv(finished.root / RESULTS / "tables/cells.csv")
+    counts = cells.groupby("method").size().to_dict()
+    assert counts == {"scratch": 2, "cpt-code": 4, "cpt-math": 2, "cpt-code-replay": 1, "stack": 4, "expand": 4}
+    assert cells["loss_nats"].between(2, 6.3).all()  # better than a uniform guess, ln 512 = 6.24
+    assert (cells.loc[cells["method"] == "stack", "n_final"] > 1.9 * cells["n_base"].iloc[0]).all()
+    assert cells.loc[cells["method"] == "cpt-code", "forgetting_loss_nats"].notna().all()
+    scratch = cells[cells["method"] == "scratch"].set_index("d2_tokens")["loss_nats"]
+    assert scratch[22528] < scratch[11264]  # more data, lower loss
+
+
+def test_figures_and_tables_are_there(finished):
+    folder = finished.root / RESULTS
+    for name in ("figure-1", "figure-3"):
+        assert (folder / f"figures/{name}.png").stat().st_size > 20_000
+        assert (folder / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert len(pd.read_csv(folder / f"figures/{name}.csv")) > 4
+    for name in ("table-1", "table-7"):
+        assert len(pd.read_csv(folder / f"tables/{name}.csv")) >= 3
+
+
+def test_rolling_state_is_gone_and_no_half_written_file_is_left(finished):
+    assert not [path for path in (finished.root / "rolling").rglob("*") if path.is_file()]
+    assert not list((finished.root / RESULTS).rglob("*.tmp"))
+
+
+def test_report_needs_no_internet(finished):
+    finished.snakemake(*CONFIG, "--report", "report.html", *TARGETS)
+    text = (finished.root / "report.html").read_text()
+    assert "Figure 1" in text
+    assert "Table 1" in text
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    assert finished.planned(*CONFIG, *TARGETS) == {}
+
+
+def test_a_copy_has_nothing_to_do(copied):
+    assert copied.planned(*CONFIG, *TARGETS) == {}
+
+
+def test_touching_everything_has_nothing_to_do(copied):
+    for path in sorted((copied.root / RESULTS).rglob("*"), reverse=True):
+        path.touch()
+    assert copied.planned(*CONFIG, *TARGETS) == {}
+
+
+def test_editing_a_figure_redraws_it_alone(copied):
+    code = copied.root / "src/twostage/figures/figure_1.py"
+    code.write_text(code.read_text() + "\n# edited\n")
+    assert copied.planned(*CONFIG, *TARGETS) == {"plot_figure_1": 1}
+
+
+def test_editing_the_trainer_retrains_nothing(copied):
+    code = copied.root / "src/twostage/train.py"
+    code.write_text(code.read_text() + "\n# edited\n")
+    assert copied.planned(*CONFIG, *TARGETS) == {}
+
+
+def test_appending_a_d2_adds_one_segment_branch_and_evaluation_per_d1(copied):
+    copied.edit_study(STUDY, lambda study: study["grid"]["d2"].update(trunk_steps=[20, 40, 80]))
+    counts = copied.planned(*CONFIG, *TARGETS)
+    runs = 2 + 1 + 2 + 2  # cpt-code, cpt-math at one D1, stack, expand; replay chooses its points
+    assert counts["train_trunk_segment"] == counts["train_decay_branch"] == runs
+    # Continual pretraining is also evaluated on the base corpus.
+    assert counts["evaluate_checkpoint"] == runs + 3
+    assert not counts.keys() & {"grow_checkpoint", "prepare_corpus", "train_tokenizer", "tokenize_corpus"}
+
+
+def test_an_extra_d1_adds_one_side_segment_to_the_base(copied):
+    copied.edit_study(STUDY, lambda study: study["grid"]["d1"].update(extra_steps=[30]))
+    base = f"{RESULTS}/stage1/generic/8k/seed-0/decay/D1-16896/checkpoint/manifest.json"
+    assert copied.planned(*CONFIG, "--", base) == {"train_trunk_segment": 1, "train_decay_branch": 1}
+
+
+def test_a_changed_learning_rate_retrains_everything_and_tokenises_nothing(copied):
+    copied.edit_study(STUDY, lambda study: study["models"]["8k"].update(peak_lr=4e-3))
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert counts["train_trunk_segment"] == 2 + 2 * 2 + 2 + 1 + 2 * 2 + 2 * 2
+    assert not counts.keys() & {"prepare_corpus", "train_tokenizer", "tokenize_corpus"}
+
+
+def test_one_cell_again_runs_one_job_and_gives_the_same_loss(copied):
+    before = json.loads((copied.root / CELL).read_text())
+    assert copied.planned(*CONFIG, "-f", CELL) == {"evaluate_checkpoint": 1}
+    copied.snakemake("--cores", "1", *CONFIG, "-f", CELL)
+    after = json.loads((copied.root / CELL).read_text())
+    assert after["loss_nats"] == before["loss_nats"]
+
+
+def test_retraining_a_branch_gives_the_same_bytes(copied):
+    manifest = f"{RESULTS}/stage1/generic/8k/seed-0/decay/D1-11264/checkpoint/manifest.json"
+    before = (copied.root / manifest).read_bytes()
+    (copied.root / Path(manifest).parent / "model.safetensors").unlink()
+    copied.snakemake("--cores", "1", *CONFIG, "-f", manifest)
+    assert (copied.root / manifest).read_bytes() == before
+    # The new checkpoint equals the old one, so nothing below it is stale.
+    assert copied.planned(*CONFIG, *TARGETS) == {}
+
+
+def test_a_missing_payload_names_the_command_that_remakes_it(copied):
+    manifest = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264/decay/D2-11264/checkpoint/manifest.json"
+    (copied.root / Path(manifest).parent / "model.safetensors").unlink()
+    done = copied.snakemake("--cores", "1", *CONFIG, "-f", CELL, check=False)
+    assert done.returncode != 0
+    log = (copied.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/eval-D2-11264-generic.log").read_text()
+    assert "payload file is missing" in log
+    assert f"snakemake -f {manifest}" in log
+    assert not (copied.root / CELL).exists()
+
+
+def test_replay_mixes_at_the_stated_ratio(finished):
+    metrics = f"{RESULTS}/stage2/cpt-code-replay/8k/seed-0/D1-11264/decay/D2-11264/metrics.json"
+    record = json.loads((finished.root / metrics).read_text())
+    assert record["spec"]["mixture"] == [["code", 3], ["generic", 1]]
+    sizes = {}
+    for corpus in ("code", "generic"):
+        manifest = json.loads((finished.root / RESULTS / f"tokens/{corpus}/manifest.json").read_text())
+        sizes[corpus] = (manifest["splits"]["train"]["tokens"] - 1) // 64
+    seen = {corpus: record["epochs"][corpus] * sizes[corpus] for corpus in sizes}
+    assert sum(seen.values()) == pytest.approx(22 * 8)
+    assert seen["generic"] == pytest.approx(0.25 * 22 * 8)
