@@ -16,6 +16,10 @@ min_version("9.27")
 config.setdefault("study", "config/tiny.yaml")
 
 
+# Jobs can run in an image built from envs/Containerfile (--software-deployment-method apptainer; NOT RUN yet).
+container: "envs/twostage.sif"
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
@@ -29,7 +33,7 @@ report: "report/workflow.rst"
 
 
 rule all:
+    default_target: True
     input:
         rules.all_figures.input,
         rules.all_tables.input,
-    default_target: True

@@ -1,19 +1,23 @@
 # Study, paths and ALL input and parameter functions. Rules hold only wiring; what a path means is decided in
 # src/twostage/design.py and paths.py.
 import functools
-import os
+import shlex
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from twostage import paths, presentation, specs
+from twostage import dataspecs, paths, presentation, specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
 
-# Jobs use the environment that runs Snakemake, activated or not.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory.
+shell.prefix(
+    "set -euo pipefail; "
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+    f"SCRIPTS={shlex.quote(workflow.basedir + '/workflow/scripts')}; "
+)
 
 
 def explained(function):
@@ -76,9 +80,7 @@ def branch_of(wildcards):
 def training_data(wildcards):
     """Manifests of the run's corpora, in the order of its mixture."""
     run = paths.parse_run(wildcards.run)
-    return [
-        in_results(paths.tokens_manifest(corpus)) for corpus in design.mixture(run)
-    ]
+    return [in_results(paths.tokens_manifest(corpus)) for corpus in design.mixture(run)]
 
 
 @explained
@@ -112,6 +114,18 @@ def evaluated_checkpoint(wildcards):
     return in_results(branch.manifest)
 
 
+def tokenizer_corpora(wildcards):
+    """Manifests of the corpora that the tokenizer is trained on, in the study's order; none for an existing file."""
+    corpora = dataspecs.tokenizer_spec(study).corpora
+    return [f"{RESULTS}/corpora/{corpus}/manifest.json" for corpus in corpora]
+
+
+def tokenizer_file(wildcards):
+    """The study's own tokenizer.json; not yet an input where it is missing, so that a plan can be made without it."""
+    path = getattr(study.tokenizer, "path", None)
+    return [path] if path and Path(path).is_file() else []
+
+
 def evaluated_tokens(wildcards):
     return in_results(paths.tokens_manifest(wildcards.corpus))
 
@@ -133,7 +147,15 @@ def all_metrics(wildcards):
 
 @explained
 def corpus_spec(wildcards):
-    return specs.corpus_spec(study, wildcards.corpus).canonical()
+    return dataspecs.corpus_spec(study, wildcards.corpus).canonical()
+
+
+def tokenizer_spec(wildcards):
+    return dataspecs.tokenizer_spec(study).canonical()
+
+
+def tokenize_spec(wildcards):
+    return dataspecs.TokenizeSpec().canonical()
 
 
 @explained

@@ -1,48 +1,47 @@
-# Text to tokens: documents of each corpus, one tokenizer for the study, Megatron's .bin/.idx.
+# Data: documents of each corpus (cleaned, split), one tokenizer for all of them, token files. Only manifests and the
+# tokenizer are declared; documents and tokens are payload beside them, verified by the job that reads them.
 
 
 rule prepare_corpus:
-    message:
-        "prepare corpus {wildcards.corpus}"
     output:
         f"{RESULTS}/corpora/{{corpus}}/manifest.json",
     log:
         f"{LOGS}/corpora/{{corpus}}.log",
-    params:
-        spec=corpus_spec,
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        spec=corpus_spec,
+    message:
+        "prepare corpus {wildcards.corpus}"
     shell:
-        "python {SCRIPTS}/prepare_corpus.py --name {wildcards.corpus} "
-        "--spec {params.spec:q} --out {output} > {log} 2>&1"
+        "python $SCRIPTS/prepare_corpus.py --spec {params.spec:q} --out {output} > {log} 2>&1"
 
 
 rule train_tokenizer:
-    message:
-        "make the tokenizer"
     input:
-        [f"{RESULTS}/corpora/{corpus}/manifest.json" for corpus in study.corpora],
+        corpora=tokenizer_corpora,
+        file=tokenizer_file,
     output:
         f"{RESULTS}/tokens/tokenizer.json",
     log:
-        f"{LOGS}/tokenizer.log",
-    params:
-        spec=specs.tokenizer_spec(study).canonical(),
+        f"{LOGS}/tokens/tokenizer.log",
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=2000,
+    params:
+        spec=tokenizer_spec,
+    message:
+        "make the tokenizer"
     shell:
-        "python {SCRIPTS}/train_tokenizer.py --spec {params.spec:q} "
-        "--corpora {input} --out {output} > {log} 2>&1"
+        "RAYON_NUM_THREADS={threads} python $SCRIPTS/train_tokenizer.py --spec {params.spec:q} "
+        "--corpora {input.corpora} --out {output} > {log} 2>&1"
 
 
 rule tokenize_corpus:
-    message:
-        "tokenize {wildcards.corpus}"
     input:
-        corpus=f"{RESULTS}/corpora/{{corpus}}/manifest.json",
-        tokenizer=rules.train_tokenizer.output,
+        documents=f"{RESULTS}/corpora/{{corpus}}/manifest.json",
+        tokenizer=f"{RESULTS}/tokens/tokenizer.json",
     output:
         f"{RESULTS}/tokens/{{corpus}}/manifest.json",
     log:
@@ -50,6 +49,11 @@ rule tokenize_corpus:
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        spec=tokenize_spec,
+    message:
+        "tokenise {wildcards.corpus}"
     shell:
-        "python {SCRIPTS}/tokenize_corpus.py --corpus {input.corpus} "
-        "--tokenizer {input.tokenizer} --out {output} --workers {threads} > {log} 2>&1"
+        "OMP_NUM_THREADS=1 python $SCRIPTS/tokenize_corpus.py --spec {params.spec:q} "
+        "--documents {input.documents} --tokenizer {input.tokenizer} --out {output} "
+        "--workers {threads} > {log} 2>&1"

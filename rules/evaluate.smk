@@ -2,8 +2,6 @@
 
 
 rule evaluate_checkpoint:
-    message:
-        "evaluate {wildcards.run} {wildcards.branch} on {wildcards.corpus}"
     input:
         checkpoint=evaluated_checkpoint,
         data=evaluated_tokens,
@@ -11,13 +9,15 @@ rule evaluate_checkpoint:
         f"{RESULTS}/{{run}}/decay/{{branch}}/eval-{{corpus}}.json",
     log:
         f"{LOGS}/{{run}}/eval-{{branch}}-{{corpus}}.log",
-    params:
-        spec=evaluation_spec,
     threads: 1
     resources:
         device="cpu",
         mem_mb=2000,
+    params:
+        spec=evaluation_spec,
+    message:
+        "evaluate {wildcards.run} {wildcards.branch} on {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS={threads} python {SCRIPTS}/evaluate_checkpoint.py "
+        "OMP_NUM_THREADS={threads} python $SCRIPTS/evaluate_checkpoint.py "
         "--spec {params.spec:q} --checkpoint {input.checkpoint} --data {input.data} "
         "--out {output} --device {resources.device} --threads {threads} > {log} 2>&1"

@@ -3,21 +3,21 @@
 
 
 rule grow_checkpoint:
-    message:
-        "grow {wildcards.run}"
     input:
         growth_base,
     output:
         f"{RESULTS}/{{run}}/init/checkpoint/manifest.json",
     log:
         f"{LOGS}/{{run}}/grow.log",
-    params:
-        spec=growth_spec,
     wildcard_constraints:
         run=paths.STAGE2_RUN_PATTERN,
     threads: 1
     resources:
         mem_mb=2000,
+    params:
+        spec=growth_spec,
+    message:
+        "grow {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={threads} python {SCRIPTS}/grow_checkpoint.py "
+        "OMP_NUM_THREADS={threads} python $SCRIPTS/grow_checkpoint.py "
         "--spec {params.spec:q} --base {input} --out {output} > {log} 2>&1"

@@ -3,8 +3,6 @@
 
 
 rule train_trunk_segment:
-    message:
-        "train trunk {wildcards.run} to {wildcards.tokens} tokens"
     input:
         data=training_data,
         parent=segment_parent,
@@ -13,25 +11,25 @@ rule train_trunk_segment:
         metrics=f"{RESULTS}/{{run}}/trunk/{{tokens}}/metrics.json",
     log:
         f"{LOGS}/{{run}}/trunk-{{tokens}}.log",
-    params:
-        spec=segment_spec,
     threads: 1
     resources:
         device="cpu",
         save_every_s=600,
         mem_mb=2000,
+    params:
+        spec=segment_spec,
+        rolling=f"{ROLLING}/{{run}}/trunk-{{tokens}}",
+    message:
+        "train trunk {wildcards.run} to {wildcards.tokens} tokens"
     shell:
-        "OMP_NUM_THREADS={threads} python {SCRIPTS}/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
-        "--out {RESULTS}/{wildcards.run}/trunk/{wildcards.tokens} "
-        "--rolling {ROLLING}/{wildcards.run}/trunk-{wildcards.tokens} "
+        "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
         "--save-every-s {resources.save_every_s} > {log} 2>&1"
 
 
 rule train_decay_branch:
-    message:
-        "train decay {wildcards.run} to {wildcards.branch}"
     input:
         data=training_data,
         parent=branch_parent,
@@ -40,17 +38,19 @@ rule train_decay_branch:
         metrics=f"{RESULTS}/{{run}}/decay/{{branch}}/metrics.json",
     log:
         f"{LOGS}/{{run}}/decay-{{branch}}.log",
-    params:
-        spec=branch_spec,
     threads: 1
     resources:
         device="cpu",
         save_every_s=600,
         mem_mb=2000,
+    params:
+        spec=branch_spec,
+        rolling=f"{ROLLING}/{{run}}/decay-{{branch}}",
+    message:
+        "train decay {wildcards.run} to {wildcards.branch}"
     shell:
-        "OMP_NUM_THREADS={threads} python {SCRIPTS}/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
-        "--out {RESULTS}/{wildcards.run}/decay/{wildcards.branch} "
-        "--rolling {ROLLING}/{wildcards.run}/decay-{wildcards.branch} "
+        "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
         "--save-every-s {resources.save_every_s} > {log} 2>&1"

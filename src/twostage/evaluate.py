@@ -31,6 +31,8 @@ def evaluate_checkpoint(
         UserError: damaged checkpoint or tokens, or a vocabulary that does not fit.
     """
     torch.set_num_threads(threads)
+    # Before anything else imports Megatron: the data's reader does, without the shim.
+    start_process_group(device)
     data = read_manifest(tokens / "manifest.json")
     state, architecture = load_weights(manifest)
     if data["vocab_size"] != architecture.vocab_size:
@@ -43,7 +45,6 @@ def evaluate_checkpoint(
         raise UserError(
             f"{tokens}: the held-out split has {n_samples} samples of {spec.context} tokens, at least 2 are needed; raise valid_fraction"
         )
-    start_process_group(device)
     model = build_model(architecture, init_std=1.0, scaled_output_init=False, seed=0, device=device)
     load_into(model, state, architecture)
     sums = _sample_sums(model.eval(), split, spec, n_samples, device)

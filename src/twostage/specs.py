@@ -7,20 +7,17 @@ and the profile. A spec never contains the grid's end, so appending a point chan
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from twostage import embedded
 from twostage.architecture import Architecture
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.paths import Branch, Run, Segment, Stage2Run
-from twostage.revisions import DATA_REVISION, EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
+from twostage.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
 from twostage.schedule import WsdSchedule
-from twostage.storage import sha256_file
-from twostage.study import Corpus, EmbeddedCorpus, Expand, Recipe, Stack, Study, Tokenizer, TokenizerFile
+from twostage.study import Expand, Recipe, Stack
 
 
 class Spec(BaseModel):
@@ -39,36 +36,6 @@ class Spec(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise UserError(f"--spec is not a valid {cls.__name__}: {error}") from None
-
-
-class CorpusSpec(Spec):
-    """The documents of one corpus and their split."""
-
-    revision: int = DATA_REVISION
-    corpus: Corpus
-    # Embedded corpora are the text of installed packages, so those are part of what they are.
-    versions: dict[str, str] = {}
-
-    def check_environment(self) -> None:
-        """Raise `UserError` where this environment holds other packages than the one that planned the job."""
-        here = environment_of(self.corpus)
-        if here != self.versions:
-            changed = sorted(
-                name
-                for name in here.keys() | self.versions.keys()
-                if here.get(name) != self.versions.get(name)
-            )
-            raise UserError(
-                f"embedded corpus: {changed} differ between this machine and the one that runs snakemake; use one environment"
-            )
-
-
-class TokenizerSpec(Spec):
-    """The study's tokenizer."""
-
-    revision: int = DATA_REVISION
-    tokenizer: Tokenizer
-    sha256: str | None = None  # of an existing file
 
 
 class TrainSpec(Spec):
@@ -123,31 +90,6 @@ class EvaluateSpec(Spec):
     corpus: str
     context: int
     batch_size: int
-
-
-def environment_of(corpus: Corpus) -> dict[str, str]:
-    """Return the versions of what an embedded corpus is made of; nothing for other corpora."""
-    return embedded.versions() if isinstance(corpus, EmbeddedCorpus) else {}
-
-
-def corpus_spec(study: Study, corpus: str) -> CorpusSpec:
-    """Return the identity of a prepared corpus."""
-    if corpus not in study.corpora:
-        raise UserError(f"corpus {corpus!r} is not in study {study.name}; it has {sorted(study.corpora)}")
-    section = study.corpora[corpus]
-    return CorpusSpec(corpus=section, versions=environment_of(section))
-
-
-def tokenizer_spec(study: Study) -> TokenizerSpec:
-    """Return the identity of the study's tokenizer.
-
-    A file that is not there yet has no digest: a plan can be made without it, and the job that reads it refuses.
-    """
-    section = study.tokenizer
-    if not isinstance(section, TokenizerFile):
-        return TokenizerSpec(tokenizer=section)
-    path = Path(section.path).expanduser()
-    return TokenizerSpec(tokenizer=section, sha256=sha256_file(path) if path.is_file() else None)
 
 
 def segment_spec(design: Design, segment: Segment) -> TrainSpec:

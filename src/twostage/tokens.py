@@ -166,7 +166,6 @@ def tokenize_corpus(
         splits[split] = _write_split(out / split, shards, vocab_size)
     manifest = {
         "corpus": corpus["corpus"],
-        "definition": corpus["definition"],
         "counts": corpus["counts"],
         "documents_sha256": {split: corpus["splits"][split]["documents_sha256"] for split in SPLITS},
         "splits": splits,

@@ -149,7 +149,7 @@ def test_an_indefinite_matrix_still_gives_a_way_down(count: int):
     definite = hessian @ hessian + np.eye(5)
     exact = np.linalg.solve(definite, -gradient[..., None])[..., 0]
     np.testing.assert_allclose(
-        solve_free(definite, gradient, np.zeros_like(fixed), np.zeros((count, 5))),
+        solve_free(definite, gradient, np.zeros_like(fixed), np.zeros((count, 5)), np.full(count, 1e-9)),
         exact,
         rtol=1e-7,
         atol=1e-9,

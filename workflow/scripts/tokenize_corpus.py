@@ -1,4 +1,4 @@
-"""Turn the documents of one corpus into Megatron's .bin/.idx; see `twostage.tokens`."""
+"""Write the tokens of one prepared corpus; see `twostage.tokens`."""
 
 import argparse
 from pathlib import Path
@@ -7,21 +7,20 @@ from twostage.scripting import run_script
 
 
 def main() -> None:
-    """Parse the command line and tokenise."""
+    """Parse the command line and tokenise the corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", type=Path, required=True, help="manifest of the prepared corpus")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="the study's tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write; the tokens go beside it")
-    parser.add_argument(
-        "--workers", type=int, default=1, help="processes that encode; the result is the same"
-    )
+    parser.add_argument("--spec", required=True, help="canonical JSON of a TokenizeSpec")
+    parser.add_argument("--documents", type=Path, required=True, help="manifest of the prepared corpus")
+    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write, beside the token files")
+    parser.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on it")
     args = parser.parse_args()
 
-    from twostage.megatron_cpu import prepare
+    from twostage.dataspecs import TokenizeSpec
     from twostage.tokens import tokenize_corpus
 
-    prepare("cpu")
-    tokenize_corpus(args.corpus, args.tokenizer, args.out.parent, args.workers)
+    TokenizeSpec.parse(args.spec)  # holds a revision only: the inputs are the identity
+    tokenize_corpus(args.documents, args.tokenizer, args.out.parent, args.workers)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main() -> None:
         "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder that gets checkpoint/, metrics.json, steps.jsonl"
+        "--out", type=Path, required=True, help="checkpoint manifest to write; metrics.json and steps.jsonl go above it"
     )
     parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -37,7 +37,7 @@ def main() -> None:
             spec=TrainSpec.parse(args.spec),
             parent=args.parent[0] if args.parent else None,
             tokens=tuple(path.parent for path in args.data),
-            out=args.out,
+            out=args.out.parent.parent,
             rolling=args.rolling,
             execution=execution,
         )

@@ -1,4 +1,4 @@
-"""Make the study's tokenizer.json; see `twostage.tokenizer`."""
+"""Write the study's tokenizer.json; see `twostage.tokenizer`."""
 
 import argparse
 from pathlib import Path
@@ -7,16 +7,16 @@ from twostage.scripting import run_script
 
 
 def main() -> None:
-    """Parse the command line, make the tokenizer, write it."""
+    """Parse the command line and train, or copy, the tokenizer."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="canonical JSON of a TokenizerSpec")
     parser.add_argument(
-        "--corpora", type=Path, nargs="+", required=True, help="manifests of the corpora, in order"
+        "--corpora", type=Path, nargs="*", default=[], help="corpus manifests, in the study's order"
     )
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
     args = parser.parse_args()
 
-    from twostage.specs import TokenizerSpec
+    from twostage.dataspecs import TokenizerSpec
     from twostage.storage import write_atomic
     from twostage.tokenizer import make_tokenizer
 

@@ -101,14 +101,12 @@ def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
 
     console = Console()
     table = Table(title=fit.law.equation, title_justify="left")
-    for heading in ("coefficient", "estimate", "standard error", f"{100 * args.level:g} % interval", ""):
-        table.add_column(heading, justify="left" if heading in ("coefficient", "") else "right")
+    for heading in ("coefficient", "estimate", "standard error", f"{100 * args.level:g} % interval"):
+        table.add_column(heading, justify="left" if heading == "coefficient" else "right", no_wrap=True)
     for name, value in fit.coefficients.items():
         interval = fit.intervals[name]
         low, high = ("open" if end is None else f"{end:.6g}" for end in (interval.lower, interval.upper))
-        table.add_row(
-            name, f"{value:.10g}", f"{fit.standard_errors[name]:.4g}", f"{low} .. {high}", interval.note
-        )
+        table.add_row(name, f"{value:.10g}", f"{fit.standard_errors[name]:.4g}", f"{low} .. {high}")
     console.print(table)
     certificate = fit.certificate
     console.print(
@@ -124,6 +122,9 @@ def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
         console.print(
             f"Soft (standard error above a tenth of the value): {', '.join(report.soft)}; predictions can be firm all the same."
         )
+    for name, interval in fit.intervals.items():
+        if interval.note:
+            console.print(f"Interval of {name}: {interval.note}.", highlight=False)
     for warning in fit.warnings:
         console.print(f"[yellow]Warning:[/yellow] {warning}")
     if args.out:

@@ -196,14 +196,15 @@ def sentences(advice: Advice) -> list[str]:
         f" in {_percent(1 - advice.pays_off)} of the draws."
     )
     crossing = advice.catch_up_tokens
+    crosses = _percent(crossing.exists_share)
     if np.isnan(crossing.value):
-        lines.append("The two laws do not cross: with more second-stage tokens the verdict stays the same.")
+        rest = "" if crossing.exists_share == 0 else f" ({crosses} of the draws do cross somewhere)"
+        lines.append(f"The two laws do not cross: more second-stage tokens do not change the verdict{rest}.")
     else:
+        rest = "" if crossing.exists_share == 1 else f" (only {crosses} of the draws cross at all)"
         lines.append(
-            f"Training from scratch overtakes for good at {_range(crossing, q)} second-stage tokens."
+            f"Training from scratch overtakes for good at {_range(crossing, q)} second-stage tokens{rest}."
         )
-    if crossing.exists_share < 1 and not np.isnan(crossing.value):
-        lines.append(f"({_percent(1 - crossing.exists_share)} of the draws have no such crossing.)")
     return lines
 
 

@@ -55,7 +55,9 @@ class Certificate:
         """Read back from JSON; ValueError naming what is missing."""
         missing = set(cls.__dataclass_fields__) - set(data)
         if missing:
-            raise ValueError(f"fit file: certificate lacks {', '.join(sorted(missing))}; write it anew with `twostage fit`")
+            raise ValueError(
+                f"fit file: certificate lacks {', '.join(sorted(missing))}; write it anew with `twostage fit`"
+            )
         return cls(**{**data, "bounds_hit": tuple(data["bounds_hit"])})
 
 
@@ -84,11 +86,22 @@ def conditions(problem: Problem, thetas: FloatArray, weights: FloatArray, spec: 
     model = model_at(problem.design, problem.y, weights, thetas, delta)
     low, high = thetas <= box.lower, thetas >= box.upper
     pull = model.gradient
-    violation = np.where(low & high, 0.0, np.where(low, np.maximum(-pull, 0), np.where(high, np.maximum(pull, 0), np.abs(pull))))
-    most = delta * (np.abs(model.jacobian) @ np.broadcast_to(weights, model.residual.shape)[..., None])[..., 0]
+    violation = np.where(
+        low & high,
+        0.0,
+        np.where(low, np.maximum(-pull, 0), np.where(high, np.maximum(pull, 0), np.abs(pull))),
+    )
+    most = (
+        delta * (np.abs(model.jacobian) @ np.broadcast_to(weights, model.residual.shape)[..., None])[..., 0]
+    )
     kkt = np.asarray((violation / np.maximum(most, 1e-300)).max(axis=1))
     _, promised = newton_step(
-        model.hessian, model.gradient, model.root, thetas, box, np.full(len(thetas), 1e-12 * min(1.0, delta / 1e-3))
+        model.hessian,
+        model.gradient,
+        model.root,
+        thetas,
+        box,
+        np.full(len(thetas), 1e-12 * min(1.0, delta / 1e-3)),
     )
     gain = np.asarray(promised / np.maximum(model.value, 1e-24 * delta))
     bound = low | high
@@ -110,7 +123,9 @@ def _lad_conditions(problem: Problem, thetas: FloatArray, weights: FloatArray) -
     kkt = (np.abs(np.array([p.pull for p in points])) / np.maximum(most, 1e-300)).max(axis=1)
     bound = (thetas <= box.lower) | (thetas >= box.upper)
     curvature = np.array([p.curvature for p in points])
-    return Conditions(kkt, np.asarray(np.where(kkt < KKT_TOLERANCE, 0.0, np.inf)), curvature, bound, at.log_pred - problem.y)
+    return Conditions(
+        kkt, np.asarray(np.where(kkt < KKT_TOLERANCE, 0.0, np.inf)), curvature, bound, at.log_pred - problem.y
+    )
 
 
 def certify(problem: Problem, solution: Solution, spec: Objective) -> Certificate:
@@ -122,6 +137,7 @@ def certify(problem: Problem, solution: Solution, spec: Objective) -> Certificat
     others = seen[~same]
     steps = np.diff(others, prepend=-np.inf) > 1e-6 * np.abs(others)
     curvature = float(at.min_curvature[0])
+    movable = problem.box.lower < problem.box.upper
     return Certificate(
         kkt_residual=float(at.kkt_residual[0]),
         expected_gain=float(at.expected_gain[0]),
@@ -132,6 +148,10 @@ def certify(problem: Problem, solution: Solution, spec: Objective) -> Certificat
         basins=1 + int(steps.sum()),
         agreement=float(np.mean(same)),
         next_basin=float(others[0] / solution.value - 1) if others.size and solution.value > 0 else None,
-        bounds_hit=tuple(n for n, hit in zip(problem.law.internal, at.at_bound[0], strict=True) if hit),
-        points_within_delta=int(np.sum(np.abs(at.residuals[0]) <= (ZERO if spec.name == "lad" else spec.delta))),
+        bounds_hit=tuple(
+            n for n, hit in zip(problem.law.internal, at.at_bound[0] & movable, strict=True) if hit
+        ),
+        points_within_delta=int(
+            np.sum(np.abs(at.residuals[0]) <= (ZERO if spec.name == "lad" else spec.delta))
+        ),
     )

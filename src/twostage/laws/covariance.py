@@ -86,20 +86,21 @@ def covariance_of(problem: Problem, theta: FloatArray, spec: Objective) -> tuple
     unit = jacobian / np.where(scale > 0, scale, 1.0)[:, None]
     gram = unit @ unit.T
     values, vectors = np.linalg.eigh(gram)
-    if values[0] < 1e-13 * values[-1]:
-        soft = np.abs(vectors[:, 0]) > 0.1
-        if not warnings:
-            warnings.append(
-                f"not identified by these points (only combinations are): {', '.join(names[soft])}"
-            )
-        inverse = np.full_like(gram, np.nan)
-    else:
-        inverse = (vectors / values) @ vectors.T / scale / scale[:, None]
+    flat = values < 1e-13 * values[-1]
+    length = np.where(scale > 0, scale, 1.0)
+    inverse = (vectors / np.where(flat, np.inf, values)) @ vectors.T / length / length[:, None]
+    # a coordinate that takes part in a flat direction has no variance of its own
+    soft = (np.abs(vectors[:, flat]) > 1e-6).any(axis=1)
+    inverse[soft], inverse[:, soft] = np.nan, np.nan
+    combined = names[soft & (scale > 0)]
+    if combined.size:
+        warnings.append(f"not identified by these points (only combinations are): {', '.join(combined)}")
     internal = np.full((theta.size, theta.size), np.nan)
     internal[np.ix_(free, free)] = inverse * variance
     known = np.where(np.isnan(internal), 0.0, internal)
-    to_raw = law.raw_jacobian(theta, problem.centre)
-    raw = to_raw @ known @ to_raw.T
+    with np.errstate(all="ignore"):  # a scale may overflow in raw units; its variance is then infinite or NaN
+        to_raw = law.raw_jacobian(theta, problem.centre)
+        raw = to_raw @ known @ to_raw.T
     # a raw coefficient inherits NaN from any undetermined internal coordinate it depends on
     lost = (np.abs(to_raw) @ np.isnan(np.diag(internal)).astype(float)) > 0
     raw[lost, :] = np.nan

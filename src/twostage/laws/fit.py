@@ -192,9 +192,18 @@ def assemble(
 ) -> Fit:
     """A Fit from internal parameters: raw coefficients, covariance, warnings about bounds and identification."""
     law = problem.law
-    raw = {name: float(np.real(v)) for name, v in law.to_raw(theta, problem.centre).items()}
-    covariance, more = covariance_of(problem, theta, spec)
-    errors = np.sqrt(np.diag(covariance))
+    with np.errstate(all="ignore"):
+        raw = {name: float(np.real(v)) for name, v in law.to_raw(theta, problem.centre).items()}
+        covariance, more = covariance_of(problem, theta, spec)
+        errors = np.sqrt(np.diag(covariance))
+    constant = problem.box.lower == problem.box.upper
+    more += [
+        f"{n} is not identified by these points" for n, c in zip(law.internal, constant, strict=True) if c
+    ]
+    if not all(np.isfinite(v) for v in raw.values()):
+        more.append(
+            "a scale overflows in raw units (see the centred values): the exponents are implausibly large"
+        )
     warnings = warnings + more + [f"{name} sits at its bound" for name in certificate.bounds_hit]
     if not certificate.certified:
         warnings.append("the optimum is not certified: its optimality conditions do not hold to tolerance")

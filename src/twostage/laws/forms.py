@@ -126,9 +126,7 @@ class Form:
             total = total + coefficients[term.scale] * np.exp(exponent)
         return np.asarray(total)
 
-    def to_raw(
-        self, internal: Sequence[complex] | AnyArray, centre: Mapping[str, float]
-    ) -> dict[str, float]:
+    def to_raw(self, internal: Sequence[complex] | AnyArray, centre: Mapping[str, float]) -> dict[str, float]:
         """Raw coefficients from one internal vector (scales, then exponents; centred). Complex input stays complex.
 
         A centred interaction (x1 - m1)(x2 - m2) moves alpha1 by alpha3 m2, alpha2 by alpha3 m1, and every scale by its

@@ -147,7 +147,9 @@ class Region:
             }
         ]
         if self.rests.size:
-            constraints.append({"type": "ineq", "fun": lambda z: self.rows @ z + self.rests, "jac": lambda _: self.rows})
+            constraints.append(
+                {"type": "ineq", "fun": lambda z: self.rows @ z + self.rests, "jac": lambda _: self.rows}
+            )
         best = middle
         for start in (sign * 0.95 * radius * slope / length, self.scouted(sign, radius)):
             result = minimize(

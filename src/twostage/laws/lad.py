@@ -15,7 +15,7 @@ from .descent import Box
 from .design import Design
 from .points import AnyArray, FloatArray
 
-MAX_STEPS = 120
+MAX_STEPS, MAX_RESTARTS = 120, 3
 # Residuals are computed to a few 1e-16; a point counts as met exactly below this.
 ZERO = 1e-12
 MULTIPLIER_SLACK = 1e-7
@@ -34,11 +34,21 @@ class Stationarity:
 
 def finish(design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> FloatArray:
     """The nearby local minimum of sum w |log_pred - y| from theta (k,); never worse than theta."""
+    value = np.inf
     with np.errstate(all="ignore"):
-        return _ActiveSet(design, y, weights, theta, box).run()
+        for _ in range(MAX_RESTARTS):
+            # a path may end where its sets do not fit any more: choose them afresh while that helps
+            state = _ActiveSet(design, y, weights, theta, box)
+            theta = state.run()
+            if state.value >= value * (1 - 1e-13):
+                break
+            value = state.value
+    return theta
 
 
-def stationarity(design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> Stationarity:
+def stationarity(
+    design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
+) -> Stationarity:
     """First and second order conditions at theta (k,)."""
     at = design.evaluate(theta[None])
     residual, jacobian = (at.log_pred - y)[0], at.jacobian[0]
@@ -62,7 +72,9 @@ def stationarity(design: Design, y: FloatArray, weights: FloatArray, theta: Floa
         null = np.zeros((theta.size, int(free.sum()) - rank))
         null[free] = u[:, rank:] / scale[free, None]
     pull = jacobian @ slope
-    pull = np.where(low & high, 0.0, np.where(low, np.minimum(pull, 0.0), np.where(high, np.maximum(pull, 0.0), pull)))
+    pull = np.where(
+        low & high, 0.0, np.where(low, np.minimum(pull, 0.0), np.where(high, np.maximum(pull, 0.0), pull))
+    )
     if null.shape[1]:
         hessian = design.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
         curvature = float(np.linalg.eigvalsh(null.T @ hessian @ null)[0])
@@ -72,7 +84,9 @@ def stationarity(design: Design, y: FloatArray, weights: FloatArray, theta: Floa
 class _ActiveSet:
     """State of `finish`: the point, the zero set, the sides of the other points and the coordinates held at bounds."""
 
-    def __init__(self, design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> None:
+    def __init__(
+        self, design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
+    ) -> None:
         self.design, self.y, self.weights, self.box = design, y, weights, box
         self.theta = box.clip(theta)
         residual = design.log_predict(self.theta[None])[0] - y
@@ -89,7 +103,9 @@ class _ActiveSet:
         for i in order.tolist():
             if size[i] > small or len(self.zero) == len(jacobian):
                 break
-            if self.weights[i] > 0 and np.linalg.matrix_rank(jacobian[:, [*self.zero, i]], 1e-8) > len(self.zero):
+            if self.weights[i] > 0 and np.linalg.matrix_rank(jacobian[:, [*self.zero, i]], 1e-8) > len(
+                self.zero
+            ):
                 self.zero.append(i)
 
     def run(self) -> FloatArray:
@@ -127,7 +143,9 @@ class _ActiveSet:
         full = np.zeros(self.theta.size)
         full[free] = step / scale[free]
         change = full @ jacobian
-        if np.abs(change).max() > 1e-13 and self._move(full, change, residual, jacobian, hessian, step, outer):
+        if np.abs(change).max() > 1e-13 and self._move(
+            full, change, residual, jacobian, hessian, step, outer
+        ):
             return True
         return self._release(multipliers, outer, jacobian)
 
@@ -168,7 +186,9 @@ class _ActiveSet:
             length, kink, hit = 0.4 * length, None, False
         return False
 
-    def _reach(self, change: FloatArray, residual: FloatArray, slope: float, curve: float) -> tuple[float, int | None]:
+    def _reach(
+        self, change: FloatArray, residual: FloatArray, slope: float, curve: float
+    ) -> tuple[float, int | None]:
         """Length along the step that the model with kinks asks for (at most 1), and the kink it ends at."""
         times = -residual / change
         times[self.zero] = np.inf

@@ -92,11 +92,11 @@ def likelihood_of(points: Points, fit: Fit) -> Likelihood:
     smallest = SMOOTHING_SHARE * float(np.median(np.abs(residuals)))
     if spec.name == "lad" or spec.delta < smallest:
         spec = Objective("huber", max(smallest, 1e-15))
-        theta, values = minimise(problem.design, problem.y, problem.weights[None], theta[None], problem.box, spec)
+        theta, values = minimise(
+            problem.design, problem.y, problem.weights[None], theta[None], problem.box, spec
+        )
         theta, optimum = theta[0], float(values[0])
         residuals = problem.design.log_predict(theta[None])[0] - problem.y
     k = int(((theta > problem.box.lower) & (theta < problem.box.upper)).sum())
     variance, share = variance_scale(residuals, spec, k)
     return Likelihood(problem, spec, theta, optimum, variance * share, share, max(residuals.size - k, 1))
-
-

@@ -67,5 +67,7 @@ def embedded(problem: Problem, thetas: FloatArray) -> FloatArray:
     rows = []
     for theta in thetas:
         raw = FORMS[name].to_raw(theta, problem.centre)
-        rows.append(problem.law.from_raw({key: float(np.real(v)) for key, v in raw.items()} | fixed, problem.centre))
+        rows.append(
+            problem.law.from_raw({key: float(np.real(v)) for key, v in raw.items()} | fixed, problem.centre)
+        )
     return np.array(rows)

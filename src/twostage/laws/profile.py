@@ -62,7 +62,10 @@ def coordinates_for(problem: Problem, theta: FloatArray, name: str) -> Coordinat
         t = design.n_terms
         design = replace(design, z1=design.z1 + centre["d1"])
         moved[t + 1], moved[t + 2] = np.real(raw["alpha2"]), np.real(raw["kappa"])
-        ends = [law.to_raw(np.concatenate([theta[: t + 2], [end]]), centre)["kappa"] for end in (lower[-1], upper[-1])]
+        ends = [
+            law.to_raw(np.concatenate([theta[: t + 2], [end]]), centre)["kappa"]
+            for end in (lower[-1], upper[-1])
+        ]
         lower[t + 1 :], upper[t + 1 :] = (-np.inf, ends[0]), (np.inf, ends[1])
     elif name in law.exponents:
         lower[index], upper[index] = -np.inf, np.inf
@@ -90,7 +93,9 @@ class Ends:
     curve: Curve
 
 
-def trace(problem: Problem, theta: FloatArray, name: str, spec: Objective, optimum: float, unit: float) -> Ends:
+def trace(
+    problem: Problem, theta: FloatArray, name: str, spec: Objective, optimum: float, unit: float
+) -> Ends:
     """Both crossings of one raw coefficient's profile: objective = optimum + unit.
 
     theta (k,) is the optimum. Expands outwards from steps of the quadratic approximation, then interpolates the depth,
@@ -110,13 +115,17 @@ def trace(problem: Problem, theta: FloatArray, name: str, spec: Objective, optim
             break
         reach *= 2.5
         values = np.array([value for value, _ in wanted])
-        curve = _solved(curve, at, problem, spec, values, np.stack([t for _, t in wanted]), optimum, unit, start)
+        curve = _solved(
+            curve, at, problem, spec, values, np.stack([t for _, t in wanted]), optimum, unit, start
+        )
     lower, low_bound = _end(curve, -1, bounds[0], at)
     upper, high_bound = _end(curve, 1, bounds[1], at)
     return Ends(lower, upper, low_bound, high_bound, curve)
 
 
-def quadratic_steps(at: Coordinates, problem: Problem, spec: Objective, unit: float) -> tuple[float, FloatArray]:
+def quadratic_steps(
+    at: Coordinates, problem: Problem, spec: Objective, unit: float
+) -> tuple[float, FloatArray]:
     """First guess of the half-width, and how the optimum follows the coefficient to first order, (k,)."""
     jacobian = at.design.evaluate(at.theta[None]).jacobian[0]
     free = (at.theta > at.box.lower) & (at.theta < at.box.upper)
@@ -126,12 +135,13 @@ def quadratic_steps(at: Coordinates, problem: Problem, spec: Objective, unit: fl
     inverse = np.linalg.pinv((rows / norm[:, None]) @ (rows / norm[:, None]).T, rcond=1e-13, hermitian=True)
     inverse = inverse / norm / norm[:, None]
     place = int(np.flatnonzero(np.flatnonzero(free) == at.index)[0])
+    variance = max(float(inverse[place, place]), 1e-300)
     direction = np.zeros(at.theta.size)
-    direction[free] = inverse[place] / inverse[place, place]
+    direction[free] = inverse[place] / variance
     # unit is the rise of the objective; its curvature is that of least squares times the share of E psi'
     residual = at.design.log_predict(at.theta[None])[0] - problem.y
     slope = score_moments(residual, spec, int(free.sum()))[1]
-    return float(np.sqrt(2.0 * unit * inverse[place, place] / slope)), direction
+    return float(np.sqrt(2.0 * unit * variance / slope)), direction
 
 
 def _wanted(
@@ -145,7 +155,9 @@ def _wanted(
         near, theta = curve.values[last], curve.thetas[last]
         if near == bound:
             return []
-        value = start * np.exp(np.clip(step / start, -60.0, 60.0)) if at.in_log and start > 0 else start + step
+        value = (
+            start * np.exp(np.clip(step / start, -60.0, 60.0)) if at.in_log and start > 0 else start + step
+        )
         if at.in_log and value < NEARLY_ZERO * start:
             value = bound
         value = float(np.clip(value, at.box.lower[at.index], at.box.upper[at.index]))

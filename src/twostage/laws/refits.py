@@ -13,7 +13,9 @@ from .solver import minimise
 CHUNK_DOUBLES = 16_000
 
 
-def refit(problem: Problem, y: FloatArray, weights: FloatArray, theta: FloatArray, spec: Objective) -> FloatArray:
+def refit(
+    problem: Problem, y: FloatArray, weights: FloatArray, theta: FloatArray, spec: Objective
+) -> FloatArray:
     """Local minima from theta (k,) for log losses y and weights, each (m,) or (n, m): internal vectors (n, k)."""
     m = problem.y.size
     count = max(y.shape[0] if y.ndim == 2 else 1, weights.shape[0] if weights.ndim == 2 else 1)

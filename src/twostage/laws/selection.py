@@ -84,7 +84,9 @@ def leave_one_out_table(
         law = form_of(form)
         check_points(points, law, allow_degenerate=False)
         if weights.sum(axis=1).min() < len(law.coefficients):
-            raise ValueError(f"leave-one-out of {form!r}: a fold has fewer points than coefficients; measure more cells")
+            raise ValueError(
+                f"leave-one-out of {form!r}: a fold has fewer points than coefficients; measure more cells"
+            )
         problems.append(Problem.of(points, law))
     results = {}
     for problem, family in zip(problems, solve_problems(problems, weights, spec), strict=True):

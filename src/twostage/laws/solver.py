@@ -87,7 +87,9 @@ def search_box(design: Design, kappa_limits: tuple[float, float] | None = None) 
     return Box(np.concatenate([np.zeros(t), lower]), np.concatenate([np.full(t, np.inf), upper]))
 
 
-def search_deltas(design: Design, y: FloatArray, near: FloatArray, objective: Objective) -> tuple[float, float]:
+def search_deltas(
+    design: Design, y: FloatArray, near: FloatArray, objective: Objective
+) -> tuple[float, float]:
     """Huber thresholds at which minima are compared and down to which they are followed; `near` (s, k) tells the size
     of the residuals. `lad` is followed a little way, then finished exactly by `lad.finish`."""
     typical = float(np.median(np.abs(design.log_predict(near) - y)))
@@ -135,7 +137,9 @@ def _search(task: Task) -> Generator[Request, Answer, Family]:
     mean = weights.mean(axis=0)
     seeds = grid_seeds(design, np.exp(y), mean, task.box)
     polish = np.broadcast_to(mean, (len(seeds), y.size))
-    theta, value = yield Request(design, task.box, polish, seeds, LEAST_SQUARES_DELTA, SEED_STEPS, tolerance=1e-2)
+    theta, value = yield Request(
+        design, task.box, polish, seeds, LEAST_SQUARES_DELTA, SEED_STEPS, tolerance=1e-2
+    )
     order = np.argsort(value, kind="stable")
     theta, value = theta[order], value[order]
     pool = theta[np.concatenate([[True], value[1:] > value[:-1] * (1 + 1e-3)])]
@@ -185,7 +189,9 @@ class Found:
         self, who: AnyArray, starts: FloatArray, max_steps: int = 200, tolerance: float = 1e-12
     ) -> Request:
         """Descend from starts (B, k) for the members `who` (B,)."""
-        return Request(self.task.design, self.task.box, self.weights[who], starts, self.delta, max_steps, tolerance)
+        return Request(
+            self.task.design, self.task.box, self.weights[who], starts, self.delta, max_steps, tolerance
+        )
 
     def add(self, who: AnyArray, answer: Answer) -> bool:
         """Take in what a request found; whether any member improved."""
@@ -246,7 +252,9 @@ class Found:
         return Family(self.thetas, final, self.weights, seen, len(who))
 
 
-def finish_all(design: Design, y: FloatArray, weights: FloatArray, thetas: FloatArray, box: Box) -> FloatArray:
+def finish_all(
+    design: Design, y: FloatArray, weights: FloatArray, thetas: FloatArray, box: Box
+) -> FloatArray:
     """`lad.finish` row by row: y and weights (m,) or (B, m), thetas (B, k)."""
     shape = (len(thetas), design.size)
     rows = zip(np.broadcast_to(y, shape), np.broadcast_to(weights, shape), thetas, strict=True)

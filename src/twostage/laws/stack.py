@@ -52,7 +52,9 @@ class Stack:
 
     def log_predict(self, theta: FloatArray) -> FloatArray:
         """log L for theta (B, k), shape (B, m)."""
-        return np.concatenate([design.log_predict(theta[rows, : design.k]) for design, rows in self._owners()])
+        return np.concatenate(
+            [design.log_predict(theta[rows, : design.k]) for design, rows in self._owners()]
+        )
 
     def evaluate(self, theta: FloatArray) -> StackEvaluation:
         """Value and exact Jacobian (zero in padded coordinates) for theta (B, k)."""
