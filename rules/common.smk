@@ -16,7 +16,7 @@ from twostage.study import load_study
 shell.prefix(
     "set -euo pipefail; "
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-    f"SCRIPTS={shlex.quote(workflow.basedir + '/workflow/scripts')}; "
+    f"SCRIPTS={shlex.quote(str(Path(workflow.basedir, 'workflow', 'scripts')))}; "
 )
 
 

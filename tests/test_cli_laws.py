@@ -419,7 +419,7 @@ def test_usage_errors_return_2_and_help_returns_0(capsys: pytest.CaptureFixture[
 
 
 def test_form_names_are_the_forms() -> None:
-    assert FORM_NAMES == tuple(FORMS)
+    assert tuple(FORMS) == FORM_NAMES
 
 
 WITHOUT_TORCH = """

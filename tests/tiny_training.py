@@ -89,7 +89,7 @@ def identity(out: Path) -> tuple[str, str]:
 def arguments(this: TrainJob) -> list[str]:
     """The command line of workflow/scripts/train.py for a job."""
     execution = this.execution
-    words = [str(SCRIPT), "--spec", this.spec.canonical(), "--out", str(this.out), "--rolling", str(this.rolling)]
+    words = [str(SCRIPT), "--spec", this.spec.canonical(), "--out", str(this.out / "checkpoint/manifest.json"), "--rolling", str(this.rolling)]
     words += ["--data", *(str(folder / "manifest.json") for folder in this.tokens)]
     words += ["--threads", str(execution.threads), "--save-every-s", str(execution.save_every_s)]
     if this.parent:

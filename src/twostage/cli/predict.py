@@ -111,7 +111,6 @@ def _interval(
             float("nan") if end is None else float(np.exp(end)) for end in (interval.lower, interval.upper)
         ]
         return ends[0], ends[1], interval.method
-    from twostage.laws.consequences import draw_laws, loss_band
+    from twostage.laws.consequences import delta_interval
 
-    band = loss_band(draw_laws(fit), level=level, **({"d2": values["d2"]} | values))
-    return float(band["lower"].iloc[0]), float(band["upper"].iloc[0]), "covariance"
+    return *delta_interval(fit, level=level, **values), "covariance"

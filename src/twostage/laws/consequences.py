@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +79,8 @@ def draw_laws(fit: Fit, draws: int = DRAWS, *, seed: int = 0) -> Draws:
 
     Scales cannot be negative: a draw that leaves the allowed region is moved to its edge along the direction that the
     covariance prescribes, which is what refitting with the bound would do for a quadratic objective. Coefficients that
-    sit at a bound in the fit stay there.
+    sit at a bound in the fit stay there. Where E is soft the ridge of good fits is curved and these straight draws are
+    too wide; with the points at hand, prefer `laws_of`.
 
     Raises:
         ValueError: the fit has no covariance (its coefficients are not identified), or `draws` < 2.
@@ -183,6 +185,26 @@ def loss_band(
     drawn = law.law.loss(d2_row, d1=d1_row, n=n_row)
     lower, upper = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     return pd.DataFrame({"loss_nats": point, "lower": lower, "upper": upper})
+
+
+def delta_interval(fit: Fit, *, level: float = 0.95, **variables: float) -> tuple[float, float]:
+    """Interval of the predicted loss from the covariance alone (delta method on ln L), for a fit without its points.
+
+    `variables`: d1, d2, n as the form needs them. Ends are NaN where the coefficients are not identified. Inside the
+    fitted range it agrees with the profile likelihood; far outside it is symmetric in ln L where the truth is not.
+    """
+    from scipy.special import ndtri
+
+    step = 1e-40
+    coefficients = fit.coefficients
+    value = fit.law.predict(coefficients, **variables)
+    gradient = []
+    for name in coefficients:
+        moved: dict[str, Any] = {**coefficients, name: coefficients[name] + 1j * step}
+        gradient.append(float(np.imag(fit.law.predict(moved, **variables)) / step / value))
+    slope = np.array(gradient)
+    width = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ fit.covariance @ slope))
+    return float(value * np.exp(-width)), float(value * np.exp(width))
 
 
 def d_star_estimate(

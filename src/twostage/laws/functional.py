@@ -8,11 +8,12 @@ and says how often it exists.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from .fit import Fit, Interval
-from .likelihood import Likelihood, likelihood_of, student_quantile
+from .likelihood import EXACT, Likelihood, likelihood_of, student_quantile
 from .points import FloatArray, Points
 
 DRAWS = 2000
@@ -41,10 +42,13 @@ def interval_of(
     all_points = [points] if isinstance(points, Points) else list(points)
     fits = [fit] if isinstance(fit, Fit) else list(fit)
     parts = [likelihood_of(p, f) for p, f in zip(all_points, fits, strict=True)]
+    parts = [replace(part, scale=max(part.scale, EXACT)) for part in parts]
     region = Region(parts, function)
     middle = region.value(np.zeros(region.size))
     if not np.isfinite(middle):
         raise ValueError("the function is not finite at the fitted coefficients, so it has no interval")
+    if all(part.scale <= EXACT for part in parts):
+        return Interval(middle, middle, level, METHOD, "the fit is exact")
     radius = student_quantile(level, sum(part.dof for part in parts))
     ends = [region.extreme(sign, radius, middle) for sign in (-1.0, 1.0)]
     if region.met_nothing:

@@ -20,6 +20,8 @@ from .solver import minimise
 
 # `lad` and a delta far below the residuals are judged at this share of the median residual instead.
 SMOOTHING_SHARE = 0.05
+# A scale (squared residual) below this is rounding.
+EXACT = 1e-27
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Likelihood:
         residuals = (residuals - np.median(residuals)) * np.sqrt(m / self.dof)
         simulated = fitted + np.random.default_rng(seed).choice(residuals, (count, m))
         return refit(problem, simulated, problem.weights, self.theta, self.spec)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the residuals are rounding: then every interval is a point."""
+        return self.scale < EXACT
 
     def unit(self, level: float, dof: int | None = None) -> float:
         """Rise of the objective above its minimum at which the interval ends; 0 for an exact fit."""

@@ -29,8 +29,6 @@ __all__ = [
 ]
 
 Scalar = Callable[..., float]
-# A rise of the objective below this is rounding: residuals around 1e-14.
-EXACT = 1e-27
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def profile_intervals(points: Points, fit: Fit, level: float = 0.95) -> dict[str
 
 def _coefficient_interval(likelihood: Likelihood, fit: Fit, name: str, level: float) -> Interval:
     unit = likelihood.unit(level)
-    if unit < EXACT:
+    if likelihood.exact:
         value = fit.coefficients[name]
         return Interval(value, value, level, METHOD, "the fit is exact")
     ends = trace(likelihood.problem, likelihood.theta, name, likelihood.spec, likelihood.optimum, unit)
