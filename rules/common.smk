@@ -130,15 +130,21 @@ def evaluated_tokens(wildcards):
     return in_results(paths.tokens_manifest(wildcards.corpus))
 
 
+def measured_cells():
+    """All cells but those that the study excludes, which may not be measurable at all."""
+    excluded = {entry.cell for entry in study.excluded_cells}
+    return [cell for cell in design.cells() if cell.path not in excluded]
+
+
 def all_evaluations(wildcards):
-    return [in_results(cell.path) for cell in design.cells()]
+    return [in_results(cell.path) for cell in measured_cells()]
 
 
 def all_metrics(wildcards):
     """The metrics of every evaluated branch, each once."""
     return [
         in_results(branch.metrics)
-        for branch in dict.fromkeys(cell.branch for cell in design.cells())
+        for branch in dict.fromkeys(cell.branch for cell in measured_cells())
     ]
 
 

@@ -28,7 +28,8 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare_corpus("words", corpus, root / "documents")
     documents = root / "documents/manifest.json"
     write_atomic(
-        root / "tokenizer.json", make_tokenizer(BpeTokenizer(kind="bpe", vocab_size=300, train_bytes=100_000), [documents])
+        root / "tokenizer.json",
+        make_tokenizer(BpeTokenizer(kind="bpe", vocab_size=300, train_bytes=100_000), [documents]),
     )
     tokenize_corpus(documents, root / "tokenizer.json", root / "tokens")
     return root / "tokens"

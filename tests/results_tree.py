@@ -71,6 +71,7 @@ def build(design: Design, results: Path, *, noise: float = 0.003, seed: int = 0)
         loss = loss_of(design, cell) * float(np.exp(noise * random.normal()))
         record = {
             "spec": evaluate_spec(design, branch, cell.corpus).model_dump(mode="json"),
+            "revision_data": 1,
             "loss_nats": loss,
             "loss_se": 0.02,
             "loss_nats_per_byte": loss / 3.7,

@@ -130,6 +130,7 @@ def set_in(*keys, value):
         (Branch(CPT, TOKENS[2]).metrics, ("spec", "recipe", "precision"), "bf16", "precision"),
         (Branch(CPT, TOKENS[2]).metrics, ("spec", "revision"), 99, "revision_train"),
         (Branch(BASE, TOKENS[3]).evaluation("code"), ("spec", "revision"), 99, "revision_evaluate"),
+        (Branch(BASE, TOKENS[3]).evaluation("code"), ("revision_data",), 99, "revision_data"),
         (
             grown_manifest(Stage2Run("stack", "33k", 0, TOKENS[1])),
             ("origin", "revision"),

@@ -59,7 +59,9 @@ class Waiter(threading.Thread):
 
 @pytest.fixture
 def owner(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", _OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "owned\n"
     yield process
     process.kill()
@@ -82,7 +84,9 @@ def test_a_lease_is_released_when_the_job_fails(tmp_path):
 
 def test_a_live_owner_is_waited_for(tmp_path, owner):
     waiter = Waiter(tmp_path)
-    assert not waiter.owned.wait(1.0)  # more than twice the stale limit, so its process must have been looked at
+    assert not waiter.owned.wait(
+        1.0
+    )  # more than twice the stale limit, so its process must have been looked at
     assert [seen["pid"] for seen in waiter.waited_for] == [owner.pid]
     owner.kill()
     assert waiter.owned.wait(10)
@@ -145,7 +149,10 @@ def test_a_foreign_lease_without_heartbeat_is_replaced_after_the_stale_limit(tmp
 
 
 def test_an_owner_that_was_wrongly_thought_dead_stops_and_leaves_the_new_one_alone(tmp_path):
-    with pytest.raises(LeaseLostError, match="another process took this job over"), lease(tmp_path, heartbeat_s=3600) as mine:
+    with (
+        pytest.raises(LeaseLostError, match="another process took this job over"),
+        lease(tmp_path, heartbeat_s=3600) as mine,
+    ):
         move_abroad(tmp_path)
         mine.check()
         waiter = Waiter(tmp_path)

@@ -15,7 +15,9 @@ from twostage.model import build_model, start_process_group
 
 SHAPES = {
     "tiny": TINY,
-    "wide heads": TINY.with_shape(n_head=3, head_dim=24),  # as after width expansion: n_head * head_dim is not d_model
+    "wide heads": TINY.with_shape(
+        n_head=3, head_dim=24
+    ),  # as after width expansion: n_head * head_dim is not d_model
     "other constants": TINY.with_shape(norm_eps=3e-3, rope_base=500, n_layer=3, d_mlp=80),
 }
 
@@ -114,7 +116,12 @@ def test_attention_is_causal():
 def test_parameters_are_those_of_table_3(row):
     _, n_layer, d_model, n_head, n_params = row
     architecture = TINY.with_shape(
-        n_layer=n_layer, d_model=d_model, n_head=n_head, head_dim=d_model // n_head, d_mlp=4 * d_model, vocab_size=64
+        n_layer=n_layer,
+        d_model=d_model,
+        n_head=n_head,
+        head_dim=d_model // n_head,
+        d_mlp=4 * d_model,
+        vocab_size=64,
     )
     total = sum(parameter.numel() for parameter in build(architecture).parameters())
     assert total == n_params + 2 * 64 * d_model == n_params + architecture.n_embedding_params
@@ -123,7 +130,9 @@ def test_parameters_are_those_of_table_3(row):
 @pytest.mark.parametrize("scaled", [True, False])
 def test_initial_weights_have_the_asked_spread(scaled):
     architecture = TINY.with_shape(d_model=128, n_head=4, head_dim=32, d_mlp=512)
-    state = to_canonical(build(architecture, init_std=0.07, scaled_output_init=scaled).state_dict(), architecture)
+    state = to_canonical(
+        build(architecture, init_std=0.07, scaled_output_init=scaled).state_dict(), architecture
+    )
     for name, tensor in state.items():
         if tensor.ndim == 1:
             assert (tensor == 1).all(), name

@@ -86,4 +86,7 @@ def test_clear_removes_everything(state):
 def test_the_key_depends_on_every_part_and_not_on_their_order():
     key = rolling_key(spec="a", threads=1)
     assert key == rolling_key(threads=1, spec="a")
-    assert len({key, rolling_key(spec="b", threads=1), rolling_key(spec="a", threads=2), rolling_key(spec="a")}) == 4
+    assert (
+        len({key, rolling_key(spec="b", threads=1), rolling_key(spec="a", threads=2), rolling_key(spec="a")})
+        == 4
+    )

@@ -63,7 +63,7 @@ def plain_losses(spec, state, n_steps):
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, spec.recipe.grad_clip)
         for group in optimizer.param_groups:
             group["lr"] = 5e-3 * min(1, step / 4)
         optimizer.step()
@@ -72,10 +72,12 @@ def plain_losses(spec, state, n_steps):
 
 
 def test_twenty_updates_equal_plain_pytorch_on_hugging_faces_model():
-    this = trainer()
+    this = trainer(recipe=Recipe(grad_clip=1.5))
     theirs = plain_losses(this.spec, weights(this), 20)
     ours = [this.update(step, BATCHES[step - 1]) for step in range(1, 21)]
-    assert max(norm for _, norm in theirs) > 1 > min(norm for _, norm in theirs)  # both branches of the clip ran
+    assert (
+        max(norm for _, norm in theirs) > 1.5 > min(norm for _, norm in theirs)
+    )  # both branches of the clip ran
     for (loss, norm), (expected_loss, expected_norm) in zip(ours, theirs, strict=True):
         assert loss == pytest.approx(expected_loss, abs=1e-5)
         assert norm == pytest.approx(expected_norm, rel=1e-4)
@@ -83,7 +85,13 @@ def test_twenty_updates_equal_plain_pytorch_on_hugging_faces_model():
 
 @pytest.mark.parametrize(
     "recipe",
-    [{"weight_decay": 0.3}, {"adam_beta1": 0.8}, {"adam_beta2": 0.999}, {"adam_eps": 1e-3}, {"grad_clip": 0.1}],
+    [
+        {"weight_decay": 0.3},
+        {"adam_beta1": 0.8},
+        {"adam_beta2": 0.999},
+        {"adam_eps": 1e-3},
+        {"grad_clip": 1e-7},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_every_setting_of_the_optimizer_reaches_it(recipe):
@@ -127,7 +135,9 @@ def test_gradient_accumulation_changes_rounding_only():
 
 @pytest.mark.parametrize("micro_batch", [3, 5, 16])
 def test_a_micro_batch_that_does_not_divide_is_refused(micro_batch):
-    with pytest.raises(UserError, match=f"--micro-batch: {micro_batch} samples on 1 ranks do not divide the batch of 8"):
+    with pytest.raises(
+        UserError, match=f"--micro-batch: {micro_batch} samples on 1 ranks do not divide the batch of 8"
+    ):
         trainer(micro_batch=micro_batch)
 
 
@@ -193,13 +203,17 @@ def test_a_second_stage_starts_from_the_weights_with_a_fresh_optimizer(half, cor
     branch = run(branch_spec(), tmp_path / "base", corpus_folder, parent=manifest(half))
     spec = train_spec(origin="weights", stop_step=4, first_sample=96)
     second = run(spec, tmp_path / "second", corpus_folder, parent=manifest(branch))
-    assert [line["lr"] for line in steps(second)] == [5e-3 * step / 4 for step in (1, 2, 3, 4)]  # warmed up again
+    assert [line["lr"] for line in steps(second)] == [
+        5e-3 * step / 4 for step in (1, 2, 3, 4)
+    ]  # warmed up again
 
     by_hand = trainer()
     state, _ = checkpoint.load_weights(manifest(branch))
     checkpoint.load_into(by_hand.core, state, TINY)
     stream = SampleStream([TokenSplit(corpus_folder, "train")], [1], seed=3, context=16)
-    expected = [by_hand.update(s, torch.from_numpy(stream.batch(96 + (s - 1) * 8, 8)))[0] for s in (1, 2, 3, 4)]
+    expected = [
+        by_hand.update(s, torch.from_numpy(stream.batch(96 + (s - 1) * 8, 8)))[0] for s in (1, 2, 3, 4)
+    ]
     assert losses(second) == expected
 
 
@@ -207,7 +221,10 @@ def test_a_mixture_reads_all_its_corpora(trunk, corpus_folder, tmp_path):
     out = run(train_spec(mixture=(("words", 3), ("others", 1)), stop_step=3), tmp_path, corpus_folder)
     assert losses(out) != losses(trunk)[:3]
     n_samples = TokenSplit(corpus_folder, "train").n_samples(16)
-    assert metrics(out)["epochs"] == {"words": pytest.approx(18 / n_samples), "others": pytest.approx(6 / n_samples)}
+    assert metrics(out)["epochs"] == {
+        "words": pytest.approx(18 / n_samples),
+        "others": pytest.approx(6 / n_samples),
+    }
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"peak_lr": 4e-3}, {"init_std": 0.11}, {"warmup_steps": 5}])
@@ -216,16 +233,20 @@ def test_whatever_is_in_the_spec_changes_the_numbers(change, trunk, corpus_folde
     assert losses(out) != losses(trunk)[:3]
 
 
-def test_rolling_saves_do_not_change_the_numbers_and_are_gone_at_the_end(trunk, corpus_folder, tmp_path, monkeypatch):
+def test_rolling_saves_do_not_change_the_numbers_and_are_gone_at_the_end(
+    half, corpus_folder, tmp_path, monkeypatch
+):
     from twostage.rolling import RollingState
 
     saved = []
     save = RollingState.save
-    monkeypatch.setattr(RollingState, "save", lambda self, step, write: (saved.append(step), save(self, step, write)))
-    this = job(train_spec(), tmp_path, corpus_folder, save_every_s=0.0)
+    monkeypatch.setattr(
+        RollingState, "save", lambda self, step, write: (saved.append(step), save(self, step, write))
+    )
+    this = job(train_spec(stop_step=10), tmp_path, corpus_folder, save_every_s=0.0)
     train(this)
-    assert saved == list(range(1, 20))  # not after the last step, which is the checkpoint itself
-    assert identity(this.out) == identity(trunk)
+    assert saved == list(range(1, 10))  # not after the last step, which is the checkpoint itself
+    assert identity(this.out) == identity(half)
     assert not (this.rolling / "state").exists()
     assert not list((this.rolling / "lease").iterdir())
 
@@ -250,7 +271,9 @@ def test_a_finished_job_is_not_trained_again(half, corpus_folder, tmp_path, capl
     assert (this.out / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(corpus_folder, tmp_path, monkeypatch):
+def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(
+    corpus_folder, tmp_path, monkeypatch
+):
     """The folder holds a checkpoint of an older spec; the new job dies after it has written its metrics."""
     run(train_spec(stop_step=3), tmp_path, corpus_folder)
     save = checkpoint.save_training_state
@@ -265,7 +288,9 @@ def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(corpu
     assert metrics(tmp_path / "out")["spec"]["peak_lr"] == 1e-3
     assert not manifest(tmp_path / "out").exists()
     monkeypatch.setattr(checkpoint, "save_training_state", save)
-    assert identity(run(new, tmp_path, corpus_folder)) == identity(run(new, tmp_path / "clean", corpus_folder))
+    assert identity(run(new, tmp_path, corpus_folder)) == identity(
+        run(new, tmp_path / "clean", corpus_folder)
+    )
 
 
 # What is refused
@@ -319,14 +344,21 @@ def poisoned(folder, poison):
 
 def test_a_loss_that_is_not_a_number_stops_the_job(corpus_folder, tmp_path):
     parent = poisoned(tmp_path / "parent", lambda state: state["lm_head.weight"].fill_(math.nan))
-    with pytest.raises(DivergedError, match=r"loss is nan.* at step 1 .*lower models\.\*\.peak_lr \(now 0\.005\)"):
+    with pytest.raises(
+        DivergedError, match=r"loss is nan.* at step 1 .*lower models\.\*\.peak_lr \(now 0\.005\)"
+    ):
         run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=parent)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpus_folder, tmp_path):
-    """The square of the embedding overflows: the loss is that of a uniform guess, its gradient is not finite."""
-    parent = poisoned(tmp_path / "parent", lambda state: state["model.embed_tokens.weight"].fill_(1e30))
+    """An MLP with huge hidden values and no output: the loss is fine, the gradient's square overflows."""
+
+    def poison(state):
+        state["model.layers.1.mlp.up_proj.weight"].fill_(1e30)
+        state["model.layers.1.mlp.down_proj.weight"].zero_()
+
+    parent = poisoned(tmp_path / "parent", poison)
     by_hand = trainer()
     checkpoint.load_into(by_hand.core, checkpoint.load_weights(parent)[0], TINY)
     loss, norm = by_hand.update(1, BATCHES[0])

@@ -81,8 +81,10 @@ def test_a_killed_job_resumes_and_ends_bit_identical(leftover, undisturbed, corp
     assert not list((leftover / "lease").iterdir())
 
 
-def test_a_damaged_rolling_state_falls_back_to_the_one_before(leftover, undisturbed, corpus_folder, tmp_path, caplog):
-    before, newest = rolling_steps(leftover)
+def test_a_damaged_rolling_state_falls_back_to_the_one_before(
+    leftover, undisturbed, corpus_folder, tmp_path, caplog
+):
+    before, newest = rolling_steps(leftover)[-2:]  # a third may wait for its removal
     [folder] = leftover.glob(f"state/*/step-{newest}")
     payload = max((folder / "state").iterdir(), key=lambda path: path.stat().st_size)
     payload.write_bytes(payload.read_bytes()[:-100])
@@ -131,15 +133,28 @@ def test_a_stopped_job_saves_resumes_and_ends_bit_identical(undisturbed, corpus_
 
 def test_two_jobs_for_one_segment_train_it_once(undisturbed, corpus_folder, tmp_path):
     jobs = [job(LONG, tmp_path / name, corpus_folder, rolling=tmp_path / "rolling") for name in ("a", "b")]
-    jobs = [type(one)(**vars(one) | {"out": tmp_path / name / "../out"}) for one, name in zip(jobs, "ab", strict=True)]
+    jobs = [
+        type(one)(**vars(one) | {"out": tmp_path / name / "../out"})
+        for one, name in zip(jobs, "ab", strict=True)
+    ]
     with Lease(tmp_path / "rolling/lease"):  # both arrive before either may begin
         processes = []
         for one, name in zip(jobs, "ab", strict=True):
             (tmp_path / name).mkdir(exist_ok=True)
-            with (tmp_path / name / "stdout").open("w") as stdout, (tmp_path / name / "stderr").open("w") as stderr:
-                processes.append(subprocess.Popen([sys.executable, *arguments(one)], stdout=stdout, stderr=stderr))
+            with (
+                (tmp_path / name / "stdout").open("w") as stdout,
+                (tmp_path / name / "stderr").open("w") as stderr,
+            ):
+                processes.append(
+                    subprocess.Popen([sys.executable, *arguments(one)], stdout=stdout, stderr=stderr)
+                )
         for process, name in zip(processes, "ab", strict=True):
-            wait_until(lambda name=name: "waiting: the same job already runs" in (tmp_path / name / "stderr").read_text(), process)
+            wait_until(
+                lambda name=name: (
+                    "waiting: the same job already runs" in (tmp_path / name / "stderr").read_text()
+                ),
+                process,
+            )
     assert [process.wait(120) for process in processes] == [0, 0]
     trained = ['{"progress"' in (tmp_path / name / "stdout").read_text() for name in "ab"]
     idle = ["nothing left to train" in (tmp_path / name / "stderr").read_text() for name in "ab"]
@@ -236,11 +251,15 @@ def test_a_good_job_ends_with_code_zero(corpus_folder, tmp_path, monkeypatch, ca
     assert manifest(this.out).exists()
 
 
-def test_nan_ends_the_script_with_one_line_code_2_and_no_checkpoint(corpus_folder, tmp_path, monkeypatch, capsys):
+def test_nan_ends_the_script_with_one_line_code_2_and_no_checkpoint(
+    corpus_folder, tmp_path, monkeypatch, capsys
+):
     state = random_state(TINY, dtype=torch.float32)
     state["model.layers.0.mlp.up_proj.weight"][3, 4] = math.nan
     checkpoint.save_weights(tmp_path / "parent", state, TINY, {})
-    this = job(train_spec(origin="weights"), tmp_path, corpus_folder, parent=tmp_path / "parent/manifest.json")
+    this = job(
+        train_spec(origin="weights"), tmp_path, corpus_folder, parent=tmp_path / "parent/manifest.json"
+    )
     code, message = script(this, monkeypatch, capsys)
     assert code == 2
     assert message.startswith("error: loss is nan")
@@ -279,7 +298,9 @@ def test_a_token_beyond_the_vocabulary_is_refused(corpus_folder, tmp_path):
     ids[::50] = 300
     ids.tofile(tokens / "train.bin")
     content = read_manifest(tokens / "manifest.json")
-    write_manifest(tokens / "manifest.json", content | {"payload": payload_entries(tokens, content["payload"])})
+    write_manifest(
+        tokens / "manifest.json", content | {"payload": payload_entries(tokens, content["payload"])}
+    )
     with pytest.raises(UserError, match=r"train\.bin: token id 300 is beyond the vocabulary of 300"):
         run(train_spec(), tmp_path, tokens)
     assert not (tmp_path / "out").exists()

@@ -44,7 +44,13 @@ def train_spec(**changes: Any) -> TrainSpec:
 
 
 def job(
-    spec: TrainSpec, folder: Path, tokens: Path, *, parent: Path | None = None, rolling: Path | None = None, **execution: Any
+    spec: TrainSpec,
+    folder: Path,
+    tokens: Path,
+    *,
+    parent: Path | None = None,
+    rolling: Path | None = None,
+    **execution: Any,
 ) -> TrainJob:
     """The job that trains `spec` into `folder`/out, with its rolling state in `folder`/rolling unless said otherwise."""
     return TrainJob(
@@ -89,7 +95,15 @@ def identity(out: Path) -> tuple[str, str]:
 def arguments(this: TrainJob) -> list[str]:
     """The command line of workflow/scripts/train.py for a job."""
     execution = this.execution
-    words = [str(SCRIPT), "--spec", this.spec.canonical(), "--out", str(this.out / "checkpoint/manifest.json"), "--rolling", str(this.rolling)]
+    words = [
+        str(SCRIPT),
+        "--spec",
+        this.spec.canonical(),
+        "--out",
+        str(this.out / "checkpoint/manifest.json"),
+        "--rolling",
+        str(this.rolling),
+    ]
     words += ["--data", *(str(folder / "manifest.json") for folder in this.tokens)]
     words += ["--threads", str(execution.threads), "--save-every-s", str(execution.save_every_s)]
     if this.parent:

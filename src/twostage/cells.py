@@ -31,6 +31,7 @@ SCRATCH = "scratch"
 KEY = ("method", "model", "seed", "d1_tokens", "d2_tokens", "valid_corpus")
 #: Must be the same in all cells that are compared; the git commit may differ, revisions say when it matters.
 UNIFORM = (
+    "revision_data",
     "revision_train",
     "revision_grow",
     "revision_evaluate",
@@ -221,6 +222,7 @@ class _Reader:
         metrics = cell.branch.metrics
         return {
             "grad_norm_mean": self.get(metrics, "grad_norm_mean"),
+            "revision_data": self.get(cell.path, "revision_data"),
             "revision_train": self.get(metrics, "spec", "revision"),
             "revision_grow": revision_grow,
             "revision_evaluate": self.get(cell.path, "spec", "revision"),

@@ -57,6 +57,7 @@ def evaluate_checkpoint(
     valid = data["splits"]["valid"]
     return {
         "spec": spec.model_dump(mode="json"),
+        "revision_data": data["revision"],
         "loss_nats": loss,
         "loss_se": float(means.std(ddof=1) / math.sqrt(n_samples)),
         "loss_nats_per_byte": loss * valid["tokens"] / valid["bytes"],

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from twostage.corpus import SPLITS, read_documents
 from twostage.errors import UserError
+from twostage.revisions import DATA_REVISION
 from twostage.storage import atomic_path, payload_entries, sha256_file, verify_payload, write_manifest
 from twostage.tokenizer import end_of_document_id, load_tokenizer
 
@@ -165,6 +166,7 @@ def tokenize_corpus(
         shards = encode_shards(read_documents(corpus_manifest, split), tokenizer_path, vocab_size, workers)
         splits[split] = _write_split(out / split, shards, vocab_size)
     manifest = {
+        "revision": DATA_REVISION,
         "corpus": corpus["corpus"],
         "counts": corpus["counts"],
         "documents_sha256": {split: corpus["splits"][split]["documents_sha256"] for split in SPLITS},

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 
 from twostage import checkpoint, provenance
+from twostage.architecture import Architecture
 from twostage.errors import UserError
 from twostage.lease import Lease
 from twostage.model import build_model, start_process_group
@@ -207,16 +208,19 @@ def _load_start(trainer: _Trainer, job: TrainJob, rolling: RollingState) -> _Pro
         raise UserError(f"--parent: a job with origin {spec.origin!r} needs the manifest of a checkpoint")
     if spec.origin == "weights":
         state, architecture = checkpoint.load_weights(job.parent)
-        if architecture != spec.architecture:
-            raise UserError(
-                f"{job.parent}: a model of shape {architecture}, the job trains {spec.architecture}"
-            )
+        _check_shape(job.parent, architecture, spec)
         checkpoint.load_into(trainer.core, state, architecture)
         return _Progress(0)
+    _check_shape(job.parent, Architecture.from_json(read_manifest(job.parent)["architecture"]), spec)
     origin = checkpoint.load_training_state(job.parent, trainer.core, trainer.optimizer)
     if origin["step"] != spec.start_step:
         raise UserError(f"{job.parent}: stands at step {origin['step']}, the job starts at {spec.start_step}")
     return _Progress(origin["step"], origin["grad_norm_sum"], origin["grad_norm_steps"])
+
+
+def _check_shape(parent: Path, found: Architecture, spec: TrainSpec) -> None:
+    if found != spec.architecture:
+        raise UserError(f"{parent}: a model of shape {found}, the job trains {spec.architecture}")
 
 
 # The loop ------------------------------------------------------------------------------------------------------------
@@ -280,7 +284,7 @@ class _Trainer:
         self.optimizer.zero_grad()
         reduced = self.forward_backward(
             forward_step_func=_forward,
-            data_iterator=iter(batch.split(self.micro_batch)),
+            data_iterator=iter(torch.split(batch, self.micro_batch)),
             model=self.model,
             num_microbatches=len(batch) // self.micro_batch,
             seq_length=self.spec.architecture.context,
@@ -303,7 +307,8 @@ def _forward(samples: Iterator[torch.Tensor], model: Any) -> tuple[torch.Tensor,
 
 def _mean_loss(losses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     loss = losses.mean()
-    return loss, {"loss": loss.detach()}
+    # A copy: Megatron divides the loss itself by the number of micro-batches, in place.
+    return loss, {"loss": loss.detach().clone()}
 
 
 def _run(

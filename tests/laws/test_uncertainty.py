@@ -240,3 +240,27 @@ def test_score_moments_against_the_normal_distribution(delta: float):
     assert second == pytest.approx(expected, rel=0.06)
     _, density = score_moments(residuals, Objective("lad"), 0)
     assert density == pytest.approx(2 * norm.pdf(0) / 1e-3, rel=0.06)
+
+
+def test_as_many_coefficients_as_points_leave_no_freedom():
+    """Five points, five coefficients: the fit is exact and says nothing about the noise."""
+    points = simulated("stack", noise=1e-3).subset(np.array([0, 4, 12, 20, 24]))
+    fit = fit_law(points, "mul")
+    assert fit.certificate.bounds_hit == ()
+    assert all(np.isnan(error) for error in fit.standard_errors.values())
+    assert any("no degrees of freedom" in w for w in fit.warnings)
+    for what in ("alpha3", lambda c: c["E"]):
+        interval = profile_interval(points, fit, what)
+        assert interval.lower is None
+        assert "as many coefficients as points" in interval.note
+    with pytest.raises(ValueError, match="as many coefficients as points"):
+        bootstrap(points, "mul", 10, unit="residuals")
+
+
+def test_least_absolute_deviation_on_few_points_still_shows_the_noise():
+    """LAD meets five of eight points exactly; the other three are the noise."""
+    points = simulated("stack", noise=1e-3).subset(np.array([0, 4, 12, 20, 24, 7, 10, 14]))
+    fit = fit_law(points, "mul", objective="lad")
+    interval = profile_interval(points, fit, "alpha3")
+    assert interval.note != "the fit is exact"
+    assert interval.upper - interval.lower > 1e-4

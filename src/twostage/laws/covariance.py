@@ -54,7 +54,12 @@ def small_sample_factor(share: float, m: int, k: int) -> float:
 
 
 def variance_scale(residuals: FloatArray, spec: Objective, k: int) -> tuple[float, float]:
-    """(tau^2, E psi'): the covariance of the estimates is tau^2 (J^T J)^-1, the objective's curvature E psi' J^T J."""
+    """(tau^2, E psi'): the covariance of the estimates is tau^2 (J^T J)^-1, the objective's curvature E psi' J^T J.
+
+    NaN where there are as many free coefficients as residuals: an exact fit then says nothing about the noise.
+    """
+    if residuals.size <= k:
+        return np.nan, 1.0
     second, first = score_moments(residuals, spec, k)
     share = 0.0 if spec.name == "lad" else first
     return small_sample_factor(share, residuals.size, k) ** 2 * second / first**2, first
@@ -83,6 +88,10 @@ def covariance_of(problem: Problem, theta: FloatArray, spec: Objective) -> tuple
     scale = np.sqrt(np.einsum("km,km->k", jacobian, jacobian))
     names = np.array(law.internal)[free]
     warnings = [f"{name} is not identified by these points" for name in names[scale == 0]]
+    if np.isnan(variance):
+        warnings.append(
+            "as many coefficients as points: no degrees of freedom, so no standard errors or intervals"
+        )
     unit = jacobian / np.where(scale > 0, scale, 1.0)[:, None]
     gram = unit @ unit.T
     values, vectors = np.linalg.eigh(gram)

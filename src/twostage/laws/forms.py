@@ -142,7 +142,10 @@ class Form:
             raw["kappa"] = value["kappa"] / base
             raw["alpha2"] = value["alpha2"] / base
         for term in self.terms:
-            raw[term.scale] = value[term.scale] * np.exp(self._shift(term, value, centre))
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # implausible exponents: reported by `fit.assemble`
+                raw[term.scale] = value[term.scale] * np.exp(self._shift(term, value, centre))
         return {name: raw[name] for name in self.coefficients}
 
     def from_raw(self, coefficients: Mapping[str, float], centre: Mapping[str, float]) -> FloatArray:

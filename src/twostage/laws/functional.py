@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from .fit import Fit, Interval
-from .likelihood import EXACT, Likelihood, likelihood_of, student_quantile
+from .likelihood import EXACT, NO_FREEDOM, Likelihood, likelihood_of, student_quantile
 from .points import FloatArray, Points
 
 DRAWS = 2000
@@ -35,14 +35,16 @@ def interval_of(
     The ends are the largest and smallest value of the function subject to D <= t^2, with D = sum over fits of
     2 (f - f_min) / s and t the Student quantile (degrees of freedom summed over fits); see
     `uncertainty.profile_interval` for s. Give strongly skewed functions in logarithms (ln D*). Where the function is
-    NaN or infinite inside that region, the interval is the central range of `DRAWS` refits to resampled residuals among those where
-    it is finite, `method` is "residual bootstrap" and `note` gives the share where it exists. Raises ValueError where the
-    function is not finite at the estimates.
+    NaN or infinite inside that region, the interval is the central range of `DRAWS` refits to
+    resampled residuals, among those where it is finite; `method` is then "residual bootstrap" and `note` gives the
+    share where it exists. Raises ValueError where the function is not finite at the estimates.
     """
     all_points = [points] if isinstance(points, Points) else list(points)
     fits = [fit] if isinstance(fit, Fit) else list(fit)
     parts = [likelihood_of(p, f) for p, f in zip(all_points, fits, strict=True)]
-    parts = [replace(part, scale=max(part.scale, EXACT)) for part in parts]
+    if any(np.isnan(part.scale) for part in parts):
+        return Interval(None, None, level, METHOD, NO_FREEDOM)
+    parts = [replace(part, scale=float(np.maximum(part.scale, EXACT))) for part in parts]
     region = Region(parts, function)
     middle = region.value(np.zeros(region.size))
     if not np.isfinite(middle):

@@ -20,6 +20,9 @@ from .solver import minimise
 
 # `lad` and a delta far below the residuals are judged at this share of the median residual instead.
 SMOOTHING_SHARE = 0.05
+NO_FREEDOM = (
+    "as many coefficients as points: there are no residuals to learn the noise from; measure more cells"
+)
 # A scale (squared residual) below this is rounding.
 EXACT = 1e-27
 
@@ -68,13 +71,15 @@ class Likelihood:
         problem, m = self.problem, self.problem.y.size
         fitted = problem.design.log_predict(self.theta[None])[0]
         residuals = problem.y - fitted
+        if np.isnan(self.scale):
+            raise ValueError(NO_FREEDOM)
         residuals = (residuals - np.median(residuals)) * np.sqrt(m / self.dof)
         simulated = fitted + np.random.default_rng(seed).choice(residuals, (count, m))
         return refit(problem, simulated, problem.weights, self.theta, self.spec)
 
     @property
     def exact(self) -> bool:
-        """Whether the residuals are rounding: then every interval is a point."""
+        """Whether the residuals are rounding although there are degrees of freedom: then every interval is a point."""
         return self.scale < EXACT
 
     def unit(self, level: float, dof: int | None = None) -> float:
@@ -96,7 +101,9 @@ def likelihood_of(points: Points, fit: Fit) -> Likelihood:
     problem = Problem.of(points, fit.law)
     residuals = problem.design.log_predict(fit.theta[None])[0] - problem.y
     spec, theta, optimum = fit.objective_spec, fit.theta, fit.objective
-    smallest = SMOOTHING_SHARE * float(np.median(np.abs(residuals)))
+    size = np.sort(np.abs(residuals))
+    # `lad` meets k points exactly; the others show the noise
+    smallest = SMOOTHING_SHARE * float(np.median(size[min(len(fit.theta), size.size - 1) :]))
     if spec.name == "lad" or spec.delta < smallest:
         spec = Objective("huber", max(smallest, 1e-15))
         theta, values = minimise(

@@ -13,7 +13,7 @@ import numpy as np
 
 from .fit import Fit, Interval, fit_law
 from .functional import METHOD, interval_of
-from .likelihood import Likelihood, likelihood_of
+from .likelihood import NO_FREEDOM, Likelihood, likelihood_of
 from .points import FloatArray, Points
 from .problem import Problem
 from .profile import trace
@@ -69,6 +69,8 @@ def profile_intervals(points: Points, fit: Fit, level: float = 0.95) -> dict[str
 
 def _coefficient_interval(likelihood: Likelihood, fit: Fit, name: str, level: float) -> Interval:
     unit = likelihood.unit(level)
+    if np.isnan(likelihood.scale):
+        return Interval(None, None, level, METHOD, NO_FREEDOM)
     if likelihood.exact:
         value = fit.coefficients[name]
         return Interval(value, value, level, METHOD, "the fit is exact")

@@ -1,0 +1,52 @@
+# Figures 4 (right), 10 and 11 from the coefficients the paper printed: `snakemake published_figures` needs no training.
+# They never satisfy all_figures, whose points all trace to an evaluation of this study.
+PUBLISHED_FIGURES = "results/figures-published"
+PUBLISHED_FIGURE_NAMES = ["figure-4-right", "figure-10", "figure-11"]
+
+
+rule plot_published:
+    input:
+        tables=[
+            f"{workflow.basedir}/results/published/{name}.csv"
+            for name in ("table_8", "text")
+        ],
+        script=f"{SCRIPTS}/plot_published.py",
+        code=library_code(
+            "figures/published.py",
+            "figures/figure_4_right.py",
+            "figures/figure_10.py",
+            "figures/figure_11.py",
+            "figures/catch_up_panels.py",
+            "figures/style.py",
+            "laws/curves.py",
+            "laws/crossover.py",
+            "laws/published.py",
+        ),
+    output:
+        pdf=f"{PUBLISHED_FIGURES}/{{figure}}.pdf",
+        png=f"{PUBLISHED_FIGURES}/{{figure}}.png",
+        csv=f"{PUBLISHED_FIGURES}/{{figure}}.csv",
+    log:
+        f"{PUBLISHED_FIGURES}/logs/{{figure}}.log",
+    wildcard_constraints:
+        figure="|".join(PUBLISHED_FIGURE_NAMES),
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        published=f"{workflow.basedir}/results/published",
+        stem=f"{PUBLISHED_FIGURES}/{{figure}}",
+    message:
+        "draw {wildcards.figure} from the published coefficients"
+    shell:
+        "python {input.script} --figure {wildcards.figure} --published {params.published:q} "
+        "--stem {params.stem:q} > {log} 2>&1"
+
+
+rule published_figures:
+    input:
+        expand(
+            f"{PUBLISHED_FIGURES}/{{figure}}.{{kind}}",
+            figure=PUBLISHED_FIGURE_NAMES,
+            kind=["pdf", "png", "csv"],
+        ),

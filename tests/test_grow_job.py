@@ -1,0 +1,104 @@
+"""The growth job on real checkpoints: from a trained decay branch to a grown model that Megatron trains further."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_training import TINY, losses, manifest, run, train_spec
+
+from twostage.checkpoint import load_weights
+from twostage.errors import UserError
+from twostage.evaluate import evaluate_checkpoint
+from twostage.grow import grow_checkpoint
+from twostage.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.specs import EvaluateSpec, GrowSpec
+from twostage.storage import read_manifest
+
+WIDE = expanded_architecture(TINY)
+STACK = GrowSpec(source=TINY, target=stacked_architecture(TINY, 2), kind="stack", factor=2, seed=3)
+EXPAND = GrowSpec(source=TINY, target=WIDE, kind="expand", split="random", init="duplicate", seed=3)
+
+
+@pytest.fixture(scope="module")
+def base(corpus_folder, tmp_path_factory):
+    """A decayed checkpoint after 100 + 10 steps: trained enough for the weights to matter."""
+    folder = tmp_path_factory.mktemp("base")
+    trunk = run(train_spec(stop_step=100), folder / "trunk", corpus_folder)
+    spec = train_spec(start_step=100, stop_step=110, decay_start=100, origin="state")
+    out = run(spec, folder / "decay", corpus_folder, parent=manifest(trunk))
+    assert losses(out)[-1] < losses(trunk)[0] - 1
+    return manifest(out)
+
+
+def grow(spec, base, folder):
+    grow_checkpoint(spec, base=base, out=folder)
+    return folder / "manifest.json"
+
+
+def loss(checkpoint, tokens):
+    spec = EvaluateSpec(corpus="words", context=16, batch_size=32)
+    return evaluate_checkpoint(spec, manifest=checkpoint, tokens=tokens)["loss_nats"]
+
+
+def test_stacking_repeats_the_layers_of_the_checkpoint(base, tmp_path):
+    grown, architecture = load_weights(grow(STACK, base, tmp_path))
+    state, _ = load_weights(base)
+    assert architecture == STACK.target
+    assert architecture.n_layer == 4
+    for name, tensor in grown.items():
+        parts = name.split(".")
+        if parts[1] == "layers":
+            parts[2] = str(int(parts[2]) % 2)
+        assert torch.equal(tensor, state[".".join(parts)]), name
+
+
+def test_expansion_keeps_the_loss_of_the_trained_model(base, corpus_folder, tmp_path):
+    grown = grow(EXPAND, base, tmp_path / "wide")
+    assert load_weights(grown)[1] == WIDE
+    assert WIDE.n_params / TINY.n_params == pytest.approx(2, rel=0.05)
+    before = loss(base, corpus_folder)
+    assert loss(grown, corpus_folder) == pytest.approx(before, abs=1e-5)
+    # Stacking does not, which shows that the comparison can fail.
+    assert abs(loss(grow(STACK, base, tmp_path / "deep"), corpus_folder) - before) > 0.01
+
+
+@pytest.mark.parametrize("spec", [STACK, EXPAND], ids=lambda spec: spec.kind)
+def test_megatron_trains_a_grown_model(spec, base, corpus_folder, tmp_path):
+    grown = grow(spec, base, tmp_path / "init")
+    stage2 = train_spec(architecture=spec.target, origin="weights", stop_step=40)
+    out = run(stage2, tmp_path, corpus_folder, parent=grown)
+    assert sum(losses(out)[-5:]) < sum(losses(out)[:5])
+    assert sum(losses(out)[-5:]) / 5 < losses(out)[0] + 0.05
+
+
+@pytest.mark.parametrize("spec", [STACK, EXPAND], ids=lambda spec: spec.kind)
+def test_growing_twice_gives_equal_bytes(spec, base, tmp_path):
+    one, two = (grow(spec, base, tmp_path / name) for name in "ab")
+    assert one.read_bytes() == two.read_bytes()
+    assert read_manifest(one)["origin"]["kind"] == spec.kind
+
+
+def test_the_seed_names_the_split(base, tmp_path):
+    one = grow(EXPAND, base, tmp_path / "a")
+    other = grow(EXPAND.model_copy(update={"seed": 4}), base, tmp_path / "b")
+    assert read_manifest(one)["payload"] != read_manifest(other)["payload"]
+
+
+def test_a_base_of_another_shape_is_refused(base, tmp_path):
+    spec = STACK.model_copy(update={"source": TINY.with_shape(n_layer=3)})
+    with pytest.raises(
+        UserError, match="a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"
+    ) as error:
+        grow(spec, base, tmp_path / "out")
+    assert str(base) in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_base_is_named(base, tmp_path):
+    copy = tmp_path / "base"
+    copy.mkdir()
+    (copy / "manifest.json").write_bytes(base.read_bytes())
+    (copy / "model.safetensors").write_bytes((base.parent / "model.safetensors").read_bytes()[:-1])
+    with pytest.raises(UserError, match="truncated"):
+        grow(STACK, copy / "manifest.json", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
