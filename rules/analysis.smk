@@ -1,6 +1,5 @@
 # From losses to laws: cells.csv, a fit file for each method and base model, Tables 1 and 7. All take seconds, so they
 # list their code as inputs and are run again when it changes.
-PUBLISHED = f"{workflow.basedir}/results/published"
 
 
 rule aggregate_cells:

@@ -1,6 +1,7 @@
 # Study, paths and ALL input and parameter functions. Rules hold only wiring; what a path means is decided in
 # src/twostage/design.py and paths.py.
 import functools
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -40,8 +41,11 @@ design = Design(study)
 RESULTS = f"results/{study.name}"
 ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
-SCRIPTS = f"{workflow.basedir}/workflow/scripts"
-LIBRARY = f"{workflow.basedir}/src/twostage"
+# Relative, since inputs are compared by name too: a project that is moved or cloned must not look new.
+ROOT = Path(os.path.relpath(workflow.basedir))
+SCRIPTS = str(ROOT / "workflow/scripts")
+LIBRARY = str(ROOT / "src/twostage")
+PUBLISHED = str(ROOT / "results/published")
 
 
 wildcard_constraints:

@@ -6,10 +6,8 @@ PUBLISHED_FIGURE_NAMES = ["figure-4-right", "figure-10", "figure-11"]
 
 rule plot_published:
     input:
-        tables=[
-            f"{workflow.basedir}/results/published/{name}.csv"
-            for name in ("table_8", "text")
-        ],
+        table=f"{PUBLISHED}/table_8.csv",
+        text=f"{PUBLISHED}/text.csv",
         script=f"{SCRIPTS}/plot_published.py",
         code=library_code(
             "figures/published.py",
@@ -17,6 +15,7 @@ rule plot_published:
             "figures/figure_10.py",
             "figures/figure_11.py",
             "figures/catch_up_panels.py",
+            "figures/notes.py",
             "figures/style.py",
             "laws/curves.py",
             "laws/crossover.py",
@@ -34,8 +33,8 @@ rule plot_published:
     resources:
         mem_mb=1000,
     params:
-        published=f"{workflow.basedir}/results/published",
-        stem=f"{PUBLISHED_FIGURES}/{{figure}}",
+        published=subpath(input.table, parent=True),
+        stem=subpath(output.png, strip_suffix=".png"),
     message:
         "draw {wildcards.figure} from the published coefficients"
     shell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -114,18 +115,17 @@ def test_a_damaged_payload_is_named_with_the_fix(tmp_path, kind, damage, message
     if kind == "weights":
         manifest = saved_weights[0]
         payload = manifest.parent / "model.safetensors"
+        read = partial(checkpoint.load_weights, manifest)
     else:
         this = trainer()
         manifest = save(this, tmp_path / "state")
         payload = max((manifest.parent / "state").iterdir(), key=lambda path: path.stat().st_size)
+        read = partial(checkpoint.load_training_state, manifest, this.core, this.optimizer)
     before = payload.read_bytes()
     damage(payload)
     assert not payload.exists() or payload.read_bytes() != before
     with pytest.raises(UserError, match=message) as error:
-        if kind == "weights":
-            checkpoint.load_weights(manifest)
-        else:
-            checkpoint.load_training_state(manifest, this.core, this.optimizer)
+        read()
     assert str(payload) in str(error.value)
     assert f"snakemake -f {manifest}" in str(error.value)
 

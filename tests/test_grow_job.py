@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_training import TINY, losses, manifest, run, train_spec
+from test_growth import llama
+from tiny_training import TINY, losses, manifest, run, steps, train_spec
 
 from twostage.checkpoint import load_weights
 from twostage.errors import UserError
 from twostage.evaluate import evaluate_checkpoint
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.samples import SampleStream, TokenSplit
 from twostage.specs import EvaluateSpec, GrowSpec
 from twostage.storage import read_manifest
 
@@ -63,12 +65,31 @@ def test_expansion_keeps_the_loss_of_the_trained_model(base, corpus_folder, tmp_
 
 
 @pytest.mark.parametrize("spec", [STACK, EXPAND], ids=lambda spec: spec.kind)
-def test_megatron_trains_a_grown_model(spec, base, corpus_folder, tmp_path):
+def test_megatron_trains_a_grown_model_as_hugging_face_does(spec, base, corpus_folder, tmp_path):
     grown = grow(spec, base, tmp_path / "init")
-    stage2 = train_spec(architecture=spec.target, origin="weights", stop_step=40)
-    out = run(stage2, tmp_path, corpus_folder, parent=grown)
-    assert sum(losses(out)[-5:]) < sum(losses(out)[:5])
-    assert sum(losses(out)[-5:]) / 5 < losses(out)[0] + 0.05
+    stage2 = train_spec(architecture=spec.target, origin="weights", stop_step=5)
+    lines = steps(run(stage2, tmp_path, corpus_folder, parent=grown))
+
+    state, _ = load_weights(grown)
+    model = llama({name: tensor.clone() for name, tensor in state.items()}, spec.target)
+    groups = [[p for p in model.parameters() if (p.ndim > 1) == decay] for decay in (True, False)]
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}],
+        betas=(0.9, 0.95),
+    )
+    stream = SampleStream([TokenSplit(corpus_folder, "train")], [1], seed=3, context=16)
+    for step, line in enumerate(lines, 1):
+        batch = torch.from_numpy(stream.batch((step - 1) * 8, 8))
+        logits = model(batch[:, :-1]).logits
+        expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        optimizer.zero_grad()
+        expected.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = 5e-3 * min(1, step / 4)
+        optimizer.step()
+        assert line["loss"] == pytest.approx(expected.item(), abs=1e-4)
+        assert line["grad_norm"] == pytest.approx(norm.item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("spec", [STACK, EXPAND], ids=lambda spec: spec.kind)
@@ -87,7 +108,7 @@ def test_the_seed_names_the_split(base, tmp_path):
 def test_a_base_of_another_shape_is_refused(base, tmp_path):
     spec = STACK.model_copy(update={"source": TINY.with_shape(n_layer=3)})
     with pytest.raises(
-        UserError, match="a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"
+        UserError, match=r"a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"
     ) as error:
         grow(spec, base, tmp_path / "out")
     assert str(base) in str(error.value)

@@ -324,7 +324,7 @@ def test_a_parent_of_another_shape_is_refused(origin, half, corpus_folder, tmp_p
     else:
         parent = manifest(half)
     spec = train_spec(architecture=other, origin=origin, start_step=10 if origin == "state" else 0)
-    with pytest.raises(UserError, match="a model of shape .*d_mlp=64.*the job trains .*d_mlp=96"):
+    with pytest.raises(UserError, match=r"a model of shape .*d_mlp=64.*the job trains .*d_mlp=96"):
         run(spec, tmp_path, corpus_folder, parent=parent)
 
 

@@ -6,6 +6,8 @@ small files that Snakemake compares by checksum, decide everything.
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from twostage import embedded
 from twostage.errors import UserError
 from twostage.revisions import DATA_REVISION
@@ -19,7 +21,7 @@ class CorpusSpec(Spec):
     revision: int = DATA_REVISION
     name: str
     corpus: Corpus
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
 
     def check_versions(self) -> None:
         """Refuse to read embedded text from other versions than the study was planned with.

@@ -57,6 +57,7 @@ def write_tokens(folder: Path) -> None:
     names = [f"{split}.{kind}" for split, kind in itertools.product(splits, ("bin", "idx"))]
     manifest = {
         "corpus": "synthetic",
+        "revision": 1,
         "vocab_size": 257,
         "splits": splits,
         "payload": payload_entries(folder, names),

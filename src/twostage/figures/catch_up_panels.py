@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
+from twostage.figures.notes import add_note
 from twostage.figures.style import INK, d1_palette, format_tokens, new_figure
 
 _COLUMNS = {"d1_tokens", "d2_tokens", "loss_nats", "lower", "upper", "scratch_tokens", "catch_up_tokens"}
@@ -43,7 +44,7 @@ def draw_catch_up(
             "table: needs a curve from scratch (d1_tokens = 0) and at least one with d1_tokens > 0"
         )
     colours = d1_palette(bootstrapped["d1_tokens"])
-    figure, axes = new_figure(1, 2, height=3.1)
+    figure, axes = new_figure(1, 2, height=3.3)
     left, right = axes[0]
     left.plot(
         from_scratch["d2_tokens"],
@@ -97,14 +98,13 @@ def draw_catch_up(
     right.set_ylim(tokens[0], min(max(float(upper), tokens[-1]) * 3, tokens[-1] * 1e4))
     left.set_title("predicted loss")
     right.set_title("tokens to catch up")
-    left.legend(title="sunk cost D1", loc="best")
+    left.legend(title="sunk cost D1", loc="upper right", labelspacing=0.25, borderaxespad=0.3)
     right.plot([], [], color=INK, linestyle="--", linewidth=0.9, label="nothing saved")
     right.plot([], [], color=INK, linestyle=":", linewidth=0.9, label="sunk cost saved once")
     right.plot([], [], marker="o", linestyle="", color=INK, label="from scratch catches up")
     right.legend(loc="upper left")
     figure.suptitle(title, fontsize=9.5)
-    if note:
-        figure.supxlabel(note, fontsize=6.5, x=0.01, ha="left")
+    add_note(figure, note)
     return figure, table
 
 

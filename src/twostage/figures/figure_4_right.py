@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from twostage.figures.notes import add_note
 from twostage.figures.style import format_tokens, new_figure
 
 NUMERICAL_COLOUR, ANALYTIC_COLOUR = "#2c6fbb", "#c0392b"  # blue and red, as in the paper
@@ -78,6 +79,5 @@ def draw(
     )
     panel.text(0.04, 0.36, "growth better", transform=panel.transAxes, style="italic")
     panel.legend(loc="lower left")
-    if note:
-        figure.supxlabel(note, fontsize=6.5, x=0.02, ha="left")
+    add_note(figure, note)
     return figure, known

@@ -1,0 +1,19 @@
+"""A note below the panels of a figure: where its laws come from, and what they do not show. Wrapped to the figure."""
+
+from __future__ import annotations
+
+import textwrap
+
+from matplotlib.figure import Figure
+
+_FONT_POINTS = 6.5
+_CHARACTERS_PER_INCH = 20  # of this font, with room to spare
+
+
+def add_note(figure: Figure, note: str) -> None:
+    """Write `note` below the panels; nothing for an empty note. Line breaks in it are kept."""
+    if not note:
+        return
+    columns = int(figure.get_figwidth() * _CHARACTERS_PER_INCH)
+    lines = [line for paragraph in note.splitlines() for line in textwrap.wrap(paragraph, columns)]
+    figure.supxlabel("\n".join(lines), fontsize=_FONT_POINTS, x=0.02, ha="left")
