@@ -9,11 +9,11 @@ rule plot_published:
         table=f"{PUBLISHED}/table_8.csv",
         text=f"{PUBLISHED}/text.csv",
         script=f"{SCRIPTS}/plot_published.py",
+        module=lambda wildcards: library_code(
+            f"figures/{wildcards.figure.replace('-', '_')}.py"
+        ),
         code=library_code(
             "figures/published.py",
-            "figures/figure_4_right.py",
-            "figures/figure_10.py",
-            "figures/figure_11.py",
             "figures/catch_up_panels.py",
             "figures/notes.py",
             "figures/style.py",

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = {
     canonicalize_name(name): version
-    for name, version in re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "envs/cpu.txt").read_text(), re.MULTILINE)
+    for name, version in re.findall(
+        r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "envs/cpu.txt").read_text(), re.MULTILINE
+    )
 }
 #: Needed by a dependency that does not declare it, or started as a program: where its name must stand instead.
 INDIRECT = {
@@ -46,7 +48,11 @@ def requirements(extra: str | None) -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-ALL = [(extra, requirement) for extra in (None, *PROJECT["optional-dependencies"]) for requirement in requirements(extra)]
+ALL = [
+    (extra, requirement)
+    for extra in (None, *PROJECT["optional-dependencies"])
+    for requirement in requirements(extra)
+]
 
 
 def imported(*folders: str) -> set[str]:
@@ -55,7 +61,9 @@ def imported(*folders: str) -> set[str]:
     for folder in folders:
         for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.smk")]:
             if path.suffix == ".smk":
-                lines = [line for line in path.read_text().splitlines() if re.match(r"(import|from) \w", line)]
+                lines = [
+                    line for line in path.read_text().splitlines() if re.match(r"(import|from) \w", line)
+                ]
                 tree = ast.parse("\n".join(lines))
             else:
                 tree = ast.parse(path.read_text())
@@ -72,28 +80,34 @@ OWNERS = packages_distributions()
 
 def modules_of(distribution: str) -> set[str]:
     wanted = canonicalize_name(distribution)
-    return {
-        module for module, owners in OWNERS.items() if wanted in {canonicalize_name(o) for o in owners}
-    }
+    return {module for module, owners in OWNERS.items() if wanted in {canonicalize_name(o) for o in owners}}
 
 
-@pytest.mark.parametrize(("extra", "requirement"), ALL, ids=[f"{extra or 'run'}-{r.name}" for extra, r in ALL])
+@pytest.mark.parametrize(
+    ("extra", "requirement"), ALL, ids=[f"{extra or 'run'}-{r.name}" for extra, r in ALL]
+)
 def test_declared_dependency_is_used(extra, requirement):
     name = canonicalize_name(requirement.name)
     if name in INDIRECT:
         place, word = INDIRECT[name], WORDS.get(name, name)
         files = [place] if place.is_file() else [*place.rglob("*.py")]
-        assert any(word in path.read_text(errors="ignore") for path in files), f"{name} is not used in {place}"
+        assert any(word in path.read_text(errors="ignore") for path in files), (
+            f"{name} is not used in {place}"
+        )
         return
     folders = ["src", "rules", "workflow"] if extra is None else ["tests", "benchmarks"]
     assert modules_of(name) & imported(*folders), f"{name} is declared but nothing in {folders} imports it"
 
 
-@pytest.mark.parametrize(("extra", "requirement"), ALL, ids=[f"{extra or 'run'}-{r.name}" for extra, r in ALL])
+@pytest.mark.parametrize(
+    ("extra", "requirement"), ALL, ids=[f"{extra or 'run'}-{r.name}" for extra, r in ALL]
+)
 def test_declared_dependency_is_pinned_within_its_bounds(extra, requirement):
     name = canonicalize_name(requirement.name)
     assert name in LOCK, f"{name} is not in envs/cpu.txt"
-    assert LOCK[name] in requirement.specifier, f"envs/cpu.txt pins {name} {LOCK[name]}, outside {requirement.specifier}"
+    assert LOCK[name] in requirement.specifier, (
+        f"envs/cpu.txt pins {name} {LOCK[name]}, outside {requirement.specifier}"
+    )
 
 
 def test_nothing_undeclared_is_imported():

@@ -38,15 +38,19 @@ def clipped_texts(figure: Figure) -> list[str]:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     width, height = canvas.get_width_height()
+    undrawn = set()  # tick labels beyond the limits of their axis
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low <= tick.get_loc() <= high:
+                    undrawn |= {tick.label1, tick.label2}
     bad = []
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        if text.get_visible() and text.get_text().strip():
+        if text.get_visible() and text.get_text().strip() and text not in undrawn:
             box = text.get_window_extent()
-            inside_axis = (
-                box.width > 0 and box.x1 > 0 and box.x0 < width
-            )  # ticks outside the limits are not drawn
-            if inside_axis and (box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1):
+            if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
                 bad.append(text.get_text())
     return bad
 
@@ -76,6 +80,14 @@ def test_extrapolation_shows_every_point_once(grid: Points, module: object, tmp_
     assert clipped_texts(figure) == []
     save_figure(figure, tmp_path / "figure", numbers)
     assert (tmp_path / "figure.pdf").stat().st_size > 1000
+
+
+def test_clipping_is_noticed() -> None:
+    """Negative control of `clipped_texts`: a note that nobody wrapped."""
+    figure, _ = figure_4_right.draw(d_star_curve(BASE, STACK, sizes=[1e10, 1e11]))
+    assert clipped_texts(figure) == []
+    figure.supxlabel("a note " * 60, fontsize=6.5, x=0.02, ha="left")
+    assert len(clipped_texts(figure)) == 1
 
 
 def test_extrapolation_without_sizes(grid: Points) -> None:

@@ -10,9 +10,10 @@ from golden.record import FOLDER, GOLDEN, STAGES
 
 from twostage import provenance
 
-#: On the kind of machine that recorded; elsewhere other vector widths sum in another order (see OTHER_MACHINE).
+#: Absolute; on the kind of machine that recorded, the numbers are equal to the last bit. Elsewhere other vector widths sum in
+#: another order (ATEN_CPU_CAPABILITY=default and avx2 against AVX512: below 1e-6 here).
 TOLERANCE = 1e-6
-OTHER_MACHINE = 1e-4
+OTHER_MACHINE = 1e-5
 
 
 def compare(stage, numbers, record):
@@ -23,7 +24,7 @@ def compare(stage, numbers, record):
     same_machine = record["device"] == provenance.device_kind("cpu")
     tolerance = TOLERANCE if same_machine else OTHER_MACHINE
     worst = {
-        key: float(np.max(np.abs(np.subtract(numbers[key], values)) / np.maximum(1, np.abs(values))))
+        key: float(np.max(np.abs(np.subtract(numbers[key], values))))
         for key, values in record["numbers"].items()
     }
     changed = {key: value for key, value in worst.items() if not value <= tolerance}

@@ -48,7 +48,7 @@ def test_write_atomic_makes_folders_replaces_and_leaves_no_other_file(tmp_path: 
     write_atomic(target, "one")
     write_atomic(target, "zwölf")
     assert target.read_text(encoding="utf-8") == "zwölf"
-    assert os.listdir(target.parent) == ["file.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["file.txt"]
 
 
 def test_written_files_follow_the_umask(tmp_path: Path) -> None:
@@ -63,11 +63,16 @@ def test_written_files_follow_the_umask(tmp_path: Path) -> None:
 def test_an_error_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     write_atomic(target, "old")
-    with pytest.raises(RuntimeError, match="disk"), atomic_path(target) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError("disk full")
+
+    def fail_half_way() -> None:
+        with atomic_path(target) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        fail_half_way()
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
@@ -85,7 +90,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
 def test_canonical_json_ignores_order_of_keys_and_refuses_nan() -> None:
     assert canonical_json({"b": 1, "a": [1.5, "ü"]}) == canonical_json({"a": [1.5, "ü"], "b": 1})
     assert json.loads(canonical_json({"b": 1, "a": "ü"})) == {"a": "ü", "b": 1}
-    with pytest.raises(ValueError, match="[Nn]a[Nn]|compliant"):
+    with pytest.raises(ValueError, match=r"not JSON compliant"):
         canonical_json({"loss": float("nan")})
 
 

@@ -64,7 +64,7 @@ def _dry_run(keep: logging.Filter, record: logging.LogRecord) -> bool:
     return event != LogEvent.WORKFLOW_STARTED and not routine and bool(keep.filter(record))
 
 
-class LogHandler(LogHandlerBase):  # type: ignore[misc]  # the base class has no usable types
+class LogHandler(LogHandlerBase):
     """Handler that Snakemake feeds with its log records, one at a time, from a thread of its own."""
 
     @property

@@ -125,7 +125,7 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._packed.close()  # type: ignore[no-untyped-call]
+        self._packed.close()
         self._stream.close()
 
     def write(self, text: str, package: str) -> None:

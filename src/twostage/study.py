@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from twostage.architecture import Architecture
 from twostage.errors import UserError
+from twostage.joint_design import JOINT_FIGURES, joint_source
 
 RESERVED_STUDY_NAMES = frozenset({"published", "reference"})
 
@@ -269,8 +270,15 @@ class Evaluation(Frozen):
 class Laws(Frozen):
     """Which laws are fitted to the cells."""
 
-    forms: tuple[Literal["mul", "mul0", "add", "hyb"], ...] = Field(("mul", "mul0", "add", "hyb"), min_length=1)
+    forms: tuple[Literal["mul", "mul0", "add", "hyb"], ...] = Field(
+        ("mul", "mul0", "add", "hyb"), min_length=1
+    )
     huber_delta: float = Field(1e-3, gt=0, description="paper, section 4")
+    catch_up_n_final: float | None = Field(
+        None,
+        gt=0,
+        description="parameters of the final model in Figures 10 and 11; default: those of the largest fitted model",
+    )
 
 
 class ExcludedCell(Frozen):
@@ -297,7 +305,18 @@ class Study(Frozen):
     scratch: tuple[Scratch, ...] = ()
     evaluation: Evaluation = Evaluation()
     laws: Laws = Laws()
-    figures: tuple[Literal["figure-1", "figure-3"], ...] = ("figure-1", "figure-3")
+    figures: tuple[
+        Literal[
+            "figure-1",
+            "figure-3",
+            "figure-4-left",
+            "figure-4-right",
+            "figure-9",
+            "figure-10",
+            "figure-11",
+        ],
+        ...,
+    ] = ("figure-1", "figure-3")
     figure_1_methods: tuple[Name, ...] = Field(
         (), description="rows of Figure 1; default: first cpt, first growth"
     )
@@ -312,10 +331,9 @@ class Study(Frozen):
                 )
 
         known("stage1.corpus", self.stage1.corpus, self.corpora, "corpora")
-        if "scratch" in self.methods:
-            raise ValueError(
-                "methods.scratch: 'scratch' is reserved for from-scratch runs; choose another name"
-            )
+        for name, meaning in (("scratch", "from-scratch runs"), ("joint", "fits over all sizes")):
+            if name in self.methods:
+                raise ValueError(f"methods.{name}: {name!r} is reserved for {meaning}; choose another name")
         for name, method in self.methods.items():
             key = f"methods.{name}"
             for model in method.models or ():
@@ -355,6 +373,13 @@ class Study(Frozen):
                         f"models.{name}.warmup_steps: {model_.warmup_steps} is longer than the shortest trunk of grid.{stage} "
                         f"({points[0]} steps); shorten the warmup or start the grid later"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _figures_over_sizes_can_be_drawn(self) -> Study:
+        for figure in self.figures:
+            if figure in JOINT_FIGURES:
+                joint_source(self, figure)
         return self
 
     def grid_of(self, model: str) -> ModelGrid:

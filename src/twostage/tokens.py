@@ -49,7 +49,7 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
 
 
 def encode(tokenizer: Tokenizer, texts: list[str], eod: int, vocab_size: int) -> EncodedShard:
-    """Encode documents without special tokens, `eod` after each.
+    """Encode documents, adding no special tokens but `eod` after each.
 
     Raises:
         UserError: an id is not below `vocab_size`.
@@ -87,6 +87,13 @@ def _shards(texts: Iterable[str]) -> Iterator[list[str]]:
         yield shard
 
 
+def load_for_encoding(path: str | Path) -> Tokenizer:
+    """Load a tokenizer that reads the names of special tokens in a text (`</s>` in source code) as plain text."""
+    tokenizer = load_tokenizer(path)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
 _worker: tuple[Tokenizer, int, int]
 
 
@@ -94,7 +101,7 @@ def _start_worker(tokenizer_path: str, vocab_size: int) -> None:
     global _worker
     # The library's threads do not scale and would fight with the other processes.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = load_tokenizer(tokenizer_path)
+    tokenizer = load_for_encoding(tokenizer_path)
     _worker = (tokenizer, end_of_document_id(tokenizer), vocab_size)
 
 

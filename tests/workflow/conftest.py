@@ -86,7 +86,13 @@ SMALL_STUDY = {
     "methods": {
         "cpt-code": {"kind": "cpt", "corpus": "code"},
         "cpt-math": {"kind": "cpt", "corpus": "math", "d1_steps": [20]},
-        "cpt-code-replay": {"kind": "cpt", "corpus": "code", "replay": 0.25, "d1_steps": [20], "d2_steps": [20]},
+        "cpt-code-replay": {
+            "kind": "cpt",
+            "corpus": "code",
+            "replay": 0.25,
+            "d1_steps": [20],
+            "d2_steps": [20],
+        },
         "stack": {"kind": "stack"},
         "expand": {"kind": "expand"},
     },
@@ -103,7 +109,9 @@ def write_small_study(workflow: Workflow) -> None:
     code.mkdir()
     for package in ("asyncio", "email", "json"):
         shutil.copytree(
-            Path(sysconfig.get_path("stdlib"), package), code / package, ignore=shutil.ignore_patterns("__pycache__")
+            Path(sysconfig.get_path("stdlib"), package),
+            code / package,
+            ignore=shutil.ignore_patterns("__pycache__"),
         )
     (workflow.root / "config/small.yaml").write_text(yaml.safe_dump(SMALL_STUDY, sort_keys=False))
 

@@ -26,7 +26,9 @@ def test_job_counts_of_the_tiny_study(pristine):
     assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 2
 
 
-@pytest.mark.skipif(shutil.which("sinfo") is not None, reason="a Slurm is installed here; no site is touched by tests")
+@pytest.mark.skipif(
+    shutil.which("sinfo") is not None, reason="a Slurm is installed here; no site is touched by tests"
+)
 def test_the_exact_user_command_resolves_without_slurm(pristine):
     counts = pristine.planned("--profile", "profiles/slurm", "all_figures")
     assert counts["train_trunk_segment"] > 100
@@ -34,7 +36,9 @@ def test_the_exact_user_command_resolves_without_slurm(pristine):
 
 def test_default_profile_holds_exactly_one_key():
     lines = (ROOT / "profiles/default/config.yaml").read_text().splitlines()
-    assert [line for line in lines if line and not line.startswith("#")] == ["rerun-triggers: [mtime, params, input]"]
+    assert [line for line in lines if line and not line.startswith("#")] == [
+        "rerun-triggers: [mtime, params, input]"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +58,9 @@ def test_impossible_targets_say_why_before_anything_runs(pristine, target, words
 
 
 def test_a_bad_study_is_one_clear_message(pristine):
-    (pristine.root / "config/bad.yaml").write_text((ROOT / "config/tiny.yaml").read_text() + "\nlearning_rate: 1\n")
+    (pristine.root / "config/bad.yaml").write_text(
+        (ROOT / "config/tiny.yaml").read_text() + "\nlearning_rate: 1\n"
+    )
     done = pristine.snakemake("-n", "--config", "study=config/bad.yaml", check=False)
     assert done.returncode != 0
     assert "config/bad.yaml: the study file is not valid" in done.stdout

@@ -31,14 +31,23 @@ def finished(tmp_path_factory) -> Workflow:
 @pytest.fixture
 def copied(finished, tmp_path) -> Workflow:
     """A copy with new modification times throughout, as a restored backup or a fresh clone would have."""
-    shutil.copytree(finished.root, tmp_path / "copy", copy_function=shutil.copy, ignore=shutil.ignore_patterns("locks"))
+    shutil.copytree(
+        finished.root, tmp_path / "copy", copy_function=shutil.copy, ignore=shutil.ignore_patterns("locks")
+    )
     return Workflow(tmp_path / "copy")
 
 
 def test_cells_hold_every_measured_point(finished):
     cells = pd.read_csv(finished.root / RESULTS / "tables/cells.csv")
     counts = cells.groupby("method").size().to_dict()
-    assert counts == {"scratch": 2, "cpt-code": 4, "cpt-math": 2, "cpt-code-replay": 1, "stack": 4, "expand": 4}
+    assert counts == {
+        "scratch": 2,
+        "cpt-code": 4,
+        "cpt-math": 2,
+        "cpt-code-replay": 1,
+        "stack": 4,
+        "expand": 4,
+    }
     assert cells["loss_nats"].between(2, 6.3).all()  # better than a uniform guess, ln 512 = 6.24
     assert (cells.loc[cells["method"] == "stack", "n_final"] > 1.9 * cells["n_base"].iloc[0]).all()
     assert cells.loc[cells["method"] == "cpt-code", "forgetting_loss_nats"].notna().all()
@@ -131,8 +140,15 @@ def test_retraining_a_branch_gives_the_same_bytes(copied):
     (copied.root / Path(manifest).parent / "model.safetensors").unlink()
     copied.snakemake("--cores", "1", *CONFIG, "-f", manifest)
     assert (copied.root / manifest).read_bytes() == before
-    # The new checkpoint equals the old one, so nothing below it is stale.
-    assert copied.planned(*CONFIG, *TARGETS) == {}
+    # The new checkpoint equals the old one, so no model below it is stale; metrics.json holds new times, which the
+    # tables gather again.
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert not counts.keys() & {
+        "train_trunk_segment",
+        "train_decay_branch",
+        "grow_checkpoint",
+        "evaluate_checkpoint",
+    }
 
 
 def test_a_missing_payload_names_the_command_that_remakes_it(copied):
@@ -140,7 +156,9 @@ def test_a_missing_payload_names_the_command_that_remakes_it(copied):
     (copied.root / Path(manifest).parent / "model.safetensors").unlink()
     done = copied.snakemake("--cores", "1", *CONFIG, "-f", CELL, check=False)
     assert done.returncode != 0
-    log = (copied.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/eval-D2-11264-generic.log").read_text()
+    log = (
+        copied.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/eval-D2-11264-generic.log"
+    ).read_text()
     assert "payload file is missing" in log
     assert f"snakemake -f {manifest}" in log
     assert not (copied.root / CELL).exists()

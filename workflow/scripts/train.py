@@ -17,7 +17,10 @@ def main() -> None:
         "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="checkpoint manifest to write; metrics.json and steps.jsonl go above it"
+        "--out",
+        type=Path,
+        required=True,
+        help="checkpoint manifest to write; metrics.json and steps.jsonl go above it",
     )
     parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

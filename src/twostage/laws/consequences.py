@@ -104,7 +104,10 @@ def draw_laws(fit: Fit, draws: int = DRAWS, *, seed: int = 0) -> Draws:
     unit = np.where(spread > 0, spread, 1.0)
     values, vectors = np.linalg.eigh(covariance / unit / unit[:, None])
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
-    sample = theta + generator.standard_normal((draws, theta.size)) @ root.T * unit
+    shifts = (
+        generator.standard_normal((draws, theta.size)) @ root.T * spread
+    )  # exactly 0 for what stays at its bound
+    sample = theta + shifts
     for position in range(len(form.scales)):
         if spread[position] > 0:
             below = np.minimum(sample[:, position], 0.0)
