@@ -1,32 +1,6 @@
 # Laws over model sizes from the study's own cells (Eq. 7, and models from scratch), and Figures 4, 9, 10 and 11. They need
 # three sizes over 4x in N; a study that asks for a figure without them is refused when it is read.
-from twostage import joint_design
-
-
-@explained
-def joint_cells(wildcards):
-    """The cells, for a method whose joint law can be fitted."""
-    joint_design.check_joint(study, wildcards.method)
-    return rules.aggregate_cells.output.cells
-
-
-@explained
-def scratch_cells(wildcards):
-    """The cells, for a corpus whose from-scratch law can be fitted."""
-    joint_design.check_scratch(study, wildcards.corpus)
-    return rules.aggregate_cells.output.cells
-
-
-def joint_fits(figure):
-    """Input function: the fits behind a figure, the joint law first."""
-
-    @explained
-    def fits(wildcards):
-        return [
-            in_results(path) for path in joint_design.joint_source(study, figure).fits
-        ]
-
-    return fits
+include: "joint_inputs.smk"
 
 
 LAWS_CODE = [f"laws/{path.name}" for path in sorted(Path(LIBRARY, "laws").glob("*.py"))]

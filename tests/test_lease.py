@@ -164,6 +164,25 @@ def test_an_owner_that_was_wrongly_thought_dead_stops_and_leaves_the_new_one_alo
     assert files(tmp_path) == []
 
 
+def test_an_owner_thought_dead_leaves_a_third_one_alone_whose_lease_has_its_number(tmp_path):
+    with lease(tmp_path) as mine:
+        move_abroad(tmp_path)
+        mine._stop.set()  # as a process that hangs: no heartbeat
+        second = Waiter(tmp_path)
+        assert second.owned.wait(10)
+        second.release.set()
+        second.join(10)
+        third = Waiter(tmp_path)
+        assert third.owned.wait(10)
+        assert files(tmp_path) == ["lease-1.json"]
+        with pytest.raises(LeaseLostError):
+            mine.check()
+    third.lease.check()
+    third.release.set()
+    third.join(10)
+    assert files(tmp_path) == []
+
+
 def test_many_at_once_own_one_after_another(tmp_path):
     inside, most, lock = 0, 0, threading.Lock()
 

@@ -110,9 +110,10 @@ def test_another_micro_batch_starts_over(leftover, corpus_folder, tmp_path, capl
     this = job(LONG, tmp_path, corpus_folder, micro_batch=4)
     process = start(this)
     wait_until(lambda: "discarding rolling state of another configuration" in log_of(this), process)
+    wait_until(lambda: not rolling_steps(leftover), process)
+    assert "resuming" not in log_of(this)
     process.kill()
     process.wait()
-    assert rolling_steps(leftover) == []
 
 
 def test_a_stopped_job_saves_resumes_and_ends_bit_identical(undisturbed, corpus_folder, tmp_path, caplog):

@@ -169,7 +169,7 @@ def _require_documents(name: str, corpus: EmbeddedCorpus | FilesCorpus, n_train:
 def prepare_corpus(name: str, corpus: EmbeddedCorpus | FilesCorpus, directory: str | Path) -> dict[str, Any]:
     """Write a corpus's train and validation documents and, last, their manifest; return the manifest.
 
-    Memory holds the validation split, its shingles and 32 bytes per document; training documents are streamed.
+    Memory holds the validation split, its shingles and some 200 bytes per document (digests); training text is streamed.
 
     Args:
         name: the corpus's name in the study, for messages.

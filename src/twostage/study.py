@@ -50,7 +50,10 @@ class FilesCorpus(Frozen):
     source: Literal["files"]
     paths: tuple[str, ...] = Field(min_length=1, description="files, globs or directories")
     text_key: str = Field("text", description="field or column that holds the text")
-    group_key: str | None = Field(None, description="field that names a document's source; default: its file")
+    group_key: str | None = Field(
+        None,
+        description="field that names a document's source; default: its file, or in .jsonl and .parquet the record itself",
+    )
     suffixes: tuple[str, ...] = Field((".py",), description="file endings read from a directory")
     max_bytes: int | None = Field(
         None, gt=0, description="stop after this many bytes of text; null: everything"

@@ -57,7 +57,11 @@ class _Pair:
             parts.append(
                 f"{what}: {len(one.points)} cells, {len(one.models)} sizes {format_tokens(low)} to {format_tokens(high)}"
             )
-        return f"From this study's cells ({'; '.join(parts)}; corpus {self.joint.corpus})."
+        d2 = max(float(one.points.variables_for(["d2"])["d2"].max()) for one in (self.joint, self.scratch))
+        return (
+            f"From this study's cells ({'; '.join(parts)}; corpus {self.joint.corpus}), up to {format_tokens(d2)} tokens;"
+            " what lies beyond is extrapolated."
+        )
 
 
 def draw_from_fits(
@@ -109,7 +113,7 @@ def _d_star(pair: _Pair) -> Drawing:
         growth_factor=factor,
         analytic=(float("nan"),) * 3,  # centred at 1e11, which only the paper's range holds; ours is below
     )
-    note = f"{pair.source()} Sizes above {format_tokens(high)} are extrapolated."
+    note = pair.source()
     label = ""
     try:
         centre = float(np.sqrt(low * BEYOND * high))
@@ -129,7 +133,23 @@ def _d_star(pair: _Pair) -> Drawing:
         )
     if not np.isfinite(table["d_star_tokens"]).any():
         return _no_crossing(pair, table, note)
-    return figure_4_right.draw(table, method=joint.name, analytic_label=label, note=note)
+    share = float(table["exists_share"].min())
+    if share < 1:
+        note += f" At some sizes only {share:.0%} of the refits have a D* at all; the band is over those."
+    figure, numbers = figure_4_right.draw(table, method=joint.name, analytic_label=label, note=note)
+    _make_room(figure, numbers)
+    return figure, numbers
+
+
+def _make_room(figure: Figure, numbers: pd.DataFrame) -> None:
+    """Put curve and band above the legend, whichever way they run; of a band only what is within 1e4 of the curve."""
+    tokens = numbers["d_star_tokens"].to_numpy()
+    ends = [tokens, numbers["lower"].to_numpy(), numbers["upper"].to_numpy()]
+    near = [np.clip(end, tokens / 1e4, tokens * 1e4)[np.isfinite(end)] for end in ends]
+    low, high = np.log(np.concatenate(near).min()), np.log(np.concatenate(near).max())
+    below, above = 0.45, 0.12  # shares of the axis
+    span = max(high - low, 1.0) / (1 - below - above)
+    figure.axes[0].set_ylim(np.exp(low - below * span), np.exp(high + above * span))
 
 
 def _no_crossing(pair: _Pair, table: pd.DataFrame, note: str) -> Drawing:
@@ -176,6 +196,6 @@ def _catch_up(figure: str, pair: _Pair, n_final: float | None) -> Drawing:
         ) from None
     note = f"{pair.source()} Bands are 95 % intervals."
     if n_base > largest:
-        note += f" Extrapolated to {n_base / largest:.2g} times the largest fitted N."
+        note += f" N is {n_base / largest:.2g} times the largest fitted one."
     draw = figure_10.draw if figure == "figure-10" else figure_11.draw
     return draw(table, n_final=factor * n_base, method=pair.joint.name, note=note)

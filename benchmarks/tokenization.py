@@ -1,6 +1,6 @@
 """Tokenisation speed against the tokenizers library's own batch encoding, on the same cores, in the same run.
 
-    python benchmarks/tokenize.py [--cores 2] [--vocab-size 2048] [--megabytes 8]
+    python benchmarks/tokenization.py [--cores 2] [--vocab-size 2048] [--megabytes 8]
 
 Text is the embedded code corpus. Both sides start from documents in memory and end with token ids; ours also appends
 end-of-document tokens, packs 16-bit arrays and checks the ids. Rounds alternate; the best of each side counts. The
