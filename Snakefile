@@ -27,6 +27,7 @@ include: "rules/grow.smk"
 include: "rules/evaluate.smk"
 include: "rules/analysis.smk"
 include: "rules/figures.smk"
+include: "rules/joint.smk"
 include: "rules/published.smk"
 
 

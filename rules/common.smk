@@ -8,7 +8,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from twostage import dataspecs, paths, presentation, specs
+from twostage import dataspecs, joint_design, paths, presentation, specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
@@ -150,6 +150,32 @@ def all_metrics(wildcards):
         in_results(branch.metrics)
         for branch in dict.fromkeys(cell.branch for cell in measured_cells())
     ]
+
+
+@explained
+def joint_cells(wildcards):
+    """The cells, for a method whose joint law can be fitted."""
+    joint_design.check_joint(study, wildcards.method)
+    return rules.aggregate_cells.output.cells
+
+
+@explained
+def scratch_cells(wildcards):
+    """The cells, for a corpus whose from-scratch law can be fitted."""
+    joint_design.check_scratch(study, wildcards.corpus)
+    return rules.aggregate_cells.output.cells
+
+
+def joint_fits(figure):
+    """Input function: the fits behind a figure, the joint law first."""
+
+    @explained
+    def fits(wildcards):
+        return [
+            in_results(path) for path in joint_design.joint_source(study, figure).fits
+        ]
+
+    return fits
 
 
 # Identity (params.spec) -----------------------------------------------------------------------------------------------

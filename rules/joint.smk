@@ -1,6 +1,5 @@
 # Laws over model sizes from the study's own cells (Eq. 7, and models from scratch), and Figures 4, 9, 10 and 11. They need
 # three sizes over 4x in N; a study that asks for a figure without them is refused when it is read.
-include: "joint_inputs.smk"
 
 
 LAWS_CODE = [f"laws/{path.name}" for path in sorted(Path(LIBRARY, "laws").glob("*.py"))]

@@ -31,7 +31,12 @@ def test_job_counts_of_the_tiny_study(pristine):
 )
 def test_the_exact_user_command_resolves_without_slurm(pristine):
     counts = pristine.planned("--profile", "profiles/slurm", "all_figures")
-    assert counts["train_trunk_segment"] > 100
+    # By hand: base and code from scratch at six sizes; cpt-code and stack at six, four more methods at 0.1B; 5 x 5 grids.
+    runs = 2 * 6 + 2 * 6 * 5 + 4 * 5
+    assert counts["train_trunk_segment"] == counts["train_decay_branch"] == runs * 5
+    assert counts["grow_checkpoint"] == (6 + 1 + 1) * 5
+    assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
+    assert all(counts[f"plot_figure_{name}"] == 1 for name in ("1", "3", "4_left", "4_right", "9", "10", "11"))
 
 
 def test_default_profile_holds_exactly_one_key():
