@@ -72,9 +72,11 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._path is not None and _read(self._path).get("nonce") == self._nonce:
-            # Older generations belong to the dead; the newest goes last, or a waiter could see one of them as newest.
+            # Older generations belong to the dead, a newer one to whoever took this job over. This one goes last, or a
+            # waiter could see a dead one as the newest.
             for path in sorted(self.folder.glob("lease-*.json"), key=_generation):
-                path.unlink(missing_ok=True)
+                if _generation(path) <= self._generation:
+                    path.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise `LeaseLostError` where this process is no longer the owner; call before every durable write."""

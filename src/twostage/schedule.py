@@ -39,6 +39,6 @@ class WsdSchedule:
             raise ValueError(
                 f"step: {step} lies beyond the decay's end {self.decay_start + self.decay_steps}"
             )
-        # Written as a mix of both ends, so that the first and the last value are exact in floating point.
-        left = self.decay_steps - done
-        return (left * self.peak_lr + done * (self.final_fraction * self.peak_lr)) / self.decay_steps
+        # Counted from the end, so that the last value is exact in floating point.
+        end = self.final_fraction * self.peak_lr
+        return end + (self.peak_lr - end) * (self.decay_steps - done) / self.decay_steps
