@@ -8,6 +8,7 @@ clock, so the clocks of two nodes need not agree.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -122,10 +123,11 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat_s):
-            try:
-                os.utime(self._path or "")
-            except FileNotFoundError:
+            # After a takeover the name may be in use again, by somebody whose heart must beat by itself.
+            if self._path is None or _read(self._path).get("nonce") != self._nonce:
                 return
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self._path)
 
 
 def _generation(path: Path) -> int:
