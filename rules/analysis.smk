@@ -130,8 +130,43 @@ rule make_table_7:
         "--fits {input.fits} --csv {output.csv} --html {output.html} > {log} 2>&1"
 
 
+rule fit_unified_law:
+    input:
+        cells=rules.aggregate_cells.output.cells,
+        base_cells=rules.aggregate_cells.output.base_cells,
+        script=f"{SCRIPTS}/fit_unified_law.py",
+        code=library_code(
+            "cells.py",
+            "unified_fit.py",
+            *(
+                f"laws/{path.name}"
+                for path in sorted(Path(LIBRARY, "laws").glob("*.py"))
+            ),
+        ),
+    output:
+        report(
+            f"{RESULTS}/tables/unified-law.csv",
+            caption="../report/unified-law.rst",
+            category="Tables",
+            labels={"table": "One law over both stages"},
+        ),
+    log:
+        f"{LOGS}/fit_unified_law.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        delta=study.laws.huber_delta,
+    message:
+        "fit one law over both stages (appendix D.3)"
+    shell:
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
+        "--base-cells {input.base_cells} --delta {params.delta} --out {output} > {log} 2>&1"
+
+
 rule all_tables:
     input:
+        rules.fit_unified_law.output,
         rules.aggregate_cells.output,
         rules.make_table_1.output,
         rules.make_table_7.output,

@@ -36,7 +36,9 @@ def test_the_exact_user_command_resolves_without_slurm(pristine):
     assert counts["train_trunk_segment"] == counts["train_decay_branch"] == runs * 5
     assert counts["grow_checkpoint"] == (6 + 1 + 1) * 5
     assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
-    assert all(counts[f"plot_figure_{name}"] == 1 for name in ("1", "3", "4_left", "4_right", "9", "10", "11"))
+    assert all(
+        counts[f"plot_figure_{name}"] == 1 for name in ("1", "3", "4_left", "4_right", "9", "10", "11")
+    )
 
 
 def test_default_profile_holds_exactly_one_key():
