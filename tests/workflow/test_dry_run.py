@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import ROOT
+from working_copy import ROOT
 
 pytestmark = pytest.mark.workflow
 

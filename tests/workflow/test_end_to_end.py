@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Workflow, copy_workflow, write_small_study
+from working_copy import Workflow, copy_workflow, write_small_study
 
 pytestmark = pytest.mark.workflow
 
