@@ -21,6 +21,7 @@ container: "envs/twostage.sif"
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/grow.smk"
@@ -39,3 +40,22 @@ rule all:
     input:
         rules.all_figures.input,
         rules.all_tables.input,
+
+
+if SITE:
+    workflow.localrules(*local_rules())
+
+
+onstart:
+    if SITE:
+        start_head()
+
+
+onsuccess:
+    if SITE:
+        HEAD.release()
+
+
+onerror:
+    if SITE:
+        HEAD.release()

@@ -9,13 +9,14 @@ rule prepare_corpus:
         f"{LOGS}/corpora/{{corpus}}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(f"{LOGS}/corpora/{{corpus}}.log", mem_mb=2000, runtime=720),
     params:
         spec=corpus_spec,
     message:
         "prepare corpus {wildcards.corpus}"
     shell:
-        "python $SCRIPTS/prepare_corpus.py --spec {params.spec:q} --out {output} > {log} 2>&1"
+        "exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/prepare_corpus.py --spec {params.spec:q} --out {output}"
 
 
 rule train_tokenizer:
@@ -28,14 +29,15 @@ rule train_tokenizer:
         f"{LOGS}/tokens/tokenizer.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(f"{LOGS}/tokens/tokenizer.log", mem_mb=2000, runtime=240),
     params:
         spec=tokenizer_spec,
     message:
         "make the tokenizer"
     shell:
-        "RAYON_NUM_THREADS={threads} python $SCRIPTS/train_tokenizer.py --spec {params.spec:q} "
-        "--corpora {input.corpora} --out {output} > {log} 2>&1"
+        "RAYON_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/train_tokenizer.py --spec {params.spec:q} "
+        "--corpora {input.corpora} --out {output}"
 
 
 rule tokenize_corpus:
@@ -48,12 +50,13 @@ rule tokenize_corpus:
         f"{LOGS}/tokens/{{corpus}}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(f"{LOGS}/tokens/{{corpus}}.log", mem_mb=2000, runtime=720),
     params:
         spec=tokenize_spec,
     message:
         "tokenise {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS=1 python $SCRIPTS/tokenize_corpus.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS=1 exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/tokenize_corpus.py --spec {params.spec:q} "
         "--documents {input.documents} --tokenizer {input.tokenizer} --out {output} "
-        "--workers {threads} > {log} 2>&1"
+        "--workers {threads}"

@@ -13,20 +13,19 @@ rule train_trunk_segment:
         f"{LOGS}/{{run}}/trunk-{{tokens}}.log",
     threads: 1
     resources:
-        device="cpu",
-        save_every_s=600,
-        mem_mb=2000,
+        **training_resources(segment_of, f"{LOGS}/{{run}}/trunk-{{tokens}}.log"),
     params:
         spec=segment_spec,
         rolling=f"{ROLLING}/{{run}}/trunk-{{tokens}}",
     message:
         "train trunk {wildcards.run} to {wildcards.tokens} tokens"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "{resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} > {log} 2>&1"
+        "--save-every-s {resources.save_every_s}"
 
 
 rule train_decay_branch:
@@ -40,17 +39,16 @@ rule train_decay_branch:
         f"{LOGS}/{{run}}/decay-{{branch}}.log",
     threads: 1
     resources:
-        device="cpu",
-        save_every_s=600,
-        mem_mb=2000,
+        **training_resources(branch_of, f"{LOGS}/{{run}}/decay-{{branch}}.log"),
     params:
         spec=branch_spec,
         rolling=f"{ROLLING}/{{run}}/decay-{{branch}}",
     message:
         "train decay {wildcards.run} to {wildcards.branch}"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "{resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} > {log} 2>&1"
+        "--save-every-s {resources.save_every_s}"

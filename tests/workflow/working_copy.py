@@ -98,8 +98,8 @@ SMALL_STUDY = {
 }
 
 
-def write_small_study(workflow: Workflow) -> None:
-    """Write config/small.yaml and its corpora: real text of this Python installation."""
+def write_corpora(workflow: Workflow) -> None:
+    """Write the corpora of SMALL_STUDY: real text of this Python installation."""
     topics = workflow.root / "corpora/topics"
     topics.mkdir(parents=True)
     for name, text in pydoc_data.topics.topics.items():
@@ -112,4 +112,9 @@ def write_small_study(workflow: Workflow) -> None:
             code / package,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
+
+
+def write_small_study(workflow: Workflow) -> None:
+    """Write config/small.yaml and its corpora."""
+    write_corpora(workflow)
     (workflow.root / "config/small.yaml").write_text(yaml.safe_dump(SMALL_STUDY, sort_keys=False))

@@ -1,0 +1,74 @@
+"""Run one job's command and decide, from its exit code, what the cluster should do with the job next.
+
+Stopped by SIGTERM with its state saved: back into the queue under the same job id, where there is a Slurm. Bad input:
+a marker beside the log, at which `rules/cluster.smk` submits no further attempt. Anything else is a real error and left
+to Snakemake's `retries`. The command writes to the log; this module adds a line when it acts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from twostage.scripting import EXIT_BAD_INPUT
+
+#: What `twostage.train` exits with after SIGTERM, once its state is saved (128 + 15).
+EXIT_STOPPED = 143
+#: How long Slurm may take to end a job that has gone back to the queue, seconds.
+REQUEUE_PATIENCE_S = 600.0
+
+
+def bad_input_marker(log: str | Path) -> Path:
+    """Return the file that says: this job failed by its input, trying again is pointless."""
+    return Path(f"{log}.bad-input")
+
+
+def supervise(command: Sequence[str], log: Path) -> int:
+    """Run `command` with its output in `log`; return the exit code for Snakemake.
+
+    A SIGTERM (Slurm sends it to every process of a step) is the command's affair; this process only outlives it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    bad_input_marker(log).unlink(missing_ok=True)
+    job = os.environ.get("SLURM_JOB_ID")
+    with _open_log(log, job) as stream:
+        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+        # A process that died of a signal, as a shell would tell it.
+        code = 128 - code if code < 0 else code
+        if code == EXIT_BAD_INPUT:
+            bad_input_marker(log).touch()
+            stream.write("twostage: bad input; this job is not tried again\n")
+        elif code == EXIT_STOPPED and job:
+            stream.write(f"twostage: stopped in time; job {job} goes back to the queue\n")
+            stream.flush()
+            _requeue(job)
+    return code
+
+
+def _open_log(log: Path, job: str | None) -> TextIO:
+    """Open the log; a requeued job goes on in that of its first start, so that the whole story can be read."""
+    title = f"twostage: Slurm job {job}\n"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if job and log.is_file():
+        with log.open(errors="replace") as earlier:
+            if earlier.readline() == title:
+                return log.open("a")
+    stream = log.open("w")
+    if job:
+        stream.write(title)
+        stream.flush()
+    return stream
+
+
+def _requeue(job: str) -> None:
+    """Put this very job back into the queue and wait to be ended; return where Slurm will not have it."""
+    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
+    if state.stdout.strip() != "RUNNING":
+        return  # cancelled by somebody, or preempted and thus requeued already
+    if subprocess.run(["scontrol", "requeue", job], capture_output=True, check=False).returncode == 0:
+        time.sleep(REQUEUE_PATIENCE_S)
