@@ -100,7 +100,7 @@ def training_resources(job_of, log):
         return (
             f"srun --nodes={nodes(wildcards)} --ntasks={gpus(wildcards)} "
             f"--ntasks-per-node={per_node(wildcards)} --cpus-per-task={SITE.cpus_per_gpu} "
-            f"--gpus-per-node={per_node(wildcards)} --kill-on-bad-exit=1"
+            f"--gpus-per-node={per_node(wildcards)} --kill-on-bad-exit=0 --wait=60"
         )
 
     def mem_mb(wildcards, attempt):

@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from twostage import dataspecs, joint_design, paths, presentation, specs
 from twostage.design import Design
 from twostage.errors import UserError
+from twostage.folders import check_folder
 from twostage.study import load_study
 
 # Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory.
@@ -41,6 +42,8 @@ design = Design(study)
 RESULTS = f"results/{study.name}"
 ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
+for folder in (RESULTS, ROLLING):
+    explained(check_folder)(folder)
 # Relative, since inputs are compared by name too: a project that is moved or cloned must not look new.
 ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = str(ROOT / "workflow/scripts")

@@ -51,7 +51,9 @@ class Head:
         """
         held = list((self.folder / "lease").glob("lease-*.json"))
         if held:
-            self._say(f"study {self.study}: a lock is there; looking whether its owner lives (up to two minutes)")
+            self._say(
+                f"study {self.study}: a lock is there; looking whether its owner lives (up to two minutes)"
+            )
         self._lease.__enter__()
 
     def _refuse(self, owner: dict[str, Any]) -> None:
@@ -106,14 +108,16 @@ def _jobs(runs: list[str]) -> tuple[list[str], list[str]]:
         ["squeue", "-h", "-o", "%A %t", "--name", ",".join(runs)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise UserError(f"squeue does not answer: {done.stderr.strip()}; run snakemake where Slurm's commands work")
+        raise UserError(
+            f"squeue does not answer: {done.stderr.strip()}; run snakemake where Slurm's commands work"
+        )
     jobs = [line.split() for line in done.stdout.splitlines()]
     return [job for job, state in jobs if state == "PD"], [job for job, state in jobs if state != "PD"]
 
 
 def restart_command() -> list[str]:
     """Return the command line of this very process, to plan anew from what is on disk now."""
-    return Path("/proc/self/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+    return Path("/proc/self/cmdline").read_bytes().decode().removesuffix("\0").split("\0")
 
 
 def restart() -> None:

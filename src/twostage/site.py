@@ -37,9 +37,10 @@ class Site(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> Site:
-        if self.grace_s >= 60 * self.max_walltime_min:
+        if self.grace_s + 60 >= 60 * self.max_walltime_min:
             raise ValueError(
-                f"grace_s: {self.grace_s} seconds to save leave nothing of max_walltime_min: {self.max_walltime_min}; lower the one or raise the other"
+                f"grace_s: {self.grace_s} seconds to save, and a minute by which Slurm may be early, leave nothing of "
+                f"max_walltime_min: {self.max_walltime_min}; lower the one or raise the other"
             )
         if self.max_gpus_per_job > self.gpus_per_node == 1:
             raise ValueError(
@@ -57,7 +58,9 @@ def parse_site(fields: Any, *, source: str = "site") -> Site | None:
     if fields is None:
         return None
     if not isinstance(fields, dict):
-        raise UserError(f"{source}: a mapping of keys is needed, see profiles/slurm/site.yaml; found {fields!r}")
+        raise UserError(
+            f"{source}: a mapping of keys is needed, see profiles/slurm/site.yaml; found {fields!r}"
+        )
     try:
         return Site(**fields)
     except ValidationError as error:

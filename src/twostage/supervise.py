@@ -2,7 +2,8 @@
 
 Stopped by SIGTERM with its state saved: back into the queue under the same job id, where there is a Slurm. Bad input:
 a marker beside the log, at which `rules/cluster.smk` submits no further attempt. Anything else is a real error and left
-to Snakemake's `retries`. The command writes to the log; this module adds a line when it acts.
+to Snakemake's `retries`. The command writes to the log; this module adds a line when it acts, and keeps the logs of
+earlier starts in `<log>.earlier`.
 """
 
 from __future__ import annotations
@@ -47,27 +48,45 @@ def supervise(command: Sequence[str], log: Path) -> int:
             stream.write(f"twostage: stopped in time; job {job} goes back to the queue\n")
             stream.flush()
             _requeue(job)
+        elif code == 0:
+            _second_name(log).unlink(missing_ok=True)
     return code
 
 
+def earlier_log(log: str | Path) -> Path:
+    """Return the file that keeps the logs of a job's earlier starts, which Snakemake removes with each new one."""
+    return Path(f"{log}.earlier")
+
+
 def _open_log(log: Path, job: str | None) -> TextIO:
-    """Open the log; a requeued job goes on in that of its first start, so that the whole story can be read."""
-    title = f"twostage: Slurm job {job}\n"
+    """Open the log of a new start; what earlier ones of the same job have written is kept beside it."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    if job and log.is_file():
-        with log.open(errors="replace") as earlier:
-            if earlier.readline() == title:
-                return log.open("a")
+    unfinished = _second_name(log)
+    if unfinished.exists():
+        with earlier_log(log).open("a") as kept:
+            kept.write(unfinished.read_text(errors="replace"))
+        unfinished.unlink()
+    else:
+        earlier_log(log).unlink(missing_ok=True)
+    log.unlink(missing_ok=True)
     stream = log.open("w")
+    unfinished.hardlink_to(log)
     if job:
-        stream.write(title)
+        stream.write(f"twostage: Slurm job {job}\n")
         stream.flush()
     return stream
 
 
+def _second_name(log: Path) -> Path:
+    # Snakemake knows only the first name; this one is there until the job has succeeded.
+    return log.with_name(f".{log.name}.unfinished")
+
+
 def _requeue(job: str) -> None:
     """Put this very job back into the queue and wait to be ended; return where Slurm will not have it."""
-    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
+    state = subprocess.run(
+        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False
+    )
     if state.stdout.strip() != "RUNNING":
         return  # cancelled by somebody, or preempted and thus requeued already
     if subprocess.run(["scontrol", "requeue", job], capture_output=True, check=False).returncode == 0:

@@ -68,16 +68,20 @@ PreemptMode=REQUEUE
 AccountingStorageType=accounting_storage/none
 NodeName=DEFAULT CPUs=8 Boards=1 SocketsPerBoard=1 CoresPerSocket=8 ThreadsPerCore=1 RealMemory=64000 Gres=gpu:{gpus} State=UNKNOWN
 {nodes}
-PartitionName=gpu    Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=10
-PartitionName=lowly  Nodes=ALL Default=NO  MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE GraceTime=0
-PartitionName=urgent Nodes=ALL Default=NO  MaxTime=INFINITE State=UP PriorityTier=100
+PartitionName=gpu     Nodes={steady} Default=YES MaxTime=INFINITE State=UP PriorityTier=10
+PartitionName=fragile Nodes={last}   Default=NO  MaxTime=INFINITE State=UP PriorityTier=10
+PartitionName=lowly   Nodes={last}   Default=NO  MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
+PartitionName=urgent  Nodes={last}   Default=NO  MaxTime=INFINITE State=UP PriorityTier=100
 """
 
 
 class Cluster:
-    """One cluster of `nodes` nodes with `gpus` GPUs each; use `start` and `stop`, or as a context manager."""
+    """One cluster of `nodes` nodes with `gpus` GPUs each; use `start` and `stop`, or as a context manager.
 
-    def __init__(self, root: Path, *, nodes: int = 2, gpus: int = 2) -> None:
+    The last node has partitions of its own, for tests that do it harm while others run.
+    """
+
+    def __init__(self, root: Path, *, nodes: int = 3, gpus: int = 2) -> None:
         self.root, self.gpus = root, gpus
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.environment = {**os.environ, MARK: str(root)}
@@ -131,8 +135,7 @@ class Cluster:
         """Kill a node's daemon and every process of its jobs at once, as a power cut does; return their ids."""
         daemon = int((self.root / f"pid/slurmd.{node}.pid").read_text())
         tasks = [pid for pid in owned(self.root) if environment_of(pid).get("SLURMD_NODENAME") == node]
-        parents = {parent_of(pid) for pid in tasks}
-        steps = [pid for pid in parents if name_of(pid) == "slurmstepd"]
+        steps = step_daemons(tasks)
         for pid in (daemon, *steps, *tasks):
             kill(pid)
         return [daemon, *steps, *tasks]
@@ -144,9 +147,7 @@ class Cluster:
             if not state.startswith(("idle", "mixed", "allocated", "completing")):
                 self.start_node(node)
         self.wait(
-            lambda: (
-                not self.jobs() and set(self.node_states().values()) == {"idle"}
-            ),
+            lambda: not self.jobs() and set(self.node_states().values()) == {"idle"},
             "an empty cluster",
         )
 
@@ -160,7 +161,7 @@ class Cluster:
         return done.stdout
 
     def node_states(self) -> dict[str, str]:
-        lines = self.run("sinfo", "-h", "-N", "-p", "gpu", "-o", "%N %T", check=False).split("\n")
+        lines = self.run("sinfo", "-h", "-N", "-o", "%N %T", check=False).split("\n")
         return dict(line.split() for line in lines if line)  # type: ignore[misc]
 
     def jobs(self, *states: str) -> list[str]:
@@ -202,7 +203,14 @@ class Cluster:
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={17821 + number}"
             for number, node in enumerate(self.nodes)
         ]
-        text = SLURM_CONF.format(host=host, root=self.root, gpus=self.gpus, nodes="\n".join(nodes))
+        text = SLURM_CONF.format(
+            host=host,
+            root=self.root,
+            gpus=self.gpus,
+            nodes="\n".join(nodes),
+            steady=",".join(self.nodes[:-1]),
+            last=self.nodes[-1],
+        )
         (self.root / "etc/slurm.conf").write_text(text)
         (self.root / "etc/gres.conf").write_text(
             "".join(
@@ -286,6 +294,11 @@ def owned(root: Path) -> list[int]:
     return [pid for pid in pids if pid != os.getpid() and environment_of(pid).get(MARK) == str(root)]
 
 
+def step_daemons(tasks: list[int]) -> list[int]:
+    """Return the slurmstepd above each task; they clear their own environment."""
+    return [pid for pid in {parent_of(task) for task in tasks} if name_of(pid) == "slurmstepd"]
+
+
 def kill(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
@@ -297,7 +310,7 @@ def clean_up(root: Path) -> None:
         left = owned(root)
         if not left:
             break
-        for pid in left:
+        for pid in (*step_daemons(left), *left):
             kill(pid)
         time.sleep(0.1)
     if ETC.is_symlink() and ETC.readlink() == root / "etc":

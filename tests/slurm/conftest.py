@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import packages
 import pytest
 from cluster import Cluster, remove_dead_cluster
-from slurm_study import Study, prepare_study
+from slurm_study import LONG_TRUNK, NAME, Study, prepare_study
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Slurm of our own with two nodes of two GPUs; skips, with the reason, where none may or can be started."""
+    """A Slurm of our own with three nodes of two GPUs; skips, with the reason, where none may or can be started."""
     remove_dead_cluster()
     if packages.missing():
         try:
@@ -44,3 +44,20 @@ def study(prepared: Study, cluster: Cluster, tmp_path) -> Iterator[Study]:
     yield copy
     copy.stop()
     cluster.cancel_all()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(prepared: Study, tmp_path_factory) -> Study:
+    """A long trunk segment and its branch, trained on this machine without Slurm and without a fault."""
+    copy = prepared.copy(tmp_path_factory.mktemp("undisturbed") / "repository", None)
+    copy.lengthen()
+    copy.workflow.snakemake("--cores", "1", "--config", f"study=config/{NAME}.yaml", "--", LONG_TRUNK)
+    return copy
+
+
+@pytest.fixture
+def long_study(study: Study) -> Study:
+    """`study` with one trunk segment that lasts for some seconds and saves its state about every second."""
+    study.lengthen()
+    study.site(save_every_min=0.02)
+    return study

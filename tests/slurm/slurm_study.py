@@ -8,19 +8,24 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
-from cluster import MARK, Cluster
+from cluster import Cluster, owned
 from working_copy import SMALL_STUDY, Workflow, copy_workflow, write_corpora
+
+from twostage.supervise import earlier_log
 
 NAME = "small"
 RESULTS = Path("results") / NAME
 ROLLING = Path("rolling") / NAME
 RUN = "stage1/generic/8k/seed-0"
 TOKENS_PER_STEP = 8 * 64
+#: Steps of a trunk segment that lasts for some seconds.
+LONG = 600
 
 #: A site as a user would describe this cluster. GPUs are asked for and counted, but nothing computes on them.
 SITE = {
@@ -35,7 +40,7 @@ SITE = {
 }
 #: What a user would leave as it is; here nobody wants to wait.
 IMPATIENT = (
-    "--jobs", "6", "--latency-wait", "20", "--slurm-init-seconds-before-status-checks", "1",
+    "--jobs", "6", "--latency-wait", "20", "--slurm-init-seconds-before-status-checks", "10",
     "--seconds-between-status-checks", "1",
 )  # fmt: skip
 
@@ -47,6 +52,7 @@ class Study:
     workflow: Workflow
     cluster: Cluster | None = None
     heads: list[subprocess.Popen[str]] = field(default_factory=list)
+    pristine: Path | None = None  # what this was copied from
 
     @property
     def root(self) -> Path:
@@ -56,10 +62,10 @@ class Study:
     def results(self) -> Path:
         return self.root / RESULTS
 
-    def copy(self, target: Path, cluster: Cluster) -> Study:
+    def copy(self, target: Path, cluster: Cluster | None) -> Study:
         """Return a copy that runs on `cluster`, with all modification times kept."""
         shutil.copytree(self.root, target)
-        return Study(Workflow(target), cluster)
+        return Study(Workflow(target), cluster, pristine=self.root)
 
     def site(self, **changes: Any) -> None:
         """Write the site file with `changes`."""
@@ -67,6 +73,10 @@ class Study:
 
     def edit(self, change) -> None:
         self.workflow.edit_study(f"config/{NAME}.yaml", change)
+
+    def lengthen(self) -> None:
+        """Give the base one trunk segment of LONG steps."""
+        self.edit(lambda fields: fields["grid"].update(d1={"trunk_steps": [LONG]}))
 
     # Heads ------------------------------------------------------------------------------------------------------------
 
@@ -78,14 +88,19 @@ class Study:
             "PYTHONPATH": str(self.root / "src"),
             "OMP_NUM_THREADS": "1",
         }
-        words = [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *IMPATIENT, *options]
-        words += ["--configfile", "site.yaml", "--config", f"study=config/{NAME}.yaml", "--", *targets]
+        words = [sys.executable, "-m", "snakemake", *IMPATIENT, *options, *self.words(*targets)]
         with (self.root / f"head-{len(self.heads)}.log").open("w") as log:
             head = subprocess.Popen(
                 words, cwd=self.root, env=environment, stdout=log, stderr=subprocess.STDOUT, text=True
             )
         self.heads.append(head)
         return head
+
+    @staticmethod
+    def words(*targets: str) -> list[str]:
+        """A user's command line behind `snakemake`."""
+        options = ["--profile", "profiles/slurm", "--configfile", "site.yaml"]
+        return [*options, "--config", f"study=config/{NAME}.yaml", "--", *targets]
 
     def head_log(self, number: int = -1) -> str:
         return (self.root / f"head-{range(len(self.heads))[number]}.log").read_text()
@@ -103,12 +118,60 @@ class Study:
                 head.send_signal(signal.SIGKILL)
                 head.wait()
 
+    # Trainers ---------------------------------------------------------------------------------------------------------
+
+    def trainer(self, target: str) -> int:
+        """Wait until the job of `target` trains; return its process."""
+        assert self.cluster is not None
+        log = self.log(target)
+        self.cluster.wait(lambda: progress(log), f"training of {target}")
+        return self.processes("train.py", str(self.rolling_of(target)))[0]
+
+    def hold(self, target: str) -> int:
+        """Stop the trainer of `target` in mid-segment, so that what comes next surely meets it there."""
+        pid = self.trainer(target)
+        os.kill(pid, signal.SIGSTOP)
+        assert 0 < progress(self.log(target)) < LONG
+        return pid
+
+    def rolling_steps(self, target: str) -> list[int]:
+        """Steps of the complete rolling states of a job."""
+        folder = self.root / self.rolling_of(target)
+        return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("state/*/step-*"))
+
+    def restarts(self, job: str) -> int:
+        """How often Slurm has started a job again under its id."""
+        assert self.cluster is not None
+        return int(self.cluster.job(job)["Restarts"])
+
+    def processes(self, *words: str) -> list[int]:
+        """Return the Python processes of this copy's Slurm jobs that run `words` themselves, not as another's argument."""
+        assert self.cluster is not None
+        found = []
+        for pid in owned(self.cluster.root):
+            command = command_of(pid)
+            if len(command) > 1 and command[1].endswith(words[0]) and all(w in command for w in words[1:]):
+                if Path(f"/proc/{pid}/cwd").resolve() == self.root.resolve():
+                    found.append(pid)
+        return found
+
+    def rolling_of(self, target: str) -> Path:
+        """A job's rolling folder, relative to the root as the job was told it."""
+        run, kind, what = parts_of(target)
+        return ROLLING / run / f"{kind}-{what}"
+
     # What happened ----------------------------------------------------------------------------------------------------
 
     def log(self, target: str) -> Path:
         """The log of a training job, from its manifest's path."""
-        run, kind, what = target.removeprefix(f"{RESULTS}/").removesuffix("/checkpoint/manifest.json").rsplit("/", 2)
+        run, kind, what = parts_of(target)
         return self.results / f"logs/{run}/{kind}-{what}.log"
+
+    def story(self, target: str) -> str:
+        """Everything that the starts of a training job have logged, in order."""
+        log = self.log(target)
+        earlier = earlier_log(log)
+        return (earlier.read_text() if earlier.exists() else "") + log.read_text()
 
     def logs(self) -> str:
         """All logs of jobs, for a failure's message."""
@@ -125,6 +188,39 @@ class Study:
         return found
 
 
+def slurm_wakes(pid: int, truth: Callable[[], Any]) -> None:
+    """Wait for what a stopped process does once Slurm has signalled it (with a SIGCONT; not all versions send one)."""
+
+    def found() -> bool:
+        if waits_for(pid, signal.SIGTERM):
+            os.kill(pid, signal.SIGCONT)
+        return bool(truth())
+
+    Cluster.wait(found, "a process that Slurm has signalled")
+
+
+def waits_for(pid: int, number: int) -> bool:
+    """Tell whether a stopped process has this signal waiting."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return False
+    pending = [int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (number - 1) & 1 for mask in pending)
+
+
+def parts_of(target: str) -> list[str]:
+    """Run, "trunk" or "decay", and tokens or branch of a training job's manifest."""
+    return target.removeprefix(f"{RESULTS}/").removesuffix("/checkpoint/manifest.json").rsplit("/", 2)
+
+
+def command_of(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
 def trunk(steps: int, run: str = RUN) -> str:
     """Target: the manifest of a trunk segment."""
     return f"{RESULTS}/{run}/trunk/{steps * TOKENS_PER_STEP}/checkpoint/manifest.json"
@@ -133,6 +229,9 @@ def trunk(steps: int, run: str = RUN) -> str:
 def decay(steps: int, run: str = RUN) -> str:
     """Target: the manifest of the branch that leaves the trunk after `steps`."""
     return f"{RESULTS}/{run}/decay/D1-{steps * 11 // 10 * TOKENS_PER_STEP}/checkpoint/manifest.json"
+
+
+LONG_TRUNK = trunk(LONG)
 
 
 def identity(root: Path, target: str) -> tuple[str, str]:
@@ -158,6 +257,7 @@ def prepare_study(root: Path) -> Study:
     write_corpora(workflow)
     fields = {
         **SMALL_STUDY,
+        "grid": {"d1": {"trunk_steps": [20]}, "d2": {"trunk_steps": [20]}},
         "description": "One small run and its continuation on code, for the tests on a Slurm.",
         "corpora": {name: SMALL_STUDY["corpora"][name] for name in ("generic", "code")},
         "methods": {"cpt-code": {"kind": "cpt", "corpus": "code"}},

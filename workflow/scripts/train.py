@@ -1,8 +1,10 @@
 """Train one trunk segment or decay branch; see `twostage.train`."""
 
 import argparse
+import os
 from pathlib import Path
 
+from twostage.launch import ranks_from_slurm
 from twostage.scripting import run_script
 
 
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
     args = parser.parse_args()
 
+    os.environ.update(ranks_from_slurm(os.environ))
     from twostage.specs import TrainSpec
     from twostage.train import Execution, TrainJob, train
 
