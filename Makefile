@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STUDY ?= config/tiny.yaml
 
 .DELETE_ON_ERROR:
-.PHONY: figures report test test-all check schema clean-venv
+.PHONY: figures report test test-all test-slurm slurm-packages check schema clean-venv
 
 figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
@@ -24,7 +24,15 @@ test: $(VENV)/.installed ## the test suite, at most 30 minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
 
 test-all: $(VENV)/.installed ## everything, simulations and fault injection included
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slurm"
+	$(MAKE) test-slurm
+
+# One cluster at a time, so these run one after the other. The last result is committed and shown by every test run.
+test-slurm: $(VENV)/.installed ## all tests on a Slurm of their own (root, TWOSTAGE_SLURM_TESTS=1), written to tests/slurm/last-run.txt
+	$(BIN)/python -m pytest -m slurm --slurm-report tests/slurm/last-run.txt
+
+slurm-packages: ## Debian's Slurm for test-slurm; refused where a Slurm is
+	$(PYTHON) tests/slurm/packages.py
 
 check: $(VENV)/.installed ## format, lint, types, workflow lint
 	$(BIN)/ruff check .

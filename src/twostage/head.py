@@ -79,7 +79,8 @@ class Head:
         Raises:
             UserError: squeue does not answer.
         """
-        found, told = False, ()
+        found = False
+        told: list[str] = []
         runs = self.earlier_runs()
         while runs:
             waiting, running = _jobs(runs)
@@ -91,8 +92,8 @@ class Head:
                 # Only now: a job that went back to the queue meanwhile is in the next look.
                 if not waiting:
                     break
-            elif tuple(running) != told:
-                told = tuple(running)
+            elif running != told:
+                told = running
                 self._say(
                     f"study {self.study}: waiting for {len(running)} jobs of an earlier snakemake that was killed: "
                     f"{' '.join(running)}. Nothing is trained twice; to stop them instead: scancel {' '.join(running)}"

@@ -44,7 +44,7 @@ def supervise(command: Sequence[str], log: Path) -> int:
         if code == EXIT_BAD_INPUT:
             bad_input_marker(log).touch()
             stream.write("twostage: bad input; this job is not tried again\n")
-        elif code == EXIT_STOPPED and job:
+        elif code == EXIT_STOPPED and job and _is_running(job):
             stream.write(f"twostage: stopped in time; job {job} goes back to the queue\n")
             stream.flush()
             _requeue(job)
@@ -82,12 +82,13 @@ def _second_name(log: Path) -> Path:
     return log.with_name(f".{log.name}.unfinished")
 
 
+def _is_running(job: str) -> bool:
+    """Tell whether this job is Slurm's to go on with; not one that somebody cancelled, or that is requeued already."""
+    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
+    return state.stdout.strip() == "RUNNING"
+
+
 def _requeue(job: str) -> None:
     """Put this very job back into the queue and wait to be ended; return where Slurm will not have it."""
-    state = subprocess.run(
-        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False
-    )
-    if state.stdout.strip() != "RUNNING":
-        return  # cancelled by somebody, or preempted and thus requeued already
     if subprocess.run(["scontrol", "requeue", job], capture_output=True, check=False).returncode == 0:
         time.sleep(REQUEUE_PATIENCE_S)

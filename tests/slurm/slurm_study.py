@@ -144,15 +144,15 @@ class Study:
         assert self.cluster is not None
         return int(self.cluster.job(job)["Restarts"])
 
-    def processes(self, *words: str) -> list[int]:
-        """Return the Python processes of this copy's Slurm jobs that run `words` themselves, not as another's argument."""
+    def processes(self, script: str, *words: str) -> list[int]:
+        """Return the Python processes of this copy's Slurm jobs that run `script` with these words."""
         assert self.cluster is not None
         found = []
         for pid in owned(self.cluster.root):
             command = command_of(pid)
-            if len(command) > 1 and command[1].endswith(words[0]) and all(w in command for w in words[1:]):
-                if Path(f"/proc/{pid}/cwd").resolve() == self.root.resolve():
-                    found.append(pid)
+            here = os.path.realpath(f"/proc/{pid}/cwd") == os.path.realpath(self.root)
+            if here and command[1:2] and command[1].endswith(script) and set(words) <= set(command):
+                found.append(pid)
         return found
 
     def rolling_of(self, target: str) -> Path:
@@ -170,8 +170,7 @@ class Study:
     def story(self, target: str) -> str:
         """Everything that the starts of a training job have logged, in order."""
         log = self.log(target)
-        earlier = earlier_log(log)
-        return (earlier.read_text() if earlier.exists() else "") + log.read_text()
+        return "".join(file.read_text() for file in (earlier_log(log), log) if file.exists())
 
     def logs(self) -> str:
         """All logs of jobs, for a failure's message."""
