@@ -25,6 +25,9 @@ def start_process_group(device: str) -> None:
 
     if not torch.distributed.is_initialized():
         backend = "nccl" if device == "cuda" else "gloo"
+        if device == "cuda":
+            # All GPUs of a node are visible to each of its ranks.
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             torch.distributed.init_process_group(backend)
         else:

@@ -84,7 +84,9 @@ def _second_name(log: Path) -> Path:
 
 def _is_running(job: str) -> bool:
     """Tell whether this job is Slurm's to go on with; not one that somebody cancelled, or that is requeued already."""
-    state = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False)
+    state = subprocess.run(
+        ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False
+    )
     return state.stdout.strip() == "RUNNING"
 
 

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from twostage import checkpoint, provenance
 from twostage.architecture import Architecture
 from twostage.errors import UserError
 from twostage.lease import Lease
+from twostage.micro_batch import fitting_micro_batch
 from twostage.model import build_model, start_process_group
 from twostage.rolling import RollingState, rolling_key
 from twostage.samples import SampleStream, TokenSplit
@@ -85,12 +86,13 @@ def train(job: TrainJob) -> None:
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
     stream = _open_data(job)
+    job = replace(job, execution=replace(job.execution, micro_batch=_micro_batch(job)))
     key = _key(job)
     with _ownership(job) as lease:
         if _from_rank_0(_is_done(job.out, key)):
             log.warning("%s: another job has just finished this; nothing left to train", job.out)
             return
-        rolling = RollingState(job.rolling / "state", key)
+        rolling = RollingState(job.rolling / "state", key, _layout(job))
         if lease:
             rolling.discard_others()
         trainer = _Trainer(job.spec, job.execution)
@@ -99,7 +101,7 @@ def train(job: TrainJob) -> None:
             _run(trainer, job, stream, progress, rolling, lease, stop)
             if lease:
                 lease.check()
-            _write_outputs(trainer, job, stream, progress, key)
+            _write_outputs(trainer, job, stream, progress, key, rolling.layouts)
         if lease:
             rolling.clear()
 
@@ -147,15 +149,31 @@ def _open_data(job: TrainJob) -> SampleStream:
 
 
 def _key(job: TrainJob) -> str:
+    """Return the name of what the job is."""
     return rolling_key(
         spec=job.spec.canonical(),
         parent=read_manifest(job.parent) if job.parent else None,
         data=[read_manifest(folder / "manifest.json") for folder in job.tokens],
-        threads=job.execution.threads,
-        micro_batch=job.execution.micro_batch or job.spec.batch_size // provenance.world_size(),
-        ranks=provenance.world_size(),
-        device=provenance.device_kind(job.execution.device),
     )
+
+
+def _micro_batch(job: TrainJob) -> int:
+    """Return the samples of one pass: as asked, or what a GPU has room for, or (CPU) the rank's whole share."""
+    share = max(1, job.spec.batch_size // provenance.world_size())
+    if job.execution.micro_batch or job.execution.device != "cuda":
+        return job.execution.micro_batch or share
+    free, _ = torch.cuda.mem_get_info()
+    return _from_rank_0(fitting_micro_batch(job.spec.architecture, share, free))
+
+
+def _layout(job: TrainJob) -> dict[str, Any]:
+    """Return how the job runs, as far as it affects rounding."""
+    return {
+        "threads": job.execution.threads,
+        "micro_batch": job.execution.micro_batch,
+        "ranks": provenance.world_size(),
+        "device": provenance.device_kind(job.execution.device),
+    }
 
 
 def _is_done(out: Path, key: str) -> bool:
@@ -425,7 +443,12 @@ def _lines(progress: _Progress) -> str:
 
 
 def _write_outputs(
-    trainer: _Trainer, job: TrainJob, stream: SampleStream, progress: _Progress, key: str
+    trainer: _Trainer,
+    job: TrainJob,
+    stream: SampleStream,
+    progress: _Progress,
+    key: str,
+    layouts: list[dict[str, Any]],
 ) -> None:
     spec, out = job.spec, job.out
     folder = out / "checkpoint"
@@ -433,7 +456,9 @@ def _write_outputs(
         # An older checkpoint beside the new metrics would pass for the new one.
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", _lines(progress))
-        write_atomic(out / "metrics.json", canonical_json(_metrics(job, stream, progress, key)))
+        write_atomic(
+            out / "metrics.json", canonical_json(_metrics(job, stream, progress, key) | {"layouts": layouts})
+        )
     if spec.decay_start is None:
         checkpoint.save_training_state(
             folder, trainer.core, trainer.optimizer, spec.architecture, progress.origin(spec)

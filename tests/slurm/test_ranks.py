@@ -30,7 +30,9 @@ def four_ranks(study) -> None:
     study.site(max_gpus_per_job=4, target_job_h=1e-9)
 
 
-def test_two_nodes_through_the_profile_stop_together_and_resume(study, prepared, cluster, undisturbed, tmp_path):
+def test_two_nodes_through_the_profile_stop_together_and_resume(
+    study, prepared, cluster, undisturbed, tmp_path
+):
     four_ranks(study)
     head = study.start(LONG_TRUNK)
     cluster.wait(lambda: progress(study.log(LONG_TRUNK)), "training")
@@ -63,7 +65,12 @@ def test_two_nodes_by_torchrun_through_srun(study, cluster, undisturbed):
         *("srun", "--nodes=2", "--ntasks-per-node=1", sys.executable, "-m", "torch.distributed.run"),
         *("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:29517"),
         *("--rdzv-id=7", "workflow/scripts/train.py", "--spec", spec.canonical(), "--out", LONG_TRUNK),
-        *("--data", f"results/{NAME}/tokens/generic/manifest.json", "--rolling", f"rolling/{run}/{kind}-{what}"),
+        *(
+            "--data",
+            f"results/{NAME}/tokens/generic/manifest.json",
+            "--rolling",
+            f"rolling/{run}/{kind}-{what}",
+        ),
     ]
     environment = f"PYTHONPATH={shlex.quote(str(study.root / 'src'))} OMP_NUM_THREADS=1"
     job = cluster.run(
