@@ -42,20 +42,6 @@ rule all:
         rules.all_tables.input,
 
 
+# On a cluster, what takes seconds runs beside the head.
 if SITE:
     workflow.localrules(*local_rules())
-
-
-onstart:
-    if SITE:
-        start_head()
-
-
-onsuccess:
-    if SITE:
-        HEAD.release()
-
-
-onerror:
-    if SITE:
-        HEAD.release()

@@ -58,21 +58,19 @@ def on_site(function):
     return resource
 
 
-def slurm_options(log, *options):
+def slurm_options(log, function=lambda wildcards: ""):
     """Options for sbatch that the plugin has no resource for.
 
-    SIGTERM comes early enough to save. After bad input sbatch itself refuses the next attempt, by an option that does
-    not exist: nothing is submitted, the message says why, and the other jobs go on.
+    After bad input sbatch itself refuses the next attempt, by an option that does not exist: nothing is submitted, the
+    message says why, and the other jobs go on.
     """
 
-    def function(wildcards, attempt):
+    def options(wildcards, attempt):
         if attempt > 1 and bad_input_marker(log.format(**wildcards)).is_file():
             return "--bad-input-is-not-submitted-again"
-        return " ".join(
-            [f"--signal=TERM@{SITE.grace_s}", *(o(wildcards) for o in options)]
-        )
+        return function(wildcards)
 
-    return on_site(function)
+    return on_site(options)
 
 
 def training_resources(job_of, log):
@@ -87,9 +85,12 @@ def training_resources(job_of, log):
     def per_node(wildcards):
         return gpus(wildcards) // nodes(wildcards)
 
-    def spread(wildcards):
-        # The total alone could be dealt out unevenly.
-        return f"--gpus-per-node={per_node(wildcards)}" if nodes(wildcards) > 1 else ""
+    def options(wildcards):
+        # SIGTERM comes early enough to save; the total of GPUs alone could be dealt out unevenly.
+        spread = (
+            f" --gpus-per-node={per_node(wildcards)}" if nodes(wildcards) > 1 else ""
+        )
+        return f"--signal=TERM@{SITE.grace_s}{spread}"
 
     def parallel(function):
         return on_site(lambda w, attempt: function(w) if gpus(w) > 1 else None)
@@ -122,7 +123,7 @@ def training_resources(job_of, log):
         "mpi": parallel(lambda w: "srun"),
         "cpus_per_gpu": on_site(lambda w, attempt: SITE.cpus_per_gpu),
         "runtime": on_site(runtime),
-        "slurm_extra": slurm_options(log, spread),
+        "slurm_extra": slurm_options(log, options),
         **queue(SITE and SITE.partition),
     }
 
@@ -215,4 +216,20 @@ def start_head():
         restart()
     for marker in Path(LOGS).rglob("*.bad-input"):
         marker.unlink()
-    HEAD.record(workflow.scheduler._executor.run_uuid)
+    if hasattr(workflow.scheduler._executor, "run_uuid"):  # Slurm's
+        HEAD.record(workflow.scheduler._executor.run_uuid)
+
+
+onstart:
+    if SITE:
+        start_head()
+
+
+onsuccess:
+    if SITE:
+        HEAD.release()
+
+
+onerror:
+    if SITE:
+        HEAD.release()

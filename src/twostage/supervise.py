@@ -20,6 +20,8 @@ from twostage.scripting import EXIT_BAD_INPUT
 
 #: What `twostage.train` exits with after SIGTERM, once its state is saved (128 + 15).
 EXIT_STOPPED = 143
+#: What the trainer says then; a process that SIGTERM ended before it could save has the same code, not these words.
+SAVED = "the state is saved"
 #: How long Slurm may take to end a job that has gone back to the queue, seconds.
 REQUEUE_PATIENCE_S = 600.0
 
@@ -44,7 +46,7 @@ def supervise(command: Sequence[str], log: Path) -> int:
         if code == EXIT_BAD_INPUT:
             bad_input_marker(log).touch()
             stream.write("twostage: bad input; this job is not tried again\n")
-        elif code == EXIT_STOPPED and job and _is_running(job):
+        elif code == EXIT_STOPPED and job and _has_saved(log) and _is_running(job):
             stream.write(f"twostage: stopped in time; job {job} goes back to the queue\n")
             stream.flush()
             _requeue(job)
@@ -80,6 +82,10 @@ def _open_log(log: Path, job: str | None) -> TextIO:
 def _second_name(log: Path) -> Path:
     # Snakemake knows only the first name; this one is there until the job has succeeded.
     return log.with_name(f".{log.name}.unfinished")
+
+
+def _has_saved(log: Path) -> bool:
+    return SAVED in log.read_text(errors="replace")
 
 
 def _is_running(job: str) -> bool:
