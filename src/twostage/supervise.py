@@ -34,9 +34,10 @@ def bad_input_marker(log: str | Path) -> Path:
 def supervise(command: Sequence[str], log: Path) -> int:
     """Run `command` with its output in `log`; return the exit code for Snakemake.
 
-    A SIGTERM (Slurm sends it to every process of a step) is the command's affair; this process only outlives it.
+    A SIGTERM (Slurm sends it to every process of a step) or Ctrl-C is the command's affair; this process outlives it.
     """
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the command would inherit
     bad_input_marker(log).unlink(missing_ok=True)
     job = os.environ.get("SLURM_JOB_ID")
     with _open_log(log, job) as stream:
