@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import packages
 import pytest
@@ -12,27 +13,31 @@ from slurm_study import LONG_TRUNK, NAME, Study, prepare_study
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "slurm" in item.path.parts:
+        if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.slurm)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Slurm of our own with three nodes of two GPUs; skips, with the reason, where none may or can be started."""
+@pytest.fixture(scope="session")
+def allowed() -> None:
+    """Skip, with the reason, where no Slurm of our own may or can be started."""
     remove_dead_cluster()
-    if packages.missing():
-        try:
-            packages.install()
-        except RuntimeError as error:
-            pytest.skip(f"no Slurm: {error}")
+    try:
+        packages.install()
+    except RuntimeError as error:
+        pytest.skip(f"no Slurm: {error}")
     if why := packages.refusal():
         pytest.skip(f"no Slurm: {why}")
+
+
+@pytest.fixture(scope="module")
+def cluster(allowed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Slurm of our own with three nodes of two GPUs."""
     with Cluster(tmp_path_factory.mktemp("slurm") / "cluster") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def prepared(allowed, tmp_path_factory: pytest.TempPathFactory) -> Study:
     """The workflow with a small study whose tokens are made; tests train on copies."""
     return prepare_study(tmp_path_factory.mktemp("prepared") / "repository")
 
