@@ -123,8 +123,9 @@ def test_sigterm_to_snakemake_and_a_rerun(long_study, undisturbed):
 def test_a_second_head_is_refused(long_study):
     study = long_study
     first = study.start(LONG_TRUNK)
-    study.trainer(LONG_TRUNK)
+    trainer = study.hold(LONG_TRUNK)
     message = study.run(LONG_TRUNK, code=1)
+    os.kill(trainer, signal.SIGCONT)
     assert f"another snakemake already drives it, process {first.pid} on" in message
     assert "Traceback" not in message
     finish(study, first)
@@ -212,7 +213,7 @@ def test_bad_input_of_a_job_is_not_tried_again(study):
 
 
 def test_too_many_gpu_hours_are_refused(study):
-    study.site(max_gpu_hours=1e-9)
+    study.site(max_gpu_hours=1, gpu_tflops=1e-9)
     message = study.run(trunk(20), code=1)
     assert "GPU-hours are above this site's limit" in message
     assert study.submissions() == []
