@@ -87,28 +87,26 @@ def training_data(wildcards):
     return [in_results(paths.tokens_manifest(corpus)) for corpus in design.mixture(run)]
 
 
+def _parent(job):
+    manifest = design.parent_manifest(job)
+    return [] if manifest is None else in_results(manifest)
+
+
 @explained
 def segment_parent(wildcards):
     """The checkpoint a trunk segment starts from; none where a stage-1 run begins."""
-    segment = segment_of(wildcards)
-    parent = design.segment_parent(segment)
-    if parent is not None:
-        return in_results(parent.manifest)
-    if isinstance(segment.run, paths.Stage1Run):
-        return []
-    if design.grows(segment.run):
-        return in_results(paths.grown_manifest(segment.run))
-    return in_results(design.base_branch(segment.run).manifest)
+    return _parent(segment_of(wildcards))
 
 
 @explained
 def branch_parent(wildcards):
-    return in_results(design.branch_parent(branch_of(wildcards)).manifest)
+    """The checkpoint a decay branch starts from; none where it is a whole stage-1 run."""
+    return _parent(branch_of(wildcards))
 
 
 @explained
 def growth_base(wildcards):
-    return in_results(design.base_branch(paths.parse_run(wildcards.run)).manifest)
+    return in_results(design.base(paths.parse_run(wildcards.run)).manifest)
 
 
 @explained

@@ -83,7 +83,7 @@ def make_cells(tmp_path_factory):
     def make(noise):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(results_tree, "loss_of", known_loss)
-            design = make_design(models=MODELS, scratch=[{"corpus": "code"}])
+            design = make_design(models=MODELS, scratch={"code": {"corpus": "code"}})
             return aggregate_cells(design, build(design, tmp_path_factory.mktemp("tree"), noise=noise)).cells
 
     return make
@@ -324,7 +324,7 @@ def test_impossible_figures_are_refused_with_the_study(case, fields, tmp_path):
 
 
 def test_only_what_is_asked_for_is_checked(fields, tmp_path):
-    fields["scratch"], fields["figures"] = [], ["figure-9", "figure-10"]
+    fields["scratch"], fields["figures"] = {}, ["figure-9", "figure-10"]
     assert load(fields, tmp_path).figures == (
         "figure-9",
         "figure-10",
@@ -354,7 +354,7 @@ def drawn(noisy, tmp_path_factory):
     write_table(noisy, folder / "cells.csv")
     fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text()) | {"models": MODELS}
     (folder / "mine.yaml").write_text(
-        yaml.safe_dump(fields | {"scratch": [{"corpus": "code"}], "figures": list(JOINT_FIGURES)})
+        yaml.safe_dump(fields | {"scratch": {"code": {"corpus": "code"}}, "figures": list(JOINT_FIGURES)})
     )
     study = load_study(folder / "mine.yaml")
     for figure in JOINT_FIGURES:

@@ -14,7 +14,7 @@ from twostage import checkpoint
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.samples import SampleStream, TokenSplit
-from twostage.study import Recipe
+from twostage.study import OptimizerRecipe
 from twostage.train import DivergedError, Execution, _Trainer, train
 
 BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_seed(0))
@@ -72,7 +72,7 @@ def plain_losses(spec, state, n_steps):
 
 
 def test_twenty_updates_equal_plain_pytorch_on_hugging_faces_model():
-    this = trainer(recipe=Recipe(grad_clip=1.5))
+    this = trainer(recipe=OptimizerRecipe(grad_clip=1.5))
     theirs = plain_losses(this.spec, weights(this), 20)
     ours = [this.update(step, BATCHES[step - 1]) for step in range(1, 21)]
     assert (
@@ -98,7 +98,7 @@ def test_every_setting_of_the_optimizer_reaches_it(recipe):
     """Negative control of the test above: each setting alone changes the run."""
     runs = []
     for changes in ({}, recipe):
-        this = trainer(recipe=Recipe(**changes))
+        this = trainer(recipe=OptimizerRecipe(**changes))
         runs.append([this.update(step, BATCHES[step - 1])[0] for step in range(1, 7)])
     assert runs[0][0] == runs[1][0]
     assert abs(runs[0][-1] - runs[1][-1]) > 1e-5
@@ -285,7 +285,7 @@ def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(
     monkeypatch.setattr(checkpoint, "save_training_state", fail)
     with pytest.raises(OSError, match="disk full"):
         run(new, tmp_path, corpus_folder)
-    assert metrics(tmp_path / "out")["spec"]["peak_lr"] == 1e-3
+    assert metrics(tmp_path / "out")["spec"]["schedule"]["peak_lr"] == 1e-3
     assert not manifest(tmp_path / "out").exists()
     monkeypatch.setattr(checkpoint, "save_training_state", save)
     assert identity(run(new, tmp_path, corpus_folder)) == identity(

@@ -99,14 +99,13 @@ def joint_source(study: Study, figure: str) -> JointSource:
 
 def corpus_of(study: Study, method: str) -> str:
     """The corpus of a method's second stage."""
-    section = study.methods[method]
-    return section.corpus if section.kind == "cpt" else study.stage1.corpus
+    return study.corpus_of(method)
 
 
 def _shortage_of_method(study: Study, name: str) -> str:
     """Why the joint law of a method cannot be fitted, with the fix; empty where it can."""
     method = study.methods[name]
-    models = method.models or tuple(study.models)
+    models = study.models_of(name)
     if few := _few_sizes(study, models):
         key = f"methods.{name}.models" if method.models else "models"
         return f"{key}: {few}; list more models"
@@ -125,12 +124,12 @@ def _steps(study: Study, method: Method, model: str) -> Iterator[tuple[str, tupl
 
 def _shortage_of_scratch(study: Study, corpus: str) -> str:
     """Why the from-scratch law of a corpus cannot be fitted, with the fix; empty where it can."""
-    sections = [section for section in study.scratch if section.corpus == corpus]
-    models = {name for section in sections for name in section.models or study.models}
+    sections = [section for section in study.scratch.values() if section.corpus == corpus]
+    models = {name for section in sections for name in section.models or study.base_models}
     if corpus == study.stage1.corpus:
-        models |= set(study.models)
+        models |= set(study.base_models)
     if not models:
-        return f"scratch: there are no runs on {corpus!r}; add {{corpus: {corpus}}}"
+        return f"scratch: there are no runs on {corpus!r}; add {corpus}: {{corpus: {corpus}}}"
     if few := _few_sizes(study, models):
         key = "models" if models == set(study.models) else f"scratch of corpus {corpus}, models"
         return f"{key}: {few}; list more models"

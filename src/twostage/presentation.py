@@ -24,9 +24,7 @@ PAPER_VARIANTS = {
 
 def fitted_pairs(study: Study) -> list[tuple[str, str]]:
     """Every (method, base model) of the study, in its order: one fit file each."""
-    return [
-        (name, model) for name, method in study.methods.items() for model in method.models or study.models
-    ]
+    return [(name, model) for name in study.methods for model in study.models_of(name)]
 
 
 def fit_path(method: str, model: str) -> str:

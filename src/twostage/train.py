@@ -261,7 +261,7 @@ class _Trainer:
         self.model = DistributedDataParallel(self.core.config, DistributedDataParallelConfig(), self.core)
         config = OptimizerConfig(
             optimizer="adam",
-            lr=spec.peak_lr,
+            lr=spec.schedule.peak_lr,
             weight_decay=spec.recipe.weight_decay,
             adam_beta1=spec.recipe.adam_beta1,
             adam_beta2=spec.recipe.adam_beta2,
@@ -334,7 +334,7 @@ def _run(
         progress.lines.append(
             {"step": step, "loss": loss, "grad_norm": grad_norm, "lr": trainer.schedule.rate(step)}
         )
-        if spec.decay_start is None and step > spec.warmup_steps:
+        if spec.is_trunk and step > spec.schedule.warmup_steps:
             progress.grad_norm_sum += grad_norm
             progress.grad_norm_steps += 1
         now = time.monotonic()
@@ -386,7 +386,7 @@ def _check_finite(loss: float, grad_norm: float, step: int, spec: TrainSpec) -> 
     if not math.isfinite(loss) or not math.isfinite(grad_norm) or loss > 3 * uniform:
         raise DivergedError(
             f"loss is {loss}, gradient norm {grad_norm} at step {step} (a uniform guess has {uniform:.2f}): the run diverged; lower models.*.peak_lr "
-            f"(now {spec.peak_lr}) or lengthen models.*.warmup_steps (now {spec.warmup_steps}) in the study"
+            f"(now {spec.schedule.peak_lr}) or lengthen models.*.warmup_steps (now {spec.schedule.warmup_steps}) in the study"
         )
 
 
@@ -434,7 +434,7 @@ def _write_outputs(
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", _lines(progress))
         write_atomic(out / "metrics.json", canonical_json(_metrics(job, stream, progress, key)))
-    if spec.decay_start is None:
+    if spec.is_trunk:
         checkpoint.save_training_state(
             folder, trainer.core, trainer.optimizer, spec.architecture, progress.origin(spec)
         )

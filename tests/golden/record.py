@@ -21,9 +21,10 @@ from twostage.checkpoint import load_weights, save_weights
 from twostage.evaluate import evaluate_checkpoint
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.schedule import Schedule
 from twostage.specs import EvaluateSpec, GrowSpec, TrainSpec
 from twostage.storage import canonical_json, payload_entries, write_atomic, write_manifest
-from twostage.study import Recipe
+from twostage.study import OptimizerRecipe
 from twostage.tokens import token_dtype
 from twostage.train import TrainJob, train
 
@@ -71,15 +72,20 @@ def train_golden(folder: Path) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "architecture": MODEL,
         "init_std": 0.1,
-        "recipe": Recipe(),
-        "peak_lr": 4e-3,
-        "warmup_steps": 5,
+        "recipe": OptimizerRecipe(),
         "batch_size": 8,
         "mixture": (("synthetic", 1),),
         "seed": 0,
     }
-    trunk = TrainSpec(**fields, start_step=0, stop_step=20, origin="init")
-    decay = TrainSpec(**fields, start_step=20, stop_step=22, decay_start=20, origin="state")
+    rates = Schedule(peak_lr=4e-3, warmup_steps=5)
+    trunk = TrainSpec(**fields, schedule=rates, start_step=0, stop_step=20, origin="init")
+    decay = TrainSpec(
+        **fields,
+        schedule=rates.model_copy(update={"decay_start": 20, "total_steps": 22}),
+        start_step=20,
+        stop_step=22,
+        origin="state",
+    )
     lines = []
     for name, spec, parent in (
         ("trunk", trunk, None),

@@ -13,13 +13,37 @@ from twostage.study.corpora import (
     Tokenizer,
     TokenizerFile,
 )
-from twostage.study.loading import load_study
-from twostage.study.methods import Cpt, Expand, ExpandShape, Method, Scratch, Stack, Stage1
-from twostage.study.models import Evaluation, Grid, Model, ModelGrid, Recipe
-from twostage.study.study import ExcludedCell, Laws, Study
+from twostage.study.loading import load_study, study_file
+from twostage.study.methods import (
+    Ablations,
+    Cpt,
+    Expand,
+    ExpandShape,
+    Method,
+    Repeat,
+    ScheduleAblation,
+    ScheduleKind,
+    Scratch,
+    Stack,
+    Stage1,
+)
+from twostage.study.models import (
+    Checkpoints,
+    Evaluation,
+    Grid,
+    Model,
+    ModelGrid,
+    OptimizerRecipe,
+    Recipe,
+    Validation,
+)
+from twostage.study.study import CellsFrom, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
+    "Ablations",
     "BpeTokenizer",
+    "CellsFrom",
+    "Checkpoints",
     "Corpus",
     "Cpt",
     "EmbeddedCorpus",
@@ -27,18 +51,27 @@ __all__ = [
     "ExcludedCell",
     "Expand",
     "ExpandShape",
+    "FigureName",
     "FilesCorpus",
     "Grid",
     "Laws",
     "Method",
     "Model",
     "ModelGrid",
+    "OptimizerRecipe",
     "Recipe",
+    "Repeat",
+    "ScheduleAblation",
+    "ScheduleKind",
     "Scratch",
     "Stack",
     "Stage1",
     "Study",
+    "Subset",
+    "TableName",
     "Tokenizer",
     "TokenizerFile",
+    "Validation",
     "load_study",
+    "study_file",
 ]
