@@ -351,13 +351,17 @@ class Design:
         also on every corpus that a method continues on (the loss at D2 = 0), a from-scratch one on its own.
         """
         base = self.study.stage1.corpus
-        continued = [self.study.corpus_of(name) for name in self.study.methods]
+        methods = self.study.methods
+        continued = {
+            model: [self.study.corpus_of(name) for name in methods if model in self.study.models_of(name)]
+            for model in self.study.base_models
+        }
         cells: dict[Cell, None] = {}
         for run in self.runs():
             for branch in self.branches(run):
                 corpora = [self.corpus(run), base] if run.stage == 2 else [self.corpus(run)]
                 if self.is_base(branch):
-                    corpora += continued
+                    corpora += continued[run.model]
                 for corpus in corpora:
                     cells[Cell(branch, corpus)] = None
         return list(cells)
