@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import json
 import os
 import resource
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from twostage.design import Design
 from twostage.doctor import (
     Check,
     Status,
@@ -23,10 +19,10 @@ from twostage.doctor import (
     data,
     failed,
     gpu,
+    gpu_facts,
     limits,
     packages,
     slurm,
-    storage,
 )
 from twostage.doctor.check import Answer, ask, human_bytes
 from twostage.doctor.examine import machine_kind
@@ -34,9 +30,9 @@ from twostage.study import load_study
 
 ROOT = Path(__file__).parents[1]
 TE_RANGE = ">=2.9.0a0,<2.12.0"
-H100 = gpu.Device("NVIDIA H100 80GB HBM3", "580.159.04", 81559, (9, 0))
-NODE = gpu.GpuFacts(
-    torch=gpu.TorchFacts(
+H100 = gpu_facts.Device("NVIDIA H100 80GB HBM3", "580.159.04", 81559, (9, 0))
+NODE = gpu_facts.GpuFacts(
+    torch=gpu_facts.TorchFacts(
         "2.13.0+cu130",
         cuda="13.0",
         usable=True,
@@ -47,8 +43,8 @@ NODE = gpu.GpuFacts(
     ),
     devices=(H100, H100),
     driver_cuda="13.0",
-    te=gpu.LibraryFacts("2.11.0"),
-    flash=gpu.LibraryFacts("2.8.3"),
+    te=gpu_facts.LibraryFacts("2.11.0"),
+    flash=gpu_facts.LibraryFacts("2.8.3"),
     te_range=TE_RANGE,
 )
 
@@ -118,13 +114,13 @@ def test_a_sound_gpu_node_has_nothing_to_mend():
             "the driver runs up to CUDA 12.4",
         ),
         (
-            change(NODE, torch=gpu.TorchFacts("2.13.0+cpu")),
+            change(NODE, torch=gpu_facts.TorchFacts("2.13.0+cpu")),
             "PyTorch and CUDA",
             Status.MISSING,
             "is a CPU build",
         ),
         (
-            change(NODE, torch=gpu.TorchFacts(None, error="ImportError: libcudart.so.13")),
+            change(NODE, torch=gpu_facts.TorchFacts(None, error="ImportError: libcudart.so.13")),
             "PyTorch and CUDA",
             Status.MISSING,
             "libcudart.so.13",
@@ -149,31 +145,31 @@ def test_a_sound_gpu_node_has_nothing_to_mend():
         ),
         (change(NODE, torch=change(NODE.torch, nccl=None)), "nccl", Status.MISSING, "not reported"),
         (
-            change(NODE, te=gpu.LibraryFacts("2.20.2")),
+            change(NODE, te=gpu_facts.LibraryFacts("2.20.2")),
             "transformer-engine",
             Status.WARN,
             "outside megatron-core's range",
         ),
         (
-            change(NODE, te=gpu.LibraryFacts("2.11.0", "undefined symbol")),
+            change(NODE, te=gpu_facts.LibraryFacts("2.11.0", "undefined symbol")),
             "transformer-engine",
             Status.WARN,
             "symbol",
         ),
-        (change(NODE, te=gpu.LibraryFacts()), "transformer-engine", Status.WARN, "absent"),
+        (change(NODE, te=gpu_facts.LibraryFacts()), "transformer-engine", Status.WARN, "absent"),
         (
-            change(NODE, flash=gpu.LibraryFacts("2.8.3.post2")),
+            change(NODE, flash=gpu_facts.LibraryFacts("2.8.3.post2")),
             "flash-attn",
             Status.WARN,
             "takes <=2.8.3,>=2.1.1 only",
         ),
         (
-            change(NODE, flash=gpu.LibraryFacts("2.8.3", "undefined symbol")),
+            change(NODE, flash=gpu_facts.LibraryFacts("2.8.3", "undefined symbol")),
             "flash-attn",
             Status.WARN,
             "symbol",
         ),
-        (change(NODE, flash=gpu.LibraryFacts()), "flash-attn", Status.WARN, "absent"),
+        (change(NODE, flash=gpu_facts.LibraryFacts()), "flash-attn", Status.WARN, "absent"),
     ],
 )
 def test_what_is_wrong_with_a_gpu_node_is_named(facts, name, status, words):
@@ -185,12 +181,12 @@ def test_what_is_wrong_with_a_gpu_node_is_named(facts, name, status, words):
 @pytest.mark.parametrize(
     ("changes", "left"),
     [
-        ({"te": gpu.LibraryFacts("2.20.2")}, {"sdpa", "flash"}),
-        ({"te": gpu.LibraryFacts("2.11.0", "undefined symbol")}, {"sdpa", "flash"}),
-        ({"flash": gpu.LibraryFacts()}, {"sdpa", "te"}),
+        ({"te": gpu_facts.LibraryFacts("2.20.2")}, {"sdpa", "flash"}),
+        ({"te": gpu_facts.LibraryFacts("2.11.0", "undefined symbol")}, {"sdpa", "flash"}),
+        ({"flash": gpu_facts.LibraryFacts()}, {"sdpa", "te"}),
         ({"torch": change(NODE.torch, usable=False)}, {"sdpa"}),
         ({"torch": change(NODE.torch, capability=(7, 5))}, {"sdpa"}),
-        ({"torch": gpu.TorchFacts(None, error="broken")}, set()),
+        ({"torch": gpu_facts.TorchFacts(None, error="broken")}, set()),
     ],
 )
 def test_backends_follow_the_libraries_and_the_chip(changes, left):
@@ -209,24 +205,26 @@ def test_machine_code_runs_within_its_generation_and_ptx_beyond():
 
 
 def test_a_cpu_machine_needs_pytorch_only():
-    checks = gpu.judge(gpu.GpuFacts(torch=gpu.TorchFacts("2.13.0+cpu"), smi_error="absent"), "cpu")
+    checks = gpu.judge(
+        gpu_facts.GpuFacts(torch=gpu_facts.TorchFacts("2.13.0+cpu"), smi_error="absent"), "cpu"
+    )
     assert [check.status for check in checks] == [Status.OK, Status.NOT_APPLICABLE]
-    assert failed(gpu.judge(gpu.GpuFacts(torch=gpu.TorchFacts(None, error="no torch")), "cpu"))
+    assert failed(gpu.judge(gpu_facts.GpuFacts(torch=gpu_facts.TorchFacts(None, error="no torch")), "cpu"))
 
 
 def test_nvidia_smi_is_read():
     listing = (
         "NVIDIA H100 80GB HBM3, 580.159.04, 81559, 9.0\nNVIDIA H100 80GB HBM3, 580.159.04, 81559, [N/A]\n"
     )
-    assert gpu.parse_devices(listing) == (H100, change(H100, capability=None))
+    assert gpu_facts.parse_devices(listing) == (H100, change(H100, capability=None))
     heading = "| NVIDIA-SMI 580.159.04     Driver Version: 580.159.04     CUDA Version: 13.0     |\n"
-    assert gpu.parse_driver_cuda(heading) == "13.0"
-    assert gpu.parse_driver_cuda("Driver Version: 580.159.04\n") is None
+    assert gpu_facts.parse_driver_cuda(heading) == "13.0"
+    assert gpu_facts.parse_driver_cuda("Driver Version: 580.159.04\n") is None
 
 
 def test_a_probe_that_crashes_is_a_fact():
     crash = ask([sys.executable, "-c", "import os; os.abort()"], timeout_s=30)
-    facts = gpu.torch_facts(crash)
+    facts = gpu_facts.torch_facts(crash)
     assert facts.version is None
     assert facts.error
 
@@ -289,125 +287,6 @@ def test_the_gpu_lock_is_read_with_the_lock_it_includes():
         .pinned.keys()
         .isdisjoint({"triton", "flash-attn", "nvidia-cublas"})
     )
-
-
-# Storage --------------------------------------------------------------------------------------------------------------
-
-DISK = storage.FolderFacts("results", "results/x", "lustre", free=100 << 30, bytes_per_s=1e9)
-
-
-@pytest.mark.parametrize(
-    ("facts", "options", "name", "status"),
-    [
-        (DISK, {"need": 50 << 30}, "results, space", Status.OK),
-        (DISK, {"need": 200 << 30}, "results, space", Status.MISSING),
-        (change(DISK, used=150 << 30), {"need": 200 << 30}, "results, space", Status.OK),
-        (change(DISK, free=1 << 20), {}, "results, space", Status.WARN),
-        (DISK, {"state": 25 << 30}, "results, write and fsync", Status.OK),
-        (change(DISK, bytes_per_s=1e7), {"state": 25 << 30}, "results, write and fsync", Status.WARN),
-        (DISK, {"leases": True}, "results, leases", Status.OK),
-        (change(DISK, link_error="hard links fail"), {"leases": True}, "results, leases", Status.MISSING),
-        (change(DISK, filesystem="tmpfs"), {"across_nodes": True}, "results, seen by all nodes", Status.WARN),
-        (change(DISK, error="not writable: Read-only file system"), {}, "results", Status.MISSING),
-    ],
-)
-def test_verdicts_on_a_folder(facts, options, name, status):
-    assert one(storage.judge(facts, **options), name).status is status
-
-
-@pytest.mark.parametrize("filesystem", ["nfs4", "lustre", "gpfs", "beegfs_nodev"])
-def test_shared_filesystems_are_known(filesystem):
-    names = [c.name for c in storage.judge(change(DISK, filesystem=filesystem), across_nodes=True)]
-    assert "results, seen by all nodes" not in names
-
-
-def test_a_real_folder_is_measured_and_left_as_it_was(tmp_path):
-    (tmp_path / "old").write_bytes(b"x" * 1000)
-    facts = storage.gather("results", tmp_path, write_bytes=100_000)
-    assert (facts.error, facts.link_error, facts.used) == (None, None, 1000)
-    assert facts.free
-    assert facts.bytes_per_s > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["old"]
-
-
-def test_an_absent_folder_is_not_made(tmp_path):
-    assert storage.gather("results", tmp_path / "a/b", write_bytes=1000).error is None
-    assert not (tmp_path / "a").exists()
-
-
-def test_what_stands_in_the_way_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    for name, words in (
-        ("file", "is a file"),
-        ("link", "is a dangling link"),
-        ("link/below", "is a dangling link"),
-    ):
-        assert words in storage.gather("results", tmp_path / name).error
-
-
-@pytest.fixture
-def mount(tmp_path):
-    """A real tmpfs of 256 KiB; the test is skipped where mounting is not allowed."""
-    folder = tmp_path / "mount"
-    folder.mkdir()
-
-    def call(*command: str) -> bool:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-    if not call("mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)):
-        pytest.skip("mounting is not allowed here")
-    yield folder, call
-    call("umount", str(folder))
-
-
-def test_a_full_disk(mount):
-    folder, _ = mount
-    assert storage.filesystem_of(folder / "results") == "tmpfs"
-    facts = storage.gather("results", folder / "results", write_bytes=1 << 20)
-    assert facts.error == f"writing 1.0 MiB failed: {os.strerror(errno.ENOSPC)}"
-    assert failed(storage.judge(facts))
-    assert not list(folder.iterdir())
-
-
-def test_a_read_only_mount(mount):
-    folder, call = mount
-    assert call("mount", "-o", "remount,ro", str(folder))
-    assert storage.gather("results", folder).error == f"not writable: {os.strerror(errno.EROFS)}"
-
-
-def test_a_file_size_limit_stops_the_write(tmp_path):
-    """What a full disk looks like where mounting is not allowed: the limit is real, in a process of its own."""
-    code = (
-        "import resource, sys\n"
-        "from pathlib import Path\n"
-        "from twostage.doctor import storage\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
-        "print(storage.gather('results', Path(sys.argv[1]), write_bytes=100_000).error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"writing 97.7 KiB failed: {os.strerror(errno.EFBIG)}"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere; the read-only mount covers it")
-def test_a_folder_without_permission(tmp_path):
-    tmp_path.chmod(0o555)
-    assert "not writable" in storage.gather("results", tmp_path).error
-    tmp_path.chmod(0o755)
-
-
-def test_needs_follow_the_design():
-    design = Design(load_study(ROOT / "config/tiny.yaml"))
-    base = design.architecture(next(iter(design.stage1_runs())))
-    grown = base.with_shape(n_layer=2 * base.n_layer)
-    total = grown.n_params + grown.n_embedding_params
-    # fp32 weights and two moments of the larger, stacked model.
-    assert storage.largest_state(design) == 12 * total
-    assert storage.rolling_need(design) == 36 * total
-    segments, branches = design.jobs()
-    fewest = base.n_params + base.n_embedding_params
-    jobs = 12 * len(segments) + 4 * len(branches)
-    assert jobs * fewest < storage.results_need(design) < jobs * total
 
 
 # Data -----------------------------------------------------------------------------------------------------------------
@@ -495,6 +374,7 @@ CLUSTER = slurm.SlurmFacts(
     Answer(0),
     "17",
     "2.8.0",
+    configured=True,
 )
 DISABLED = Answer(1, error="Slurm accounting storage is disabled\n")
 
@@ -532,8 +412,29 @@ def test_what_is_wrong_with_a_cluster_is_named(changes, name, status, words):
     assert words in check.found
 
 
-def test_no_slurm_is_nothing_wrong():
-    assert [check.status for check in slurm.judge(slurm.SlurmFacts())] == [Status.NOT_APPLICABLE]
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (slurm.SlurmFacts(), "no Slurm on this machine"),
+        (slurm.SlurmFacts(frozenset(slurm.COMMANDS)), "commands installed, no cluster configured"),
+    ],
+)
+def test_no_cluster_is_nothing_wrong(facts, words):
+    [check] = slurm.judge(facts)
+    assert (check.status, check.found) == (Status.NOT_APPLICABLE, words)
+
+
+def test_a_configured_cluster_without_commands_is_no_fault_of_a_local_run():
+    [check] = slurm.judge(slurm.SlurmFacts(configured=True))
+    assert (check.status, "on PATH" in check.found) == (Status.WARN, True)
+
+
+def test_a_configured_cluster_that_is_silent_is_missing():
+    facts = change(
+        CLUSTER, job=None, sinfo=Answer(1, error="sinfo: error: Unable to contact slurm controller")
+    )
+    check = one(slurm.judge(facts), "controller")
+    assert (check.status, "Unable to contact" in check.found) == (Status.MISSING, True)
 
 
 # Limits and container -------------------------------------------------------------------------------------------------
@@ -580,61 +481,3 @@ def test_this_process_is_read():
 )
 def test_verdicts_on_the_container(engine, image, status):
     assert container.judge(container.ContainerFacts(engine, image)).status is status
-
-
-# The command ----------------------------------------------------------------------------------------------------------
-
-
-def doctor(*argv: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "twostage.cli", "doctor", *map(str, argv)],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_this_machine_is_ready_for_the_tiny_study():
-    done = doctor("config/tiny.yaml", "--device", "cpu", "--json")
-    report = json.loads(done.stdout)
-    wrong = [check for check in report["checks"] if check["status"] == "missing"]
-    assert (done.returncode, report["ready"], wrong) == (0, True, []), done.stderr
-    assert report["machine"] == "cpu"
-    groups = list(dict.fromkeys(check["group"] for check in report["checks"]))
-    assert groups == ["environment", "gpu", "attention", "storage", "data", "slurm", "limits", "container"]
-    assert all(check["fix"] for check in report["checks"] if check["status"] == "warn")
-
-
-def test_insisting_on_gpus_where_there_are_none_says_what_is_missing():
-    done = doctor("--device", "cuda", CUDA_VISIBLE_DEVICES="", PATH=str(Path(sys.executable).parent))
-    assert done.returncode == 1
-    assert "as a cuda machine" in done.stdout
-    assert "run the doctor on a GPU node" in done.stdout
-    assert "Not ready: mend the lines marked missing." in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 160
-
-
-def test_a_results_path_that_is_a_file_fails_the_command(tmp_path):
-    (tmp_path / "results").write_text("")
-    done = doctor("--device", "cpu", "--root", tmp_path, "--json")
-    assert done.returncode == 1
-    [wrong] = [check for check in json.loads(done.stdout)["checks"] if check["status"] == "missing"]
-    assert wrong["name"] == "results"
-    assert "is a file, not a folder" in wrong["found"]
-
-
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
-        (("config/none.yaml",), "config/none.yaml: no such study file"),
-        (("--root", "nowhere"), "--root: nowhere does not exist"),
-        (("--lock", "nowhere.txt"), "--lock: nowhere.txt does not exist"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(argv, words):
-    done = doctor(*argv)
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
-    assert words in line

@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from twostage.doctor.container import IMAGE
-from twostage.doctor.gpu import FLASH_RANGE, megatron_te_range
+from twostage.doctor.gpu import FLASH_RANGE
+from twostage.doctor.gpu_facts import megatron_te_range
 from twostage.doctor.packages import read_lock
 
 ROOT = Path(__file__).parents[1]

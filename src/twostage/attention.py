@@ -1,7 +1,7 @@
 """Which attention backend a model gets on a machine, and why: a pure function, without torch.
 
 All backends compute the same causal softmax attention; they differ in speed, in memory and in the head dimensions they
-take. Building the layer is `model.py`'s job; finding out what is importable is `doctor/gpu.py`'s.
+take. Building the layer is `model.py`'s job; finding out what is importable is `doctor`'s.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from twostage.attention import Requested
 from twostage.design import Design
-from twostage.doctor import backends, container, data, gpu, limits, packages, slurm, storage
+from twostage.doctor import backends, container, data, gpu, gpu_facts, limits, packages, slurm, storage
 from twostage.doctor.check import Check
 from twostage.study import Study
 
@@ -54,11 +54,11 @@ def examine(study: Study | None, *, device: str, root: Path, lock: Path | None =
     machine = machine_kind(device, gpus_seen=gpus_seen())
     design = None if study is None else Design(study)
     lock = lock or root / "envs" / ("gpu.txt" if machine == "cuda" else "cpu.txt")
-    gpu_facts, slurm_facts = gpu.gather(), slurm.gather()
-    checks = [*packages.judge(packages.gather(lock)), *gpu.judge(gpu_facts, machine)]
+    gpus, slurm_facts = gpu_facts.gather(), slurm.gather()
+    checks = [*packages.judge(packages.gather(lock)), *gpu.judge(gpus, machine)]
     if study is not None:
         head_dims = {name: study.architecture(name).head_dim for name in study.models}
-        checks += backends.judge(head_dims, machine, gpu.available_backends(gpu_facts), _requested(study))
+        checks += backends.judge(head_dims, machine, gpu.available_backends(gpus), _requested(study))
     checks += _storage(design, root, across_nodes=slurm_facts.present)
     if study is not None:
         checks += [data.judge(fact) for fact in data.gather(study)]

@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from twostage.doctor.check import Answer, Check, Status, ask
 
@@ -17,7 +18,10 @@ _TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class SlurmFacts:
-    """Which commands exist, what they answered, the job we are in, and the executor plugin's version."""
+    """Which commands exist, what they answered, the job we are in, and the executor plugin's version.
+
+    `configured`: this machine names a cluster, so that its silence is a fault rather than a leftover package.
+    """
 
     commands: frozenset[str] = frozenset()
     sinfo: Answer = field(default_factory=lambda: Answer(None))
@@ -25,11 +29,12 @@ class SlurmFacts:
     sacct: Answer = field(default_factory=lambda: Answer(None))
     job: str | None = None
     plugin: str | None = None
+    configured: bool = False
 
     @property
     def present(self) -> bool:
-        """This machine belongs to a Slurm cluster, or seems to."""
-        return bool(self.commands) or self.job is not None
+        """This machine belongs to a Slurm cluster: it answers, or is configured, or we are in a job of it."""
+        return self.sinfo.ok or self.configured or self.job is not None
 
 
 def gather() -> SlurmFacts:
@@ -50,13 +55,22 @@ def gather() -> SlurmFacts:
         ),
         os.environ.get("SLURM_JOB_ID"),
         plugin,
+        bool(os.environ.get("SLURM_CONF")) or Path("/etc/slurm/slurm.conf").exists(),
     )
 
 
 def judge(facts: SlurmFacts) -> list[Check]:
     """Verdicts; without any Slurm nothing is wrong, `profiles/local` needs none."""
     if not facts.present:
-        return [Check(GROUP, "Slurm", "no Slurm on this machine", Status.NOT_APPLICABLE)]
+        found = "commands installed, no cluster configured" if facts.commands else "no Slurm on this machine"
+        return [Check(GROUP, "Slurm", found, Status.NOT_APPLICABLE)]
+    if not facts.commands and facts.job is None:
+        found = "a cluster is configured, but none of Slurm's commands is on PATH"
+        return [
+            Check(
+                GROUP, "Slurm", found, Status.WARN, "to submit jobs from here, load the site's Slurm module"
+            )
+        ]
     return [_commands(facts), _controller(facts), _accounting(facts), _plugin(facts)]
 
 
