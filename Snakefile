@@ -17,7 +17,6 @@ config.setdefault("study", "config/tiny.yaml")
 
 
 # Jobs can run in this image, made from envs/twostage.def (--software-deployment-method apptainer; NOT RUN yet).
-# Snakemake does not check that it is there: see envs/README.md.
 container: "envs/twostage.sif"
 
 
