@@ -16,7 +16,7 @@ min_version("9.27")
 config.setdefault("study", "config/tiny.yaml")
 
 
-# Jobs can run in an image built from envs/Containerfile (--software-deployment-method apptainer; NOT RUN yet).
+# Jobs can run in this image, made from envs/twostage.def (--software-deployment-method apptainer; NOT RUN yet).
 container: "envs/twostage.sif"
 
 

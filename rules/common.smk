@@ -7,17 +7,32 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 from twostage import dataspecs, joint_design, paths, presentation, specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
 
-# Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory.
+# Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory. In a
+# container (envs/README.md) they use the image's Python, with this checkout's code.
+CONTAINED = bool(workflow.deployment_settings) and (
+    DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method
+)
+IMAGE = Path("envs/twostage.sif")
+if CONTAINED and not IMAGE.is_file():
+    # Snakemake would start every job and let each of them fail.
+    raise WorkflowError(
+        f"{IMAGE}: the image for jobs is missing; make it with: apptainer build {IMAGE} envs/twostage.def"
+    )
 shell.prefix(
-    "set -euo pipefail; "
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
-    f"SCRIPTS={shlex.quote(str(Path(workflow.basedir, 'workflow', 'scripts')))}; "
+    "set -euo pipefail; export "
+    + (
+        f"PYTHONPATH={shlex.quote(str(Path(workflow.basedir, 'src')))} "
+        if CONTAINED
+        else f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH "
+    )
+    + f"SCRIPTS={shlex.quote(str(Path(workflow.basedir, 'workflow', 'scripts')))}; "
 )
 
 
