@@ -13,6 +13,7 @@ from twostage.study.corpora import (
     Tokenizer,
     TokenizerFile,
 )
+from twostage.study.downstream import Downstream, DownstreamPoint
 from twostage.study.loading import load_study
 from twostage.study.methods import Cpt, Expand, ExpandShape, Method, Scratch, Stack, Stage1
 from twostage.study.models import Evaluation, Grid, Model, ModelGrid, Recipe
@@ -22,6 +23,8 @@ __all__ = [
     "BpeTokenizer",
     "Corpus",
     "Cpt",
+    "Downstream",
+    "DownstreamPoint",
     "EmbeddedCorpus",
     "Evaluation",
     "ExcludedCell",

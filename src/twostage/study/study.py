@@ -10,6 +10,7 @@ from twostage.architecture import Architecture
 from twostage.joint_design import JOINT_FIGURES, joint_source
 from twostage.study.base import Frozen, Name
 from twostage.study.corpora import Corpus, Tokenizer
+from twostage.study.downstream import Downstream
 from twostage.study.methods import Cpt, Expand, Method, Scratch, Stage1
 from twostage.study.models import Evaluation, Model, ModelGrid, Recipe
 
@@ -68,6 +69,7 @@ class Study(Frozen):
         (), description="rows of Figure 1; default: first cpt, first growth"
     )
     excluded_cells: tuple[ExcludedCell, ...] = ()
+    downstream: Downstream | None = None
 
     @model_validator(mode="after")
     def _cross_references(self) -> Study:
