@@ -8,14 +8,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from twostage import (
-    dataspecs,
-    downstream_spec as downstream_specs,
-    joint_design,
-    paths,
-    presentation,
-    specs,
-)
+from twostage import dataspecs, joint_design, paths, presentation, specs
+from twostage import downstream_spec as downstream_specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
