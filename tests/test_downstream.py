@@ -14,15 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from test_growth import llama, random_state
 from tiny_training import ROOT, TINY, losses, manifest, run, train_spec
 from tokenizers import Tokenizer
 
-from twostage.checkpoint import load_weights
+from twostage.checkpoint import load_weights, save_weights
 from twostage.design import Design
 from twostage.downstream import evaluate_downstream
 from twostage.downstream_spec import DownstreamSpec, downstream_branches, downstream_spec, own_task_files
 from twostage.errors import UserError
 from twostage.export import export_checkpoint
+from twostage.growth import expand_width
+from twostage.growth_shapes import expanded_architecture
 from twostage.study import load_study
 
 N_QUESTIONS = 40
@@ -117,8 +120,6 @@ def record(export, task_folder):
 def log_likelihoods(export, pairs):
     """Sum of log-probabilities of each continuation, and whether greedy decoding gives it, from the canonical weights
     in float64 and without padding: the independent oracle."""
-    from test_growth import llama
-
     state, architecture = load_weights(export.parents[1] / "decay/out/checkpoint/manifest.json")
     model = llama({name: tensor.double() for name, tensor in state.items()}, architecture)
     tokenizer = Tokenizer.from_file(str(export.parent / "tokenizer.json"))
@@ -175,16 +176,26 @@ def test_the_record_says_what_was_measured_with_what(record, export):
 
 def test_an_untrained_model_scores_worse(record, export, corpus_folder, task_folder, tmp_path):
     """Negative control: the scores come from the weights."""
-    from test_growth import random_state
-
-    from twostage.checkpoint import save_weights
-
     save_weights(tmp_path / "checkpoint", random_state(TINY, dtype=torch.float32), TINY, {})
     tokenizer = corpus_folder.parent / "tokenizer.json"
     export_checkpoint(tmp_path / "checkpoint/manifest.json", tokenizer, tmp_path / "hf")
     other = evaluate_downstream(SPEC, export=tmp_path / "hf/manifest.json", task_folder=task_folder)
     perplexity = [r["tasks"]["last_word"]["metrics"]["perplexity"]["value"] for r in (record, other)]
     assert perplexity[1] > 10 * perplexity[0]
+
+
+def test_an_expanded_model_answers_as_its_base(record, export, corpus_folder, task_folder, tmp_path):
+    """Expansion keeps the function, in another Hugging Face layout and with another epsilon."""
+    state, _ = load_weights(export.parents[1] / "decay/out/checkpoint/manifest.json")
+    wide = expanded_architecture(TINY, d_model=44, n_head=3, d_mlp=92)
+    save_weights(tmp_path / "checkpoint", expand_width(state, TINY, wide, seed=1), wide, {})
+    tokenizer = corpus_folder.parent / "tokenizer.json"
+    export_checkpoint(tmp_path / "checkpoint/manifest.json", tokenizer, tmp_path / "hf")
+    other = evaluate_downstream(SPEC, export=tmp_path / "hf/manifest.json", task_folder=task_folder)
+    assert other["architecture"]["n_head"] == 3
+    for task, result in record["tasks"].items():
+        for metric, score in result["metrics"].items():
+            assert other["tasks"][task]["metrics"][metric]["value"] == pytest.approx(score["value"], rel=1e-4)
 
 
 def test_a_limit_asks_the_first_questions_only(export, task_folder, record):
