@@ -335,3 +335,11 @@ def test_own_task_files_are_inputs(task_folder, tmp_path):
     assert names == ["last_word.yaml", "test.jsonl", "word_or_noise.yaml"]
     with pytest.raises(UserError, match=r"task_folder: .* holds no \.yaml file"):
         own_task_files(design(tmp_path, task_folder=str(tmp_path / "gone")))
+
+
+@pytest.mark.parametrize("module", ["twostage.downstream_spec", "twostage.hf_config", "twostage.cli.export"])
+def test_what_the_dag_and_the_help_need_imports_neither_torch_nor_the_harness(module):
+    code = f"import sys, {module}; sys.exit(bool({{'torch', 'lm_eval', 'transformers', 'pandas'}} & set(sys.modules)))"
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    )
