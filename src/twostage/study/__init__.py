@@ -13,6 +13,7 @@ from twostage.study.corpora import (
     Tokenizer,
     TokenizerFile,
 )
+from twostage.study.downstream import Downstream, DownstreamPoint
 from twostage.study.loading import load_study, study_file
 from twostage.study.methods import (
     Ablations,
@@ -46,6 +47,8 @@ __all__ = [
     "Checkpoints",
     "Corpus",
     "Cpt",
+    "Downstream",
+    "DownstreamPoint",
     "EmbeddedCorpus",
     "Evaluation",
     "ExcludedCell",
