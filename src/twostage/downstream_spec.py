@@ -90,9 +90,9 @@ def downstream_branches(design: Design) -> list[Branch]:
     branches = []
     for index, point in enumerate(points):
         key = f"downstream.points[{index}]"
-        if point.model not in study.models:
+        if point.model not in study.base_models:
             raise UserError(
-                f"{key}.model: {point.model!r} is not one of the study's models {sorted(study.models)}"
+                f"{key}.model: {point.model!r} is not one of the study's base models {sorted(study.base_models)}"
             )
         grid = study.grid_of(point.model).d1.points
         steps = grid[-1] if point.d1_steps is None else point.d1_steps
@@ -109,5 +109,4 @@ def downstream_branches(design: Design) -> list[Branch]:
 
 
 def _largest(design: Design) -> str:
-    models = design.study.models
-    return max(models, key=lambda model: design.study.architecture(model).n_params)
+    return max(design.study.base_models, key=lambda model: design.study.architecture(model).n_params)

@@ -178,8 +178,11 @@ class Study(Frozen):
         }
         if not subset.ablations:
             changes["ablations"] = Ablations()
-        if not subset.downstream:
-            changes["downstream"] = None
+        if self.downstream is not None:
+            points = tuple(point for point in self.downstream.points if point.model in base)
+            lost = self.downstream.points and not points
+            keep = subset.downstream and not lost
+            changes["downstream"] = self.downstream.model_copy(update={"points": points}) if keep else None
         return self.model_copy(update=changes)
 
     def grid_of(self, model: str) -> ModelGrid:
