@@ -29,6 +29,7 @@ include: "rules/analysis.smk"
 include: "rules/figures.smk"
 include: "rules/joint.smk"
 include: "rules/published.smk"
+include: "rules/toy.smk"
 
 
 report: "report/workflow.rst"
