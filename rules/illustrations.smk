@@ -4,7 +4,6 @@
 
 rule plot_figure_2:
     input:
-        study=STUDY_FILE,
         script=f"{SCRIPTS}/plot_illustration.py",
         code=library_code(
             "design.py",
@@ -26,15 +25,17 @@ rule plot_figure_2:
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        content=study.model_dump_json(),  # drawn again when a key of the study changes
     message:
         "draw Figure 2"
     shell:
-        "python {input.script} --figure figure-2 --study {input.study:q} --png {output.png} > {log} 2>&1"
+        "python {input.script} --figure figure-2 --study {params.study:q} --png {output.png} > {log} 2>&1"
 
 
 rule plot_dag:
     input:
-        study=STUDY_FILE,
         script=f"{SCRIPTS}/plot_illustration.py",
         code=library_code(
             "dag.py",
@@ -60,10 +61,13 @@ rule plot_dag:
     threads: 1
     resources:
         mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        content=study.model_dump_json(),  # drawn again when a key of the study changes
     message:
         "draw the rule graph of study {study.name}"
     shell:
-        "python {input.script} --figure dag --study {input.study:q} --png {output.png} > {log} 2>&1"
+        "python {input.script} --figure dag --study {params.study:q} --png {output.png} > {log} 2>&1"
 
 
 rule illustrations:

@@ -82,6 +82,13 @@ def test_only_corpora_that_something_needs_are_counted():
     assert counts["data", "tokenize_corpus"] == 2
 
 
+def test_figures_can_be_named():
+    design = make_design()
+    assert counts_of(design)["results", "plot_figure"] == 2
+    jobs = rule_jobs(design.study, design, ["figure-1"])
+    assert [job.jobs for job in jobs if job.rule == "plot_figure"] == [1]
+
+
 def test_an_excluded_cell_is_not_evaluated():
     design = make_design()
     before = counts_of(design)
@@ -114,7 +121,9 @@ def test_figure_2_names_the_study():
     assert rows.loc[("corpus", "code"), "kind"] == "from scratch"
     assert rows.loc[("method", "cpt-math"), ["corpus", "models"]].tolist() == ["math", "0.1B"]
     shown = "\n".join(text for text, _ in texts_of(figure))
-    for name in [*design.study.methods, *design.study.models, "on code, math", "144M … 73.8B"]:
+    base = table.loc[(table["element"] == "model") & (table["kind"] == "base"), "name"]
+    assert len(base) == 6
+    for name in [*design.study.methods, *base, "on code, math", "144M … 73.8B"]:
         assert name in shown
 
 

@@ -6,12 +6,16 @@ figures are not counted here beyond one job each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twostage import dataspecs, joint_design, presentation
 from twostage.design import Design
 from twostage.paths import Stage2Run
 from twostage.study import Study
+
+#: What `all_figures` draws for a study that does not say.
+DEFAULT_FIGURES = ("figure-1", "figure-3")
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,13 @@ class RuleJobs:
     jobs: int
 
 
-def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
+def rule_jobs(study: Study, design: Design, figures: Sequence[str] | None = None) -> list[RuleJobs]:
     """Count the jobs from raw text to fitted laws and figures, in the order of the workflow, rules without jobs too.
 
-    Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` stands for the rules of all figures that the
-    study asks for.
+    Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` stands for the rules of all `figures`, by
+    default those that the study asks for.
     """
+    figures = figures or study.figures or DEFAULT_FIGURES
     segments, branches = design.jobs()
     runs = design.runs()
     cells = design.cells()
@@ -38,7 +43,7 @@ def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
     grown = [run for run in runs if isinstance(run, Stage2Run) and design.grows(run)]
     over_sizes = {
         path
-        for figure in study.figures
+        for figure in figures
         if figure in joint_design.JOINT_FIGURES
         for path in joint_design.joint_source(study, figure).fits
     }
@@ -60,6 +65,6 @@ def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
         ("laws", "fit_law", len(presentation.fitted_pairs(study))),
         ("laws", "fit_joint_law", len(joint)),
         ("laws", "fit_scratch_law", len(over_sizes - joint)),
-        ("results", "plot_figure", len(study.figures)),
+        ("results", "plot_figure", len(figures)),
     ]
     return [RuleJobs(*count) for count in counts]

@@ -5,7 +5,7 @@ Drawn with Matplotlib from `dag.rule_jobs`, so that it shows this study and need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,13 +34,13 @@ ONCE = {"make_table"}  # no number: each table of the workflow is made once
 MANY = {"plot_figure": "plot_figure_*", "make_table": "make_table_*"}  # stand for several rules
 
 
-def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
-    """Draw the rule graph of one study.
+def draw(study: Study, design: Design, figures: Sequence[str] | None = None) -> tuple[Figure, pd.DataFrame]:
+    """Draw the rule graph of one study; `figures` as in `dag.rule_jobs`.
 
     Returns:
         The figure and its numbers: part, rule, jobs, one row per box with a number and the sum as rule `total`.
     """
-    jobs = rule_jobs(study, design)
+    jobs = rule_jobs(study, design, figures)
     figure, axes = canvas(HEIGHT_INCHES)
     total = sum(job.jobs for job in jobs)
     axes.text(

@@ -25,11 +25,11 @@ KIND_TITLES = {
     "stack": "Model growth\nby stacking layers",
     "expand": "Model growth\nby width expansion",
 }
-ROW_INCHES, HEADER_INCHES, FOOTER_INCHES, MARGIN = 0.82, 0.36, 0.4, 0.06
+ROW_INCHES, HEADER_INCHES, FOOTER_INCHES, MARGIN = 0.88, 0.36, 0.4, 0.06
 STAGE_1, STAGE_2, QUESTION = (0.06, 2.42), (2.62, 2.84), (5.6, 1.34)  # left edge and width of the panels
 LAYERS, LAYER_WIDTH, LAYER_HEIGHT = 4, 0.46, 0.085  # of the drawn base model, not of the study's
 OLD, NEW, SECOND_CORPUS = "#3b6ea8", "#e08e36", "#7aa05a"
-NAME_CHARACTERS, NAME_LINES = 34, 2
+NAME_CHARACTERS, NAME_LINES = 34, 3
 COLUMNS = ("element", "name", "kind", "corpus", "models", "tokens_min", "tokens_max", "token_counts")
 
 
@@ -79,8 +79,12 @@ def framework(study: Study, design: Design) -> pd.DataFrame:
         role = "base" if corpus == base else "from scratch" if own else "second stage"
         rows.append({"element": "corpus", "name": corpus, "kind": role, "corpus": corpus, **_span(own)})
     for model in study.models:
+        starts = {run.d1_tokens for run, _ in stage_2 if run.model == model}
         own = [tokens for run, tokens in stage_1 if run.model == model and run.corpus == base]
-        rows.append({"element": "model", "name": model, "models": model, **_span(own)})
+        # A base model's D1 are the lengths that stage 2 starts from: decayed ones, where some method starts there.
+        lengths = (starts.intersection(own) or starts) if starts else own
+        role = "base" if starts else "from scratch"
+        rows.append({"element": "model", "name": model, "kind": role, "models": model, **_span(lengths)})
     for name, method in study.methods.items():
         used = {run.model for run, _ in stage_2 if run.method == name}
         rows.append(
@@ -88,7 +92,7 @@ def framework(study: Study, design: Design) -> pd.DataFrame:
                 "element": "method",
                 "name": name,
                 "kind": method.kind,
-                "corpus": getattr(method, "corpus", base),
+                "corpus": getattr(method, "corpus", None) or base,
                 "models": " ".join(model for model in study.models if model in used),
                 **_span(tokens for run, tokens in stage_2 if run.method == name),
             }
@@ -126,6 +130,7 @@ def _elbow(start: tuple[float, float], end: tuple[float, float], at: float) -> l
 
 def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> tuple[float, float]:
     y = panel.bottom + FOOTER_INCHES + (panel.height - HEADER_INCHES - FOOTER_INCHES) / 2
+    models = table[(table["element"] == "model") & (table["kind"] == "base")]
     cylinder = Box(panel.left + 0.25, y - 0.24, 0.46, 0.48)
     draw_cylinder(axes, cylinder, OLD)
     axes.text(
@@ -142,7 +147,7 @@ def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> 
     axes.text(
         model.centre[0],
         cylinder.bottom - 0.08,
-        "base model\n" + _shorten(study.models, 20, 2),
+        "base model\n" + _shorten(models["name"], 20, 2),
         ha="center",
         va="top",
         fontsize=7,
@@ -151,7 +156,8 @@ def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> 
     axes.text(
         (cylinder.right + model.left) / 2, y + 0.06, "$D_1$ tokens", ha="center", va="bottom", fontsize=7
     )
-    if scratch := table.loc[table["kind"] == "from scratch", "name"].tolist():
+    corpora = table[table["element"] == "corpus"]
+    if scratch := corpora.loc[corpora["kind"] == "from scratch", "name"].tolist():
         note = f"for comparison, from scratch on {_shorten(scratch, 24, 1)}"
         axes.text(
             panel.centre[0],
@@ -162,7 +168,6 @@ def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> 
             fontsize=6,
             color="#666666",
         )
-    models = table[table["element"] == "model"]
     axes.text(
         panel.centre[0],
         panel.bottom + 0.1,
