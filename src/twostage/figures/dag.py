@@ -52,7 +52,9 @@ def draw(study: Study, design: Design, figures: Sequence[str] | None = None) -> 
         fontweight="bold",
     )
     boxes = _draw_boxes(axes, jobs)
-    _draw_edges(axes, boxes, grows=any(job.rule == "grow_checkpoint" and job.jobs for job in jobs))
+    # Methods of the `-stable` kind start from the trunk itself.
+    stable = any(getattr(method, "start", "decay") == "trunk" for method in study.methods.values())
+    _draw_edges(axes, boxes, stable=stable)
     table = pd.DataFrame([*map(vars, jobs), {"part": "", "rule": "total", "jobs": total}])
     return figure, table
 
@@ -92,7 +94,9 @@ def _label(axes: Axes, box: Box, rule: str, jobs: int | None) -> None:
     axes.text(x, y - 0.08, text, ha="center", va="center", fontsize=7, fontweight="bold")
 
 
-def _draw_edges(axes: Axes, boxes: dict[str, Box], *, grows: bool) -> None:
+def _draw_edges(axes: Axes, boxes: dict[str, Box], *, stable: bool) -> None:
+    grows = "stage 2/grow_checkpoint" in boxes
+
     def down(part: str, upper: str, lower: str) -> None:
         a, b = boxes[f"{part}/{upper}"], boxes[f"{part}/{lower}"]
         draw_arrow(axes, [(a.centre[0], a.bottom), (b.centre[0], b.top)])
@@ -106,6 +110,9 @@ def _draw_edges(axes: Axes, boxes: dict[str, Box], *, grows: bool) -> None:
     base, trunk = boxes["stage 1/train_decay_branch"], boxes["stage 2/train_trunk_segment"]
     decay, evaluation = boxes["stage 2/train_decay_branch"], boxes["losses/evaluate_checkpoint"]
     turn = (base.right + trunk.left) / 2
+    if stable:
+        stage_1 = boxes["stage 1/train_trunk_segment"]
+        axes.plot([stage_1.right, turn], [stage_1.centre[1]] * 2, color=LINE, linewidth=0.9)
     starts = [boxes["stage 2/grow_checkpoint"]] if grows else []
     for start in (trunk, *starts):
         draw_arrow(
