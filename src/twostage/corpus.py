@@ -1,6 +1,6 @@
 """From a corpus of the study to two files of clean documents: train.jsonl.zst and valid.jsonl.zst.
 
-Reads documents (embedded or local files), normalises them, drops exact duplicates, splits by source, and removes
+Reads documents (embedded, local files, Hugging Face), normalises them, drops exact duplicates, splits by source, and removes
 training documents that nearly repeat a validation document. Deterministic, independent of machine and order of
 directories. Turning documents into tokens is the job of `tokenizer.py` and `tokens.py`.
 """
@@ -21,10 +21,11 @@ import zstandard
 
 from twostage import embedded
 from twostage.errors import UserError
+from twostage.hub import read_huggingface
 from twostage.neardup import NearDuplicates
 from twostage.readers import Document, json_lines, read_files
 from twostage.storage import atomic_path, payload_entries, write_manifest
-from twostage.study import EmbeddedCorpus, FilesCorpus
+from twostage.study import Corpus, EmbeddedCorpus, FilesCorpus, HuggingFaceCorpus
 
 SPLITS = ("train", "valid")
 _BATCH_DOCUMENTS = 512
@@ -51,10 +52,13 @@ def split_of(group: str, valid_fraction: float) -> str:
     return "valid" if int.from_bytes(digest[:8], "big") < valid_fraction * 2**64 else "train"
 
 
-def iterate(corpus: EmbeddedCorpus | FilesCorpus) -> Iterator[Document]:
+def iterate(corpus: Corpus) -> Iterator[Document]:
     """Yield all documents of a corpus in a fixed order, as they were read."""
     if isinstance(corpus, FilesCorpus):
         yield from read_files(corpus)
+        return
+    if isinstance(corpus, HuggingFaceCorpus):
+        yield from read_huggingface(corpus)
         return
     for source, texts in embedded.read_embedded(corpus.domain):
         for text in texts:
@@ -89,7 +93,7 @@ class _Counts:
     near_duplicates_of_validation: int = 0
 
 
-def _clean_documents(corpus: EmbeddedCorpus | FilesCorpus, counts: _Counts) -> Iterator[Document]:
+def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
     """Yield normalised documents, exact duplicates once, until `max_bytes` is reached."""
     seen: set[bytes] = set()
     total = 0
@@ -149,11 +153,11 @@ def _batches(path: Path) -> Iterator[list[tuple[str, str]]]:
         yield batch
 
 
-def _require_documents(name: str, corpus: EmbeddedCorpus | FilesCorpus, n_train: int, n_valid: int) -> None:
+def _require_documents(name: str, corpus: Corpus, n_train: int, n_valid: int) -> None:
     key = f"corpora.{name}"
     if n_train + n_valid == 0:
         raise UserError(
-            f"{key}: the corpus is empty (no document with text); mend its paths, suffixes or text_key"
+            f"{key}: the corpus is empty (no document with text); mend its paths, suffixes, text_key or filter"
         )
     fix = f"change valid_fraction ({corpus.valid_fraction}), raise max_bytes, or split the text into more source files"
     if n_valid == 0:
@@ -166,7 +170,7 @@ def _require_documents(name: str, corpus: EmbeddedCorpus | FilesCorpus, n_train:
         )
 
 
-def prepare_corpus(name: str, corpus: EmbeddedCorpus | FilesCorpus, directory: str | Path) -> dict[str, Any]:
+def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str, Any]:
     """Write a corpus's train and validation documents and, last, their manifest; return the manifest.
 
     Memory holds the validation split, its shingles and some 200 bytes per document (digests); training text is streamed.

@@ -6,10 +6,13 @@ beyond reading the file.
 """
 
 from twostage.study.corpora import (
+    PIN_ME,
     BpeTokenizer,
     Corpus,
     EmbeddedCorpus,
     FilesCorpus,
+    HuggingFaceCorpus,
+    HuggingFaceTokenizer,
     Tokenizer,
     TokenizerFile,
 )
@@ -19,6 +22,7 @@ from twostage.study.models import Evaluation, Grid, Model, ModelGrid, Recipe
 from twostage.study.study import ExcludedCell, Laws, Study
 
 __all__ = [
+    "PIN_ME",
     "BpeTokenizer",
     "Corpus",
     "Cpt",
@@ -29,6 +33,8 @@ __all__ = [
     "ExpandShape",
     "FilesCorpus",
     "Grid",
+    "HuggingFaceCorpus",
+    "HuggingFaceTokenizer",
     "Laws",
     "Method",
     "Model",
