@@ -17,7 +17,7 @@ from twostage.pinning import find_unpinned, write_commits
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[1]
-CODE, MATH, LLAMA = "c0de" * 10, "3141592653e5897932384626433832795028841a"[:40], "1" * 4 + "e" + "7" * 35
+CODE, MATH, LLAMA = "c0de" * 10, "31415926535897932384626433832795028841ab", "1111e" + "7" * 35
 
 CORPORA = """\
 corpora:   # where text comes from; PIN_ME here is only a word

@@ -172,6 +172,27 @@ def _open(corpus: HuggingFaceCorpus, cache: str) -> Any:
     )
 
 
+def fetch_file(repository: str, name: str, revision: str, where: str) -> Path:
+    """Return the local path of one file of a model repository, from the client's cache (HF_HOME) or the Hub.
+
+    Raises:
+        UserError: the revision is not pinned; repository or file do not exist, are gated or can't be reached.
+    """
+    require_pinned(revision, where)
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    page = f"https://huggingface.co/{repository}"
+    try:
+        return Path(hf_hub_download(repository, name, revision=revision))
+    except RemoteEntryNotFoundError:
+        raise UserError(
+            f"{where}: the repository has no {name}; name one of its files, see {page}/tree/{revision}"
+        ) from None
+    except Exception as error:  # the client raises some thirty kinds
+        raise hub_error(error, where, page) from error
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what caused it."""
     seen: set[int] = set()

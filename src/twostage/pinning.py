@@ -6,6 +6,7 @@ known places are replaced. Asking the Hub is `resolve`'s job; it changes nothing
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,7 +32,7 @@ def find_unpinned(text: str) -> list[Unpinned]:
     """Return the unpinned revisions of a (valid) study file, in the order of the file."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     sections = _items(root) if isinstance(root, yaml.MappingNode) else {}
-    found = []
+    found: list[Unpinned] = []
     for name, corpus in _items(sections.get("corpora")).items():
         found += _unpinned(f"corpora.{name}", corpus, "dataset", "dataset")
     found += _unpinned("tokenizer", sections.get("tokenizer"), "model", "repository")
@@ -77,8 +78,8 @@ def write_commits(text: str, places: Sequence[Unpinned], commits: Sequence[str])
                 f"{place.key}: shares its revision with another repository through a YAML anchor; write each one's own"
             )
     for (start, end), commit in sorted(by_place.items(), reverse=True):
-        # A commit like 12345678e9... would be read as a number.
-        scalar = commit if isinstance(yaml.safe_load(commit), str) else f'"{commit}"'
+        # A commit like 1234... or 12e34... would be read as a number.
+        scalar = f'"{commit}"' if re.fullmatch(r"\d+(e\d+)?", commit) else commit
         text = text[:start] + scalar + text[end:]
     return text
 
