@@ -242,6 +242,26 @@ def test_a_part_of_a_repository_is_streamed(server: Hub, tmp_path: Path, keys: d
     assert stored == []
 
 
+def test_the_papers_patterns_take_the_languages_of_starcoder_and_leave_what_is_no_language(
+    server: Hub, tmp_path: Path
+) -> None:
+    """Folders as in bigcode/starcoderdata: those without code have other columns and would end the stream."""
+    languages = ["ada", "c", "go", "groovy", "java", "julia", "python"]
+    others = ["git-commits-cleaned", "github-issues-filtered-structured", "jupyter-scripts-dedup-filtered"]
+    files = {}
+    for folder in languages + others:
+        for number in range(2):
+            column = "content" if folder in languages else "old_contents"
+            pd.DataFrame({column: [f"x {folder}{number}"]}).to_parquet(path := tmp_path / "a.parquet")
+            files[f"{folder}/train-{number:05d}-of-00002.parquet"] = path.read_bytes()
+    server.add("datasets", "owner/languages", files)
+    patterns = ["[!gj]*/*.parquet", "g[!i]*/*.parquet", "j[!u]*/*.parquet", "ju[!p]*/*.parquet"]
+    keys = {"dataset": "owner/languages", "data_files": patterns, "text_key": "content", "file_stride": 2}
+    done = _read_in_a_process(server.environment(tmp_path), tmp_path, **keys)
+    order = ["ada", "c", "python", "go", "groovy", "java", "julia"]
+    assert done.stdout.split() == [f"{name}{number}" for number in range(2) for name in order], done.stdout
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

@@ -22,8 +22,8 @@ _KEY = np.dtype("S16")
 class DigestSet:
     """A set of digests that keeps the first 16 bytes of each (128 bits: 10^9 documents collide with probability 1e-21).
 
-    Measured with 4 million digests: 16 bytes per document, 32 at the peak of a merge, and up to 12 MB for the recent
-    ones; a set of whole digests takes 108 (`python benchmarks/dedup_memory.py`).
+    Measured with 4 and 8 million: 18 to 21 bytes per document, 33 to 37 at the peak of a merge; a Python set of whole
+    digests takes 114 (`python benchmarks/dedup_memory.py`).
     """
 
     def __init__(self, recent: int = RECENT) -> None:

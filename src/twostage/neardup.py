@@ -58,12 +58,14 @@ def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64
     place = np.arange(len(flat)) - np.repeat(first, counts)
     # A shingle starts at each word that has 7 more behind it in its document; a short document has one start.
     starts = np.flatnonzero((place == 0) | (place + SHINGLE_WORDS <= counts[owner]))
+    # Only short documents end inside of their shingle; zeros stand for the words that they lack.
+    short = np.flatnonzero(counts[owner[starts]] < SHINGLE_WORDS)
+    lengths = counts[owner[starts[short]]]
+    words = np.concatenate([words, np.zeros(SHINGLE_WORDS, np.uint64)])
     hashes = np.zeros(len(starts), np.uint64)
     for step in range(SHINGLE_WORDS):
-        position = starts + step
-        inside = place[starts] + step < counts[owner[starts]]
-        word = np.zeros(len(starts), np.uint64)
-        word[inside] = words[position[inside]]
+        word = words[starts + step]
+        word[short[lengths <= step]] = 0
         hashes = _mix(hashes * _MULTIPLIER + word)
     owners = owner[starts].astype(np.int64)
     order = np.lexsort((hashes, owners))
