@@ -212,20 +212,22 @@ datasets.config.STREAMING_READ_MAX_RETRIES = 1
 from twostage.errors import UserError
 from twostage.hub import read_huggingface
 from twostage.study import HuggingFaceCorpus
-try:
-    for document in read_huggingface(HuggingFaceCorpus.model_validate_json(sys.argv[1])):
-        print(document.text.split()[1])
-except UserError as error:
-    print("UserError:", error)
+for corpus in sys.argv[1:]:
+    try:
+        for document in read_huggingface(HuggingFaceCorpus.model_validate_json(corpus)):
+            print(document.text.split()[1])
+    except UserError as error:
+        print("UserError:", error)
 """
 
 
 def _read_in_a_process(
-    environment: dict[str, str], folder: Path, **keys: Any
+    environment: dict[str, str], folder: Path, *sections: dict[str, Any]
 ) -> subprocess.CompletedProcess[str]:
-    corpus = HuggingFaceCorpus(**{"source": "huggingface", "dataset": "owner/web", "revision": HEAD, **keys})
+    defaults = {"source": "huggingface", "dataset": "owner/web", "revision": HEAD}
+    corpora = [HuggingFaceCorpus(**{**defaults, **keys}).model_dump_json() for keys in sections or ({},)]
     return subprocess.run(
-        [sys.executable, "-c", _PROGRAM, corpus.model_dump_json()],
+        [sys.executable, "-c", _PROGRAM, *corpora],
         env=environment, cwd=folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
 
@@ -236,7 +238,7 @@ def _read_in_a_process(
     ids=["dir", "files"],
 )
 def test_a_part_of_a_repository_is_streamed(server: Hub, tmp_path: Path, keys: dict[str, Any]) -> None:
-    done = _read_in_a_process(server.environment(tmp_path), tmp_path, **keys)
+    done = _read_in_a_process(server.environment(tmp_path), tmp_path, keys)
     assert done.stdout.split() == [str(number) for number in range(12)], done.stderr
     stored = [path for path in tmp_path.rglob("*") if path.suffix in (".arrow", ".zst")]
     assert stored == []
@@ -257,32 +259,39 @@ def test_the_papers_patterns_take_the_languages_of_starcoder_and_leave_what_is_n
     server.add("datasets", "owner/languages", files)
     patterns = ["[!gj]*/*.parquet", "g[!i]*/*.parquet", "j[!u]*/*.parquet", "ju[!p]*/*.parquet"]
     keys = {"dataset": "owner/languages", "data_files": patterns, "text_key": "content", "file_stride": 2}
-    done = _read_in_a_process(server.environment(tmp_path), tmp_path, **keys)
+    done = _read_in_a_process(server.environment(tmp_path), tmp_path, keys)
     order = ["ada", "c", "python", "go", "groovy", "java", "julia"]
     assert done.stdout.split() == [f"{name}{number}" for number in range(2) for name in order], done.stdout
 
 
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [
-        ({"dataset": "owner/gated"}, ["gated", "accept its terms on https://huggingface.co/datasets/owner/gated", "HF_TOKEN"]),
-        ({"dataset": "owner/none"}, ["'owner/none': not found on the Hub", "mend its id"]),
-        ({"revision": "f" * 40}, ["no such revision", "twostage pin"]),
-        ({"revision": "PIN_ME"}, ["revision is PIN_ME", "run `twostage pin STUDY.yaml`"]),
-        ({"config": "nope"}, ["mend config", "'nope' not found. Available: ['default']"]),
-        ({"split": "nope"}, ["mend config, split", "Available splits: ['train']"]),
-        ({"data_dir": "nope"}, ["data_dir", "nope doesn't contain any data files"]),
-        ({"text_key": "content"}, ["text_key: no column 'content'", "'meta.book'", "'text'"]),
-        ({"group_key": "url"}, ["group_key: no column 'url'", "'text'"]),
-        ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no column 'meta.set'", "'meta.redpajama_set_name'"]),
-        ({"text_key": "meta"}, ["column 'meta' holds dict, not text", "choose another text_key"]),
-    ],
-    ids=lambda value: "-".join(f"{key}" for key in value) if isinstance(value, dict) else "",
-)  # fmt: skip
-def test_mistakes_are_explained(server: Hub, tmp_path: Path, keys: dict[str, Any], words: list[str]) -> None:
-    message = _read_in_a_process(server.environment(tmp_path), tmp_path, **keys).stdout
+MISTAKES = {
+    "gated": ({"dataset": "owner/gated"}, ["gated", "accept its terms on https://huggingface.co/datasets/owner/gated", "HF_TOKEN"]),
+    "no repository": ({"dataset": "owner/none"}, ["'owner/none': not found on the Hub", "mend its id"]),
+    "no revision": ({"revision": "f" * 40}, ["no such revision", "twostage pin"]),
+    "not pinned": ({"revision": "PIN_ME"}, ["revision is PIN_ME", "run `twostage pin STUDY.yaml`"]),
+    "no config": ({"config": "nope"}, ["mend config", "'nope' not found. Available: ['default']"]),
+    "no split": ({"split": "nope"}, ["mend config, split", "Available splits: ['train']"]),
+    "no folder": ({"data_dir": "nope"}, ["data_dir", "nope doesn't contain any data files"]),
+    "no text": ({"text_key": "content"}, ["text_key: no column 'content'", "'meta.book'", "'text'"]),
+    "no group": ({"group_key": "url"}, ["group_key: no column 'url'", "'text'"]),
+    "no filter": ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no column 'meta.set'", "'meta.redpajama_set_name'"]),
+    "not text": ({"text_key": "meta"}, ["column 'meta' holds dict, not text", "choose another text_key"]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def explanations(server: Hub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each mistake is answered with, all in one process: `datasets` takes seconds to import."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    done = _read_in_a_process(server.environment(folder), folder, *(keys for keys, _ in MISTAKES.values()))
+    return dict(zip(MISTAKES, done.stdout.splitlines(), strict=True))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_explained(explanations: dict[str, str], mistake: str) -> None:
+    message = explanations[mistake]
     assert message.startswith("UserError: dataset 'owner/"), message
-    for word in words:
+    for word in MISTAKES[mistake][1]:
         assert word in message
 
 
@@ -309,7 +318,7 @@ def test_a_connection_that_breaks_inside_of_a_file_loses_and_repeats_nothing(
     files = {"train/a.jsonl": _json_lines(rows[:10]), "train/b.jsonl": _json_lines(rows[10:])}
     cuts = {"train/b.jsonl": 9}  # `huggingface_hub` gives up after 6
     repository = server.add("datasets", "owner/large", files, cuts=cuts)
-    done = _read_in_a_process(server.environment(tmp_path), tmp_path, dataset="owner/large")
+    done = _read_in_a_process(server.environment(tmp_path), tmp_path, {"dataset": "owner/large"})
     assert repository.cuts == {"train/b.jsonl": 0}
     assert "connection lost after row" in done.stderr
     assert done.stdout.split() == [str(number) for number in range(3000)]
