@@ -6,10 +6,13 @@ beyond reading the file.
 """
 
 from twostage.study.corpora import (
+    PIN_ME,
     BpeTokenizer,
     Corpus,
     EmbeddedCorpus,
     FilesCorpus,
+    HuggingFaceCorpus,
+    HuggingFaceTokenizer,
     Tokenizer,
     TokenizerFile,
 )
@@ -41,6 +44,7 @@ from twostage.study.models import (
 from twostage.study.study import CellsFrom, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
+    "PIN_ME",
     "Ablations",
     "BpeTokenizer",
     "CellsFrom",
@@ -57,6 +61,8 @@ __all__ = [
     "FigureName",
     "FilesCorpus",
     "Grid",
+    "HuggingFaceCorpus",
+    "HuggingFaceTokenizer",
     "Laws",
     "Method",
     "Model",
