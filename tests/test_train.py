@@ -15,14 +15,15 @@ from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.samples import SampleStream, TokenSplit
 from twostage.study import OptimizerRecipe
-from twostage.train import DivergedError, Execution, _Trainer, train
+from twostage.train import DivergedError, Execution, train
+from twostage.trainer import Trainer
 
 BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_seed(0))
 
 
 def trainer(micro_batch=None, **changes):
     start_process_group("cpu")
-    return _Trainer(train_spec(**changes), Execution(micro_batch=micro_batch))
+    return Trainer(train_spec(**changes), Execution(micro_batch=micro_batch))
 
 
 def weights(this):
