@@ -165,8 +165,13 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
         return Progress()
     _check_shape(job.parent, Architecture.from_json(read_manifest(job.parent)["architecture"]), spec)
     origin = checkpoint.load_training_state(job.parent, trainer.core, trainer.optimizer)
-    if origin["step"] != spec.start_step:
-        raise UserError(f"{job.parent}: stands at step {origin['step']}, the job starts at {spec.start_step}")
+    if spec.origin == "carried":
+        # Another run's weights and Adam state (its step count included); this run's own counts begin.
+        return Progress()
+    if origin.get("step") != spec.start_step:
+        raise UserError(
+            f"{job.parent}: stands at step {origin.get('step')}, the job starts at {spec.start_step}"
+        )
     return Progress.after(origin)
 
 
@@ -230,10 +235,10 @@ def _metrics(job: TrainJob, stream: SampleStream, progress: Progress, key: str) 
         "key": key,
         "spec": spec.model_dump(mode="json"),
         "execution": asdict(job.execution),
-        "final_loss_nats": progress.lines[-1]["loss"],
+        "final_loss_nats": progress.lines[-1]["loss"] if progress.lines else None,
         "grad_norm_mean": progress.grad_norm_mean,
         "epochs": dict(zip((name for name, _ in spec.mixture), epochs, strict=True)),
-        "tokens_per_s": tokens / progress.seconds if progress.seconds else None,
+        "tokens_per_s": tokens / progress.seconds if tokens else None,
         "train_seconds": progress.seconds,
         "resumed_from_step": progress.resumed_from,
         "peak_memory_bytes": provenance.peak_memory_bytes(job.execution.device),

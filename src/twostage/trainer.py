@@ -84,11 +84,12 @@ class Trainer:
 
     def update(self, step: int, batch: torch.Tensor) -> tuple[float, float]:
         """Do update `step` (from 1) on a batch [samples, context + 1] of this rank; return loss and gradient norm."""
-        rate = self.schedule.rate(step)
+        rate, recipe = self.schedule.rate(step), self.spec.recipe
         for group in self.optimizer.param_groups:
-            # The groups' own rates (max_lr, saved with the optimizer) would otherwise win over the schedule.
+            # The groups' own settings, saved with the optimizer, would otherwise win over the spec.
             group["lr"] = rate * group["lr_mult"]
-            group["weight_decay"] = self.spec.recipe.weight_decay * group["wd_mult"]
+            group["weight_decay"] = recipe.weight_decay * group["wd_mult"]
+            group["betas"], group["eps"] = (recipe.adam_beta1, recipe.adam_beta2), recipe.adam_eps
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
         reduced = self.forward_backward(
