@@ -496,6 +496,12 @@ def test_a_loss_that_is_not_a_number_stops_the_job(corpus_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_diverged_second_stage_names_its_own_key_too(corpus_folder, tmp_path):
+    parent = poisoned(tmp_path / "parent", lambda state: state["lm_head.weight"].fill_(math.nan))
+    with pytest.raises(DivergedError, match=r"stage 2: methods\.\*\.peak_lr_fraction scales its peak"):
+        run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=parent)
+
+
 def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpus_folder, tmp_path):
     """An MLP with huge hidden values and no output: the loss is fine, the gradient's square overflows."""
 
@@ -517,6 +523,7 @@ def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpu
 def test_a_loss_far_above_a_uniform_guess_stops_the_job(corpus_folder, tmp_path):
     with pytest.raises(DivergedError, match=r"a uniform guess has 5\.70\): the run diverged") as error:
         run(train_spec(peak_lr=30.0, warmup_steps=0), tmp_path, corpus_folder)
+    assert "peak_lr_fraction" not in str(error.value)  # the first stage has no such key
     found = float(str(error.value).split("loss is ")[1].split(",")[0])
     assert found > 3 * np.log(300)
     assert not (tmp_path / "out").exists()

@@ -95,6 +95,21 @@ def test_a_damaged_rolling_state_falls_back_to_the_one_before(
     assert identity(out) == identity(undisturbed)
 
 
+@pytest.mark.parametrize("keep_bytes", [-20, 0], ids=["cut in a line", "empty"])
+def test_truncated_losses_of_a_rolling_state_fall_back_to_the_one_before(
+    keep_bytes, leftover, undisturbed, corpus_folder, tmp_path, caplog
+):
+    """They would otherwise be missing from steps.jsonl, or end the resumed job."""
+    before, newest = rolling_steps(leftover)[-2:]
+    [folder] = leftover.glob(f"state/*/step-{newest}")
+    lines = folder / "steps.jsonl"
+    lines.write_bytes(lines.read_bytes()[:keep_bytes])
+    out = run(LONG, tmp_path, corpus_folder)
+    assert f"{lines}: truncated" in caplog.text
+    assert metrics(out)["resumed_from_step"] == before
+    assert identity(out) == identity(undisturbed)
+
+
 def test_a_changed_learning_rate_starts_over(leftover, corpus_folder, tmp_path, caplog):
     changed = train_spec(stop_step=60, peak_lr=2e-3)
     clean = run(changed, tmp_path / "clean", corpus_folder)

@@ -198,10 +198,13 @@ def _write_rolling(trainer: Trainer, progress: Progress, folder: Path | None) ->
     assert folder is not None
     spec = trainer.spec
     checkpoint.save_training_state(
-        folder, trainer.core, trainer.optimizer, spec.architecture, progress.origin(spec)
+        folder,
+        trainer.core,
+        trainer.optimizer,
+        spec.architecture,
+        progress.origin(spec),
+        beside={"steps.jsonl": progress.text()},
     )
-    if provenance.rank() == 0:
-        write_atomic(folder / "steps.jsonl", progress.text())
 
 
 def _write_outputs(

@@ -119,7 +119,13 @@ def _check_finite(loss: float, grad_norm: float, step: int, spec: TrainSpec) -> 
     uniform = math.log(spec.architecture.vocab_size)
     # A gradient that is not finite has spoiled the weights already, though no later loss may be there to show it.
     if not math.isfinite(loss) or not math.isfinite(grad_norm) or loss > 3 * uniform:
+        # Later segments do not know their stage, but a run that starts from drawn weights is in the first.
+        stage2 = (
+            ""
+            if spec.origin == "init"
+            else "; if this is stage 2: methods.*.peak_lr_fraction scales its peak"
+        )
         raise DivergedError(
             f"loss is {loss}, gradient norm {grad_norm} at step {step} (a uniform guess has {uniform:.2f}): the run diverged; lower models.*.peak_lr "
-            f"(now {spec.schedule.peak_lr}) or lengthen models.*.warmup_steps (now {spec.schedule.warmup_steps}) in the study"
+            f"(now {spec.schedule.peak_lr}) or lengthen models.*.warmup_steps (now {spec.schedule.warmup_steps}) in the study{stage2}"
         )
