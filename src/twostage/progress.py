@@ -56,6 +56,11 @@ class Progress:
         """Mean pre-clip gradient norm of the run after its warmup; None before the warmup's end."""
         return self.grad_norm_sum / self.grad_norm_steps if self.grad_norm_steps else None
 
+    @property
+    def final_loss(self) -> float | None:
+        """Training loss of the job's last update; None in a branch of no steps."""
+        return self.lines[-1].get("loss") if self.lines else None
+
     def origin(self, spec: TrainSpec) -> dict[str, Any]:
         """What goes into a checkpoint's manifest: deterministic, and enough to go on from."""
         return {

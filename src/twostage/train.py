@@ -20,6 +20,7 @@ import torch
 from twostage import checkpoint, provenance
 from twostage.architecture import Architecture
 from twostage.errors import UserError
+from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
 from twostage.model import start_process_group
 from twostage.progress import Progress
@@ -66,6 +67,7 @@ def train(job: TrainJob) -> None:
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
     stream = _open_data(job)
+    validation = TrainingValidation(job.spec, job.tokens) if job.spec.validation else None
     key = _key(job)
     with _ownership(job) as lease:
         if from_rank_0(_is_done(job.out, key)):
@@ -81,6 +83,7 @@ def train(job: TrainJob) -> None:
                 trainer,
                 stream,
                 progress,
+                validation=validation,
                 save=partial(_save_rolling, trainer, progress, rolling, lease),
                 save_every_s=job.execution.save_every_s,
                 stop=stop,
@@ -238,7 +241,7 @@ def _metrics(job: TrainJob, stream: SampleStream, progress: Progress, key: str) 
         "key": key,
         "spec": spec.model_dump(mode="json"),
         "execution": asdict(job.execution),
-        "final_loss_nats": progress.lines[-1]["loss"] if progress.lines else None,
+        "final_loss_nats": progress.final_loss,
         "grad_norm_mean": progress.grad_norm_mean,
         "epochs": dict(zip((name for name, _ in spec.mixture), epochs, strict=True)),
         "tokens_per_s": tokens / progress.seconds if tokens else None,

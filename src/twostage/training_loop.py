@@ -17,6 +17,7 @@ import torch
 
 from twostage import provenance
 from twostage.errors import UserError
+from twostage.heldout import TrainingValidation
 from twostage.progress import Progress
 from twostage.ranks import largest
 from twostage.samples import SampleStream
@@ -56,6 +57,7 @@ def run_updates(
     stream: SampleStream,
     progress: Progress,
     *,
+    validation: TrainingValidation | None,
     save: Callable[[], None],
     save_every_s: float,
     stop: StopRequest,
@@ -66,6 +68,7 @@ def run_updates(
         trainer: holds the state of step `progress.step`.
         stream: the run's samples.
         progress: advanced in place.
+        validation: held-out losses on the way, if the study wants any.
         save: writes a rolling state; called on all ranks at the same step.
         save_every_s: seconds between rolling states.
         stop: asks for a last rolling state and exit code 143.
@@ -84,7 +87,10 @@ def run_updates(
         samples = stream.batch(progress.step * spec.batch_size + rank * share, share)
         loss, grad_norm = trainer.update(step, torch.from_numpy(samples).to(trainer.device))
         _check_finite(loss, grad_norm, step, spec)
-        progress.record({"loss": loss, "grad_norm": grad_norm, "lr": trainer.schedule.rate(step)}, spec)
+        line = {"loss": loss, "grad_norm": grad_norm, "lr": trainer.schedule.rate(step)}
+        if validation and validation.is_due(step):
+            line["valid_loss"] = _valid_loss(trainer, validation, step)
+        progress.record(line, spec)
         now = time.monotonic()
         if now - reported >= PROGRESS_EVERY_S or step == spec.stop_step:
             reported = now
@@ -99,7 +105,20 @@ def run_updates(
         if demand == _STOP:
             log.warning("stopped by SIGTERM at step %d; the state is saved", step)
             sys.exit(EXIT_STOPPED)
+    if validation and spec.start_step == spec.stop_step:
+        # A branch of no steps has no update to put its loss beside.
+        valid_loss = _valid_loss(trainer, validation, progress.step)
+        progress.lines = [{"step": progress.step, "valid_loss": valid_loss}]
     progress.seconds = time.monotonic() - started
+
+
+def _valid_loss(trainer: Trainer, validation: TrainingValidation, step: int) -> float:
+    loss = validation.loss(trainer.core, batch_size=trainer.micro_batch, device=trainer.device)
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"the validation loss is {loss} after step {step}: the run diverged; {_advice(trainer.spec)}"
+        )
+    return loss
 
 
 def _print_progress(step: int, spec: TrainSpec, loss: float, tokens_per_s: float) -> None:
@@ -119,13 +138,17 @@ def _check_finite(loss: float, grad_norm: float, step: int, spec: TrainSpec) -> 
     uniform = math.log(spec.architecture.vocab_size)
     # A gradient that is not finite has spoiled the weights already, though no later loss may be there to show it.
     if not math.isfinite(loss) or not math.isfinite(grad_norm) or loss > 3 * uniform:
-        # Later segments do not know their stage, but a run that starts from drawn weights is in the first.
-        stage2 = (
-            ""
-            if spec.origin == "init"
-            else "; if this is stage 2: methods.*.peak_lr_fraction scales its peak"
-        )
         raise DivergedError(
-            f"loss is {loss}, gradient norm {grad_norm} at step {step} (a uniform guess has {uniform:.2f}): the run diverged; lower models.*.peak_lr "
-            f"(now {spec.schedule.peak_lr}) or lengthen models.*.warmup_steps (now {spec.schedule.warmup_steps}) in the study{stage2}"
+            f"loss is {loss}, gradient norm {grad_norm} at step {step} (a uniform guess has {uniform:.2f}): the run diverged; {_advice(spec)}"
         )
+
+
+def _advice(spec: TrainSpec) -> str:
+    # Later segments do not know their stage, but a run that starts from drawn weights is in the first.
+    stage2 = (
+        "" if spec.origin == "init" else "; if this is stage 2: methods.*.peak_lr_fraction scales its peak"
+    )
+    return (
+        f"lower models.*.peak_lr (now {spec.schedule.peak_lr}) or lengthen models.*.warmup_steps (now {spec.schedule.warmup_steps}) "
+        f"in the study{stage2}"
+    )
