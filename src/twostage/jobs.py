@@ -35,6 +35,18 @@ class Jobs:
         """Every run that is trained."""
         return tuple(dict.fromkeys(job.run for job in self.training))
 
+    def tokenised(self, design: Design) -> tuple[str, ...]:
+        """Corpora that are trained or measured on, in the study's order."""
+        needed = {corpus for run in self.runs for corpus in design.mixture(run)}
+        needed |= {cell.corpus for cell in self.evaluations}
+        return tuple(corpus for corpus in design.study.corpora if corpus in needed)
+
+    def prepared(self, design: Design) -> tuple[str, ...]:
+        """Corpora whose documents are needed: all of them where the study trains its tokenizer."""
+        if design.study.tokenizer.kind == "bpe" and self.evaluations:
+            return tuple(design.study.corpora)
+        return self.tokenised(design)
+
 
 def measured_cells(design: Design) -> list[Cell]:
     """Return all cells but those that the study excludes, which may not be measurable at all."""

@@ -123,7 +123,7 @@ def plan_study(study: Study, held: Mapping[str, Held]) -> Plan:
     released = releases(design, jobs)
     return Plan(
         study=study.name,
-        rules=_rules(study, design, jobs, list(released)),
+        rules=_rules(design, jobs, list(released)),
         rows=_rows(design, jobs),
         second_stages=_second_stages_of_largest(design, jobs),
         disk=disk_of(design, jobs, released, {name: entry.tokens for name, entry in held.items()}),
@@ -131,18 +131,15 @@ def plan_study(study: Study, held: Mapping[str, Held]) -> Plan:
     )
 
 
-def _rules(study: Study, design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
+def _rules(design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
     """Jobs by rule, as a dry-run on a clean folder counts them."""
     if not jobs.evaluations:
         return {}
-    tokenised = {corpus for run in jobs.runs for corpus in design.mixture(run)}
-    tokenised |= {cell.corpus for cell in jobs.evaluations}
-    prepared = set(study.corpora) if study.tokenizer.kind == "bpe" else tokenised
     grown = sum("/init/" in manifest for manifest in released)
     counts = {
-        "prepare_corpus": len(prepared),
+        "prepare_corpus": len(jobs.prepared(design)),
         "train_tokenizer": 1,
-        "tokenize_corpus": len(tokenised),
+        "tokenize_corpus": len(jobs.tokenised(design)),
         "train_trunk_segment": len(jobs.segments),
         "train_decay_branch": len(jobs.branches),
         "grow_checkpoint": len(jobs.grown),

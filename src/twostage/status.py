@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,16 @@ from typing import Any, Literal
 from twostage.design import Cell, Design
 from twostage.jobs import label, planned_jobs
 from twostage.lease import live_owner
-from twostage.paths import Branch, Run, Segment, Stage2Run, grown_manifest, parse_artifact, parse_run, tokens_manifest
+from twostage.paths import (
+    Branch,
+    Run,
+    Segment,
+    Stage2Run,
+    grown_manifest,
+    parse_artifact,
+    parse_run,
+    tokens_manifest,
+)
 from twostage.storage import RELEASED_FILE
 from twostage.study import Study
 
@@ -76,8 +85,8 @@ def study_status(study: Study, results: Path = Path("results"), rolling: Path = 
     design = Design(study)
     look = _Look(design, results / study.name, rolling / study.name, _workflow_runs(results.parent))
     planned = planned_jobs(design)
-    for corpus in study.corpora if planned.evaluations else ():
-        look.corpus(corpus)
+    if planned.evaluations:
+        look.data(planned.prepared(design), planned.tokenised(design))
     for job in planned.training:
         look.training(job)
     for run in planned.grown:
@@ -104,13 +113,12 @@ class _Look:
     workflow_runs: bool
     states: dict[str, JobState] = field(default_factory=dict)
 
-    def corpus(self, corpus: str) -> None:
-        """Look at a corpus' documents and tokens, and at the tokenizer that all share."""
-        for rule, output, log in (
-            ("prepare_corpus", f"corpora/{corpus}/manifest.json", f"corpora/{corpus}"),
-            ("train_tokenizer", "tokens/tokenizer.json", "tokens/tokenizer"),
-            ("tokenize_corpus", tokens_manifest(corpus), f"tokens/{corpus}"),
-        ):
+    def data(self, prepared: Iterable[str], tokenised: Iterable[str]) -> None:
+        """Look at the corpora's documents, the tokenizer and the tokens."""
+        jobs = [("prepare_corpus", f"corpora/{name}/manifest.json", f"corpora/{name}") for name in prepared]
+        jobs.append(("train_tokenizer", "tokens/tokenizer.json", "tokens/tokenizer"))
+        jobs += [("tokenize_corpus", tokens_manifest(name), f"tokens/{name}") for name in tokenised]
+        for rule, output, log in jobs:
             self._add(rule, output, DATA, "", self.results / f"logs/{log}.log")
 
     def training(self, job: Segment | Branch) -> None:

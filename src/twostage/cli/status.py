@@ -60,10 +60,7 @@ def _record(status: Status) -> dict[str, Any]:
         "study": status.study,
         "cells": [asdict(cell) for cell in status.cells],
         "jobs": [asdict(job) for job in status.jobs],
-        "totals": {
-            kind: dict(sum(status.count(kind).values(), Counter()))
-            for kind in ("cells", "jobs")
-        },
+        "totals": {kind: dict(sum(status.count(kind).values(), Counter())) for kind in ("cells", "jobs")},
     }
 
 
