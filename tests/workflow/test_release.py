@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +24,7 @@ RUN = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264"
 #: By hand: trunks end at 20 and 40 steps of 8 x 64 tokens.
 INTERIOR, LAST = f"{RUN}/trunk/10240/checkpoint", f"{RUN}/trunk/20480/checkpoint"
 GROWN = f"{RUN}/init/checkpoint"
-NOBODY = 65534
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
 
 
 def only_stack_and_code(study) -> None:
@@ -148,16 +148,8 @@ def test_a_kept_checkpoint_cannot_be_released_by_hand(kept):
     assert "keeps this checkpoint; see its section `checkpoints`" in done.stdout
 
 
-@pytest.fixture
-def public_folder():
-    """A folder that every user may enter: pytest's own are private."""
-    with tempfile.TemporaryDirectory(prefix="twostage-protect-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
-
-
-def test_protected_checkpoints_are_read_only_and_snakemake_refuses_to_remake_them(kept, public_folder):
-    workflow = copy_of(kept, public_folder)
+def test_protected_checkpoints_are_read_only_and_snakemake_refuses_to_remake_them(kept, tmp_path):
+    workflow = copy_of(kept, tmp_path)
     workflow.edit_study(
         STUDY, lambda study: study.update(checkpoints={"base_trunk": "protect", "base_decay": "protect"})
     )
@@ -170,29 +162,29 @@ def test_protected_checkpoints_are_read_only_and_snakemake_refuses_to_remake_the
         assert file.stat().st_mode & 0o222 == 0
     stage2 = workflow.root / LAST / "manifest.json"
     assert stage2.stat().st_mode & 0o200
-    # Permissions bind no root: as an ordinary user, Snakemake refuses and leaves the checkpoint alone.
-    subprocess.run(["chown", "-R", str(os.getuid() or NOBODY), str(workflow.root)], check=True)
-    assert as_user(workflow, *command).returncode != 0
-    assert "write-protected" in as_user(workflow, *command).stdout
-    assert manifest.is_file()
+    before = manifest.stat().st_mtime_ns
+    refused = bound_by_permissions(workflow, *command)
+    assert refused.returncode != 0
+    assert "write-protected" in refused.stdout.lower()
+    assert manifest.stat().st_mtime_ns == before
     subprocess.run(["chmod", "-R", "u+w", str(manifest.parent)], check=True)
-    assert as_user(workflow, *command).returncode == 0
+    assert bound_by_permissions(workflow, *command).returncode == 0
+    assert manifest.stat().st_mtime_ns > before
 
 
-def as_user(workflow: Workflow, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run snakemake here as somebody whom permissions bind."""
+def bound_by_permissions(workflow: Workflow, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run snakemake here as an ordinary user would: root is bound by permissions once it has lost CAP_DAC_OVERRIDE."""
+
+    def drop() -> None:
+        ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "1", *arguments],
         cwd=workflow.root,
-        env=os.environ
-        | {
-            "PYTHONPATH": str(workflow.root / "src"),
-            "HOME": str(workflow.root),
-            "XDG_CACHE_HOME": str(workflow.root),
-        },
+        env=os.environ | {"PYTHONPATH": str(workflow.root / "src"), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        user=os.getuid() or NOBODY,
+        preexec_fn=drop if os.getuid() == 0 else None,
         timeout=600,
     )
