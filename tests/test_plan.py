@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -302,3 +304,13 @@ def test_an_unknown_part_names_those_there_are(study_file, capsys):
 def test_growing_a_grid_never_lowers_the_bill():
     bills = [plan_of(make_design(steps=STEPS[:count])).work.flops for count in (1, 2, 3)]
     assert all(first < second for first, second in pairwise(bills))
+
+
+def test_commands_about_studies_load_nothing_heavy():
+    """A plan must answer at once, and parsing the DAG uses `jobs`: no torch, pandas, matplotlib or Snakemake."""
+    code = (
+        "import sys, twostage.plan, twostage.status, twostage.new_study, twostage.cli.plan_tables;"
+        "print({'torch', 'pandas', 'matplotlib', 'snakemake', 'megatron'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"

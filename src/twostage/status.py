@@ -164,10 +164,10 @@ class _Look:
         if lease is not None and (owner := live_owner(lease)):
             place = f"on {owner.get('host')}, process {owner.get('pid')}"
             return "running", f"{progress}, {place}" if progress else place
-        if self.workflow_runs and not last:
-            # Growth and evaluation hold no lease, training none before its first seconds; their logs are empty so far.
-            return "running", progress or "just started"
-        return "failed", last or "killed: the log holds no message"
+        if self.workflow_runs and not last and not progress:
+            # Growth and evaluation hold no lease, training none in its first seconds; their logs are empty so far.
+            return "running", "no message yet"
+        return "failed", last or (f"killed after {progress}" if progress else "killed before any message")
 
 
 def _tail(log: Path) -> tuple[str, str]:
