@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from twostage import new_study
 from twostage.architecture import Architecture
 from twostage.cli import main
+from twostage.cli import new as new_command
 from twostage.design import Design
 from twostage.growth_shapes import expanded_architecture
 from twostage.jobs import planned_jobs
@@ -138,6 +140,10 @@ def test_token_counts_in_the_comments_are_right(here):
     design = Design(load_study("config/b.yaml"))
     lengths = [design.decay_tokens("0.1B", steps) / 1e9 for steps in (1000, 2000, 4000, 8000, 16000)]
     assert ", ".join(f"{length:.2f}" for length in lengths[:4]) + f" and {lengths[4]:.2f} billion" in paper
+
+
+def test_the_command_offers_every_start():
+    assert new_command.STARTS == tuple(new_study.STARTS)
 
 
 def test_nothing_is_overwritten(here, capsys):

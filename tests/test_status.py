@@ -73,8 +73,8 @@ def test_a_released_checkpoint_is_done(results):
     assert (job(FIRST.manifest).state, job(FIRST.manifest).detail) == ("done", "payload released")
 
 
-def test_a_failure_shows_the_last_line_that_is_no_progress_and_stops_the_cells_below(results):
-    text = 'a warning\nerror: loss is nan at step 9: the run diverged\n{"progress": {"step": 9, "steps": 100}}\n\n'
+def test_a_failure_shows_the_logs_last_line_and_stops_the_cells_below(results):
+    text = 'a warning\n{"progress": {"step": 9, "steps": 100}}\nerror: loss is nan at step 9: the run diverged\n\n'
     path = log(results, f"{STACK.path}/trunk-{FIRST.tokens}", text)
     failed = job(FIRST.manifest)
     assert failed.state == "failed"
@@ -101,13 +101,22 @@ def test_a_killed_job_says_so(results):
     log(results, f"{STACK.path}/grow", "")
     grown = job(f"{STACK.path}/init/checkpoint/manifest.json")
     assert (grown.state, grown.detail) == ("failed", "killed before any message")
+    log(results, f"{STACK.path}/trunk-{FIRST.tokens}", 'a warning\n{"progress": {"step": 7, "steps": 100}}\n')
+    assert job(FIRST.manifest).detail == "killed after step 7 of 100"
 
 
 def test_a_job_that_has_just_started_runs_while_snakemake_holds_its_lock(results, here):
-    log(results, f"{STACK.path}/grow", "")
+    grown = f"{STACK.path}/init/checkpoint/manifest.json"
     (here / ".snakemake/locks").mkdir(parents=True)
     (here / ".snakemake/locks/0.input.lock").touch()
-    assert job(f"{STACK.path}/init/checkpoint/manifest.json").state == "running"
+    for text, state in (
+        ("", "running"),
+        ("x.py:3: FutureWarning: old\n", "running"),
+        ("error: base is damaged\n", "failed"),
+        ("Traceback (most recent call last):\n  ...\nKeyError: 'x'\n", "failed"),
+    ):
+        log(results, f"{STACK.path}/grow", text)
+        assert job(grown).state == state
 
 
 def test_a_held_lease_is_a_running_job_whatever_the_log_says(results, here):

@@ -26,6 +26,10 @@ _STATE_TENSOR_BYTES = 2340
 #: Megatron stores ids of vocabularies below this in two bytes (`tokens.token_dtype`).
 _TWO_BYTE_VOCAB = 65_500
 
+#: Bytes of text per token where nothing was tokenised yet. Our choice: between a small byte-level BPE on code and a
+#: vocabulary of 32,000 on prose; `twostage plan --bytes-per-token` replaces it.
+ASSUMED_BYTES_PER_TOKEN = 4.0
+
 
 def total_parameters(architecture: Architecture) -> int:
     """Return all parameters, embedding and output head included."""

@@ -18,10 +18,6 @@ from twostage.jobs import BASE, Jobs, label, planned_jobs, releases
 from twostage.paths import Branch, Run, Segment, Stage2Run
 from twostage.study import Study
 
-#: Bytes of text per token where nothing was tokenised yet. Our choice: between a small byte-level BPE on code and a
-#: vocabulary of 32,000 on prose; `twostage plan --bytes-per-token` replaces it.
-ASSUMED_BYTES_PER_TOKEN = 4.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Work:

@@ -7,6 +7,7 @@ costs a few system calls per job. It never writes.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
 #: In place of a method, for corpora and the tokenizer.
 DATA = "data"
 _TAIL_BYTES = 4096
+# What `scripting.run_script` and a traceback end with; other lines may be warnings.
+_ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Killed)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,24 +167,26 @@ class _Look:
         if lease is not None and (owner := live_owner(lease)):
             place = f"on {owner.get('host')}, process {owner.get('pid')}"
             return "running", f"{progress}, {place}" if progress else place
-        if self.workflow_runs and not last and not progress:
-            # Growth and evaluation hold no lease, training none in its first seconds; their logs are empty so far.
+        if self.workflow_runs and not progress and not _ERROR.match(last):
+            # Growth and evaluation hold no lease, training none in its first seconds: nothing tells against them yet.
             return "running", "no message yet"
         return "failed", last or (f"killed after {progress}" if progress else "killed before any message")
 
 
 def _tail(log: Path) -> tuple[str, str]:
-    """Return the log's last line that is no progress, and the newest progress as text; empty where there is none."""
+    """Return the log's last line and the newest progress as text; where progress is the last, there is no message.
+
+    What stands above the newest progress is history: warnings of the start, or of an earlier attempt.
+    """
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
         lines = stream.read().decode(errors="replace").splitlines()
-    progress = ""
+    message = ""
     for line in reversed(lines):
         if line.startswith('{"progress"'):
-            progress = progress or _progress(line)
-        elif line.strip():
-            return line.strip(), progress
-    return "", progress
+            return message, _progress(line)
+        message = message or line.strip()
+    return message, ""
 
 
 def _progress(line: str) -> str:

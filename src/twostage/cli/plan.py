@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twostage.budget import ASSUMED_BYTES_PER_TOKEN, Machine
+
 if TYPE_CHECKING:
-    from twostage.budget import Machine
     from twostage.plan import Held, Plan
     from twostage.study import Study
 
@@ -19,8 +20,6 @@ DEFAULT_PRICE = 2.0
 
 def add_parser(subparsers: Any) -> None:
     """Register the command."""
-    from twostage.plan import ASSUMED_BYTES_PER_TOKEN
-
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "plan",
         help="what a study will cost: jobs, FLOPs, GPU-hours, disk",
@@ -85,8 +84,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _machine(args: argparse.Namespace) -> Machine:
-    from twostage.budget import Machine
-
     if args.tflops is None:
         return Machine(peak_tflops=args.peak_tflops, utilisation=args.utilisation, price=args.price)
     if (args.utilisation, args.peak_tflops) != (DEFAULT_UTILISATION, DEFAULT_PEAK_TFLOPS):
