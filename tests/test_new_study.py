@@ -143,7 +143,7 @@ def test_token_counts_in_the_comments_are_right(here):
 
 
 def test_the_command_offers_every_start():
-    assert new_command.STARTS == tuple(new_study.STARTS)
+    assert tuple(new_study.STARTS) == new_command.STARTS
 
 
 def test_nothing_is_overwritten(here, capsys):
