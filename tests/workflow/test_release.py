@@ -14,6 +14,9 @@ import pandas as pd
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
+from twostage.plan import Held, plan_study
+from twostage.study import load_study
+
 pytestmark = pytest.mark.workflow
 
 STUDY = "config/small.yaml"
@@ -24,6 +27,13 @@ RUN = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264"
 #: By hand: trunks end at 20 and 40 steps of 8 x 64 tokens.
 INTERIOR, LAST = f"{RUN}/trunk/10240/checkpoint", f"{RUN}/trunk/20480/checkpoint"
 GROWN = f"{RUN}/init/checkpoint"
+KINDS = {
+    "base trunk": "stage1/*/*/*/trunk/*",
+    "base decay": "stage1/*/*/*/decay/*",
+    "grown": "stage2/*/*/*/*/init",
+    "stage-2 trunk": "stage2/*/*/*/*/trunk/*",
+    "stage-2 decay": "stage2/*/*/*/*/decay/*",
+}
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
 
 
@@ -95,6 +105,18 @@ def test_results_are_the_same_with_and_without_release(kept, released):
         pd.testing.assert_frame_equal(
             *(pd.read_csv(root / RESULTS / name) for root in (kept.root, released[0].root))
         )
+
+
+def test_the_disk_space_is_what_the_plan_said(kept, released):
+    """Bytes of every kind of checkpoint, with everything kept and after the release; within 5 percent."""
+    for root, key in ((kept.root, "total_bytes"), (released[0].root, "final_bytes")):
+        study = load_study(root / STUDY)
+        rows = plan_study(study, dict.fromkeys(study.corpora, Held(tokens=None, source=""))).disk.rows
+        for kind, pattern in KINDS.items():
+            manifests = (root / RESULTS).glob(f"{pattern}/checkpoint/manifest.json")
+            found = sum(payload_bytes(manifest.parent) for manifest in manifests)
+            planned = sum(getattr(row, key) for row in rows if row.kind == kind)
+            assert found == pytest.approx(planned, rel=0.05), (kind, key)
 
 
 def test_a_second_run_has_nothing_to_do(released):
