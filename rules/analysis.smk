@@ -166,6 +166,7 @@ rule fit_unified_law:
 
 rule all_tables:
     input:
+        all_released,
         rules.fit_unified_law.output,
         rules.aggregate_cells.output,
         rules.make_table_1.output,

@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from twostage import dataspecs, joint_design, paths, presentation, specs
+from twostage import dataspecs, jobs, joint_design, paths, presentation, specs
 from twostage import downstream_spec as downstream_specs
 from twostage.design import Design
 from twostage.errors import UserError
@@ -148,21 +148,15 @@ def evaluated_tokens(wildcards):
     return in_results(paths.tokens_manifest(wildcards.corpus))
 
 
-def measured_cells():
-    """All cells but those that the study excludes, which may not be measurable at all."""
-    excluded = {entry.cell for entry in study.excluded_cells}
-    return [cell for cell in design.cells() if cell.path not in excluded]
-
-
 def all_evaluations(wildcards):
-    return [in_results(cell.path) for cell in measured_cells()]
+    return [in_results(cell.path) for cell in jobs.measured_cells(design)]
 
 
 def all_metrics(wildcards):
     """The metrics of every evaluated branch, each once."""
     return [
         in_results(branch.metrics)
-        for branch in dict.fromkeys(cell.branch for cell in measured_cells())
+        for branch in dict.fromkeys(cell.branch for cell in jobs.measured_cells(design))
     ]
 
 
@@ -256,3 +250,51 @@ def downstream_spec(wildcards):
 def task_folder_option(wildcards):
     folder = downstream_specs.section(design).task_folder
     return f"--task-folder {shlex.quote(folder)}" if folder else ""
+
+
+# What becomes of checkpoints (never part of an identity: another policy trains nothing again) -------------------------
+
+
+@functools.cache
+def released_checkpoints():
+    """Manifests whose payload is deleted once used -> the manifests of every job planned from it."""
+    return jobs.releases(design, jobs.planned_jobs(design))
+
+
+def all_released(wildcards):
+    return [
+        in_results(f"{Path(manifest).parent}/released.json")
+        for manifest in released_checkpoints()
+    ]
+
+
+@explained
+def users_of_trunk(wildcards):
+    return _users_of(segment_of(wildcards).manifest)
+
+
+@explained
+def users_of_grown(wildcards):
+    return _users_of(paths.grown_manifest(paths.parse_run(wildcards.run)))
+
+
+def _users_of(manifest):
+    if manifest not in released_checkpoints():
+        raise UserError(
+            f"{manifest}: study {study.name} keeps this checkpoint; see its section `checkpoints`"
+        )
+    return [in_results(user) for user in released_checkpoints()[manifest]]
+
+
+@explained
+def segment_payload(wildcards):
+    return _payload(segment_of(wildcards))
+
+
+@explained
+def branch_payload(wildcards):
+    return _payload(branch_of(wildcards))
+
+
+def _payload(job):
+    return "protect" if jobs.is_protected(design, job) else "keep"

@@ -72,6 +72,7 @@ rule plot_figure_3:
 
 rule all_figures:
     input:
+        all_released,
         expand(
             f"{RESULTS}/figures/{{figure}}.{{kind}}",
             figure=study.figures or ("figure-1", "figure-3"),
