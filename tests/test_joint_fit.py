@@ -225,7 +225,7 @@ def test_scratch_on_a_corpus_without_runs_is_refused(noisy):
 @pytest.fixture
 def fields():
     """The tiny study with three sizes and all figures over sizes."""
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     fields["models"] = copy.deepcopy(MODELS)
     fields["methods"] = {
         "cpt-code": {"kind": "cpt", "corpus": "code"},
@@ -352,7 +352,7 @@ def drawn(noisy, tmp_path_factory):
     """Cells table -> four fit files -> five figures, through the scripts; the folder of the figures."""
     folder = tmp_path_factory.mktemp("drawn")
     write_table(noisy, folder / "cells.csv")
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text()) | {"models": MODELS}
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text()) | {"models": MODELS}
     (folder / "mine.yaml").write_text(
         yaml.safe_dump(fields | {"scratch": {"code": {"corpus": "code"}}, "figures": list(JOINT_FIGURES)})
     )
