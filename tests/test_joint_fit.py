@@ -232,7 +232,7 @@ def fields():
         "stack": {"kind": "stack"},
         "expand": {"kind": "expand"},
     }
-    fields["scratch"] = [{"corpus": "code"}]
+    fields["scratch"] = {"code": {"corpus": "code"}}
     fields["figures"] = list(JOINT_FIGURES)
     return fields
 
@@ -299,11 +299,11 @@ IMPOSSIBLE = {
         ["'figure-4-right'", "d1_steps", "[100]", "add a value"],
     ),
     "no scratch on code": (
-        put("scratch", []),
-        ["'figure-11'", "cpt-code", "scratch: there are no runs on 'code'", "add {corpus: code}"],
+        put("scratch", {}),
+        ["'figure-11'", "cpt-code", "scratch: there are no runs on 'code'", "add code: {corpus: code}"],
     ),
     "scratch at one size": (
-        put("scratch", [{"corpus": "code", "models": ["33k"]}]),
+        put("scratch", {"code": {"corpus": "code", "models": ["33k"]}}),
         ["'figure-11'", "scratch of corpus code, models", "list more models"],
     ),
     "reserved name": (put("methods/joint", {"kind": "stack"}), ["methods.joint", "reserved", "another name"]),
