@@ -25,9 +25,10 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/grow.smk"
 include: "rules/evaluate.smk"
+include: "rules/imported.smk" if study.cells_from else "rules/cells.smk"
 include: "rules/analysis.smk"
+include: "rules/tables.smk"
 include: "rules/figures.smk"
-include: "rules/joint.smk"
 include: "rules/published.smk"
 
 

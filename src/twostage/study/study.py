@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from twostage.architecture import Architecture
+from twostage.catalogue import check_chosen
 from twostage.errors import UserError
-from twostage.joint_design import JOINT_FIGURES, joint_source
 from twostage.study.base import Frozen, Name
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
@@ -118,10 +118,8 @@ class Study(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _figures_over_sizes_can_be_drawn(self) -> Study:
-        for figure in self.figures or ():
-            if figure in JOINT_FIGURES:
-                joint_source(self, figure)
+    def _chosen_figures_can_be_drawn(self) -> Study:
+        check_chosen(self)
         return self
 
     @property
