@@ -8,6 +8,7 @@ split, each a marker. `draw_rows` is pure.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,7 @@ START_SHARE = (
     0.04  # of the tokens: losses before do not set the scale, or a model from scratch would flatten the rest
 )
 END_SHARE = 0.2  # of the tokens: the right panel
+LEGEND_CHARACTERS = 42  # per line, what the right half holds
 COLUMNS = ("panel", "arm", "kind", "method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "value")
 
 
@@ -136,7 +138,7 @@ class _Drawn:
         losses = self.final["loss_nats"]
         if len(losses) == 1:
             return f"{self.arm.label}: {losses.iloc[0]:.4f}"
-        return f"{self.arm.label}: {losses.mean():.4f} ± {(losses.max() - losses.min()) / 2:.4f}"
+        return f"{self.arm.label}: {losses.mean():.4f}\u00a0±\u00a0{(losses.max() - losses.min()) / 2:.4f}"
 
     def numbers(self) -> list[dict[str, Any]]:
         """What is plotted, as rows of the figure's table."""
@@ -186,6 +188,7 @@ def _draw_losses(whole: Axes, end: Axes, arms: Sequence[_Drawn]) -> None:
         axes.set_ylim(shown.min() - margin, shown.max() + margin)
     whole.axvspan(start, longest, color=INK, alpha=0.06, linewidth=0)
     whole.set_ylabel("validation loss\n(nats/token)")
+    whole.set_title("whole run", loc="right", fontsize=7.5)
     end.set_title(f"last {END_SHARE:.0%}; markers: finished models", loc="right", fontsize=7.5)
 
 
@@ -210,11 +213,16 @@ def _draw_rates(axes: Axes, arms: Sequence[_Drawn]) -> None:
 def _draw_legend(axes: Axes, arms: Sequence[_Drawn]) -> None:
     axes.set_axis_off()
     seeds = max(len(arm.final) for arm in arms)
-    mean = f", mean ± half range of {seeds} seeds" if seeds > 1 else ""
+    mean = f",\nmean ± half range of {seeds} seeds" if seeds > 1 else ""
     axes.legend(
         handles=[
             Line2D(
-                [], [], color=arm.colour, marker=SEED_MARKERS[0], markeredgecolor="white", label=arm.legend
+                [],
+                [],
+                color=arm.colour,
+                marker=SEED_MARKERS[0],
+                markeredgecolor="white",
+                label=textwrap.fill(arm.legend, LEGEND_CHARACTERS),
             )
             for arm in arms
         ],
