@@ -8,16 +8,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from twostage import (
-    catalogue,
-    comparisons,
-    dataspecs,
-    imported,
-    joint_design,
-    paths,
-    presentation,
-    specs,
-)
+from twostage import catalogue, comparisons, dataspecs, imported, joint_design
+from twostage import paths, presentation, specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study

@@ -64,4 +64,6 @@ def unified_table(cells: pd.DataFrame, base_cells: pd.DataFrame, delta: float) -
 
 def _kept(table: pd.DataFrame) -> pd.DataFrame:
     """Rows that are not excluded; a table from elsewhere may not have that column."""
-    return table[table["excluded"].fillna("") == ""] if "excluded" in table else table
+    if "excluded" not in table:
+        return table
+    return table[table["excluded"].isna() | (table["excluded"] == "")]

@@ -15,7 +15,7 @@ from twostage import __version__
 from twostage.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
-COMMANDS = ("fit", "compare", "predict", "advise")
+COMMANDS = ("fit", "compare", "predict", "advise", "figures")
 
 
 def build_parser() -> argparse.ArgumentParser:
