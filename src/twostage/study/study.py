@@ -105,7 +105,9 @@ class Study(Frozen):
         None, description="default: all that the study has the cells for"
     )
     figure_1_methods: tuple[Name, ...] = Field(
-        (), description="rows of Figure 1; default: first cpt, first growth"
+        (),
+        description="rows of Figure 1 and gradient norms, panels of Figure 3; default: first cpt, first growth. Figure 8 "
+        "shows the other main methods",
     )
     excluded_cells: tuple[ExcludedCell, ...] = ()
     cells_from: CellsFrom | None = Field(None, description="redraw from these tables; nothing is trained")
