@@ -6,7 +6,10 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 from working_copy import ROOT
+
+from twostage import catalogue
 
 pytestmark = pytest.mark.workflow
 
@@ -82,3 +85,66 @@ def test_only_the_rules_import_snakemake():
         text=True,
     )
     assert found.stdout == ""
+
+
+EVERYTHING = {
+    "description": "Every figure and table of the paper, at sizes that only a dry-run sees.",
+    "corpora": {
+        name: {"source": "embedded", "domain": name, "max_bytes": 1_000_000} for name in ("generic", "code", "math")
+    },
+    "tokenizer": {"kind": "bpe", "vocab_size": 512, "train_bytes": 300_000},
+    "context": 64,
+    "models": {
+        f"w{width}": {
+            "n_layer": 2, "d_model": width, "n_head": 2, "batch_size": 8, "warmup_steps": 10, "peak_lr": 8e-3,
+        }
+        for width in (16, 32, 64)
+    },
+    "grid": {"d1": {"trunk_steps": [20, 40]}, "d2": {"trunk_steps": [20, 40]}},
+    "validation": {"every_steps": 5, "samples": 8},
+    "ablations": {"schedule": {"model": "w16", "total_steps": 40}},
+    "stage1": {"corpus": "generic"},
+    "methods": {
+        "cpt-code": {"kind": "cpt", "corpus": "code"},
+        "stack": {"kind": "stack"},
+        "expand": {"kind": "expand", "models": ["w16"]},
+        "stack-x4": {"kind": "stack", "factor": 4, "models": ["w16"]},
+        "stack-fresh": {"kind": "stack", "data": "fresh", "models": ["w16"], "d1_steps": [40], "d2_steps": [40]},
+        "stack-low": {
+            "kind": "stack", "schedule": "constant", "peak_lr_fraction": 0.1, "models": ["w16"], "d1_steps": [40], "d2_steps": [40],
+        },
+    },
+    "scratch": {"code": {"corpus": "code"}},
+}  # fmt: skip
+
+
+def test_every_figure_and_table_has_a_rule_of_its_own(pristine):
+    (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
+    counts = pristine.planned("--config", "study=config/everything.yaml", "--", "all_figures", "all_tables")
+    for figure in catalogue.FIGURES:
+        assert counts.pop(f"plot_{figure.replace('-', '_')}") == 1
+    for table in set(catalogue.TABLES) - {"table-6"}:  # has a study of its own: it needs `downstream`
+        assert counts.pop(f"make_{table.replace('-', '_')}") == 1
+    # By hand: cpt-code and stack at three sizes, expand and stack-x4 at one have a grid; joint laws of two methods; the law
+    # from scratch on two corpora.
+    assert counts["fit_law"] == 2 * 3 + 2
+    assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
+    assert counts["gather_curves"] == counts["list_not_drawn"] == 1
+
+
+def test_one_figure_needs_only_what_it_shows(pristine):
+    (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
+    figure = "results/everything/figures/figure-4-left.png"
+    counts = pristine.planned("--config", "study=config/everything.yaml", "--", figure)
+    assert counts["plot_figure_4_left"] == counts["fit_joint_law"] == 1
+    assert "fit_law" not in counts
+
+
+def test_an_impossible_figure_is_refused_before_anything_runs(pristine):
+    (pristine.root / "config/impossible.yaml").write_text(
+        (ROOT / "config/tiny.yaml").read_text() + "\nfigures: [figure-9]\n"
+    )
+    done = pristine.snakemake("-n", "--config", "study=config/impossible.yaml", check=False)
+    assert done.returncode != 0
+    assert "figures: 'figure-9' cannot be drawn" in done.stdout
+    assert "Traceback" not in done.stdout
