@@ -20,6 +20,7 @@ COMMANDS = (
     "pin",
     "plan",
     "status",
+    "figures",
     "doctor",
     "fit",
     "compare",
