@@ -289,7 +289,7 @@ def test_listing_tells_what_is_drawn(tmp_path):
 
 def test_the_command_names_reasons():
     done = subprocess.run(
-        [sys.executable, "-m", "twostage.cli", "figures", str(ROOT / "config/tiny.yaml"), "--json"],
+        [sys.executable, "-m", "twostage.cli", "figures", str(ROOT / "tests/studies/tiny.yaml"), "--json"],
         capture_output=True,
         text=True,
         check=True,
