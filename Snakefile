@@ -16,7 +16,7 @@ min_version("9.27")
 config.setdefault("study", "config/tiny.yaml")
 
 
-# Jobs can run in an image built from envs/Containerfile (--software-deployment-method apptainer; NOT RUN yet).
+# Jobs can run in this image, made from envs/twostage.def (--software-deployment-method apptainer; NOT RUN yet).
 container: "envs/twostage.sif"
 
 
@@ -26,10 +26,15 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/grow.smk"
 include: "rules/evaluate.smk"
+include: "rules/downstream.smk"
+include: "rules/release.smk"
+include: "rules/imported.smk" if study.cells_from else "rules/cells.smk"
 include: "rules/analysis.smk"
+include: "rules/tables.smk"
 include: "rules/figures.smk"
-include: "rules/joint.smk"
+include: "rules/illustrations.smk"
 include: "rules/published.smk"
+include: "rules/toy.smk"
 
 
 report: "report/workflow.rst"

@@ -35,10 +35,11 @@ from twostage.architecture import Architecture
 from twostage.checkpoint import to_canonical
 from twostage.model import start_process_group
 from twostage.samples import SampleStream, TokenSplit
+from twostage.schedule import Schedule
 from twostage.specs import TrainSpec
 from twostage.storage import payload_entries, write_manifest
-from twostage.study import Recipe
-from twostage.train import Execution, _Trainer
+from twostage.study import OptimizerRecipe
+from twostage.trainer import Execution, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train.py"
 
@@ -121,7 +122,7 @@ def plain_update(state: dict[str, torch.Tensor], spec: TrainSpec) -> Callable[[i
     model = Llama(spec.architecture)
     _copy(state, model)
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=spec.peak_lr, betas=(0.9, 0.95), weight_decay=0.1)
+    optimizer = torch.optim.AdamW(parameters, lr=spec.schedule.peak_lr, betas=(0.9, 0.95), weight_decay=0.1)
 
     def update(step: int, batch: torch.Tensor) -> float:
         for group in optimizer.param_groups:
@@ -176,9 +177,8 @@ def train_spec(architecture: Architecture, batch_size: int, **changes: Any) -> T
     fields: dict[str, Any] = {
         "architecture": architecture,
         "init_std": (2 / (5 * architecture.d_model)) ** 0.5,
-        "recipe": Recipe(),
-        "peak_lr": 1e-3,
-        "warmup_steps": 10,
+        "recipe": OptimizerRecipe(),
+        "schedule": Schedule(peak_lr=1e-3, warmup_steps=10),
         "batch_size": batch_size,
         "mixture": (("zipf", 1),),
         "seed": 0,
@@ -195,7 +195,7 @@ def measure(name: str, folder: Path, blocks: int) -> dict[str, Any]:
     spec = train_spec(architecture, batch_size)
     tokens = write_tokens(folder / name, architecture.vocab_size)
     stream = SampleStream([TokenSplit(tokens, "train")], [1], seed=0, context=architecture.context)
-    trainer = _Trainer(spec, Execution())
+    trainer = Trainer(spec, Execution())
     plain = plain_update(to_canonical(trainer.core.state_dict(), architecture), spec)
     done = {"ours": 0, "plain": 0}
 
@@ -266,7 +266,7 @@ def profile(name: str, folder: Path, n_steps: int = 30) -> None:
         seed=0,
         context=architecture.context,
     )
-    trainer = _Trainer(train_spec(architecture, batch_size), Execution())
+    trainer = Trainer(train_spec(architecture, batch_size), Execution())
     steps = itertools.count(1)
 
     def work() -> None:

@@ -6,7 +6,7 @@ import shutil
 
 from snakemake.logging import logger
 
-from twostage import walltime
+from twostage import disk, walltime
 from twostage.head import Head, restart
 from twostage.site import parse_site
 from twostage.supervise import bad_input_marker
@@ -20,13 +20,8 @@ SITE = explained(parse_site)(config.get("site"))
 @functools.cache
 def training_size(job):
     """Architecture, tokens and batch of a segment or branch."""
-    steps = (
-        design.segment_steps if isinstance(job, paths.Segment) else design.branch_steps
-    )
-    start, stop = steps(job)
-    tokens = (stop - start) * design.tokens_per_step(job.run.model)
     batch_size = study.models[job.run.model].batch_size
-    return design.architecture(job.run), tokens, batch_size
+    return design.architecture(job.run), design.job_tokens(job), batch_size
 
 
 def training_plan(job):
@@ -140,8 +135,14 @@ def queue(partition):
     }
 
 
-def minutes(expected):
-    return on_site(lambda w, attempt: min(SITE.max_walltime_min, expected * attempt))
+def minutes(expected, limit):
+    """Walltime by attempt, at most `limit`; `expected` is a number or a function of the wildcards."""
+
+    def runtime(wildcards, attempt):
+        wanted = expected(wildcards) if callable(expected) else expected
+        return min(limit, wanted * attempt)
+
+    return on_site(runtime)
 
 
 def gpu_resources(log, *, runtime):
@@ -151,20 +152,58 @@ def gpu_resources(log, *, runtime):
         "mem_mb": int(1000 * SITE.mem_gb_per_gpu) if SITE else 2000,
         "gpu": on_site(lambda w, attempt: 1),
         "cpus_per_gpu": on_site(lambda w, attempt: SITE.cpus_per_gpu),
-        "runtime": minutes(runtime),
+        "runtime": minutes(runtime, SITE and SITE.max_walltime_min),
         "slurm_extra": slurm_options(log),
         **queue(SITE and SITE.partition),
     }
 
 
 def cpu_resources(log, *, mem_mb, runtime):
-    """A job without a GPU; a second attempt gets more memory and time."""
+    """A job without a GPU; numbers or functions of the wildcards, of which a second attempt gets more."""
+
+    def memory(wildcards, attempt):
+        return (mem_mb(wildcards) if callable(mem_mb) else mem_mb) * attempt
+
     return {
-        "mem_mb": lambda wildcards, attempt: mem_mb * attempt,
-        "runtime": minutes(runtime),
+        "mem_mb": explained(memory),
+        "runtime": minutes(runtime, SITE and SITE.cpu_walltime_min),
         "slurm_extra": slurm_options(log),
         **queue(SITE and (SITE.cpu_partition or SITE.partition)),
     }
+
+
+def corpus_bytes(wildcards):
+    """Text of a corpus at most; None where the study does not say."""
+    if wildcards.corpus not in study.corpora:
+        raise UserError(
+            f"corpus {wildcards.corpus}: not in study {study.name}, which has {', '.join(study.corpora)}"
+        )
+    return study.corpora[wildcards.corpus].max_bytes
+
+
+def prepare_mb(wildcards):
+    return walltime.prepare_mb(corpus_bytes(wildcards))
+
+
+def prepare_min(wildcards):
+    return walltime.prepare_min(corpus_bytes(wildcards))
+
+
+#: Processes that encode a corpus; the tokens do not depend on it. The paper's would take two days with one.
+TOKENIZE_WORKERS = 8 if SITE else 1
+
+
+def tokenize_min(wildcards):
+    return walltime.tokenize_min(corpus_bytes(wildcards), workers=TOKENIZE_WORKERS)
+
+
+def growth_mb(wildcards):
+    run = paths.parse_run(wildcards.run)
+    return walltime.convert_mb(disk.grown_bytes(design, run))
+
+
+def export_mb(wildcards):
+    return walltime.convert_mb(disk.checkpoint_bytes(design, branch_of(wildcards)))
 
 
 def local_rules():
@@ -177,7 +216,7 @@ def local_rules():
 HEAD = Head(f"{ROLLING}/head", study.name, logger.warning)
 
 
-def planned_jobs():
+def jobs_of_this_run():
     """All jobs of this run with, for training jobs, segment or branch."""
     makers = {"train_trunk_segment": segment_of, "train_decay_branch": branch_of}
     for job in workflow.dag.needrun_jobs():
@@ -188,19 +227,14 @@ def planned_jobs():
 
 def start_head():
     """Tell what is about to run, refuse what is too much, take the lock, settle what a dead head has left."""
-    jobs = list(planned_jobs())
-    training = [job for _, job in jobs if job]
+    planned = list(jobs_of_this_run())
+    training = [job for _, job in planned if job]
     gpu_hours = sum(training_plan(job).gpu_hours for job in training)
-    disk = sum(
-        walltime.checkpoint_bytes(
-            design.architecture(job.run), full=isinstance(job, paths.Segment)
-        )
-        for job in training
-    )
+    size = sum(disk.checkpoint_bytes(design, job) for job in training)
     free = shutil.disk_usage(".").free
     logger.warning(
-        f"study {study.name}: {len(jobs)} jobs, {len(training)} of them training; about {gpu_hours:,.1f} GPU-hours; "
-        f"{disk / 1e9:,.1f} GB of checkpoints, {free / 1e9:,.0f} GB free"
+        f"study {study.name}: {len(planned)} jobs, {len(training)} of them training; about {gpu_hours:,.1f} GPU-hours; "
+        f"{size / 1e9:,.1f} GB of checkpoints before any is released, {free / 1e9:,.0f} GB free"
     )
     if SITE.max_gpu_hours is not None and gpu_hours > SITE.max_gpu_hours:
         raise WorkflowError(

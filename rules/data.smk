@@ -9,7 +9,9 @@ rule prepare_corpus:
         f"{LOGS}/corpora/{{corpus}}.log",
     threads: 1
     resources:
-        **cpu_resources(f"{LOGS}/corpora/{{corpus}}.log", mem_mb=2000, runtime=720),
+        **cpu_resources(
+            f"{LOGS}/corpora/{{corpus}}.log", mem_mb=prepare_mb, runtime=prepare_min
+        ),
     params:
         spec=corpus_spec,
     message:
@@ -48,9 +50,11 @@ rule tokenize_corpus:
         f"{RESULTS}/tokens/{{corpus}}/manifest.json",
     log:
         f"{LOGS}/tokens/{{corpus}}.log",
-    threads: 1
+    threads: TOKENIZE_WORKERS
     resources:
-        **cpu_resources(f"{LOGS}/tokens/{{corpus}}.log", mem_mb=2000, runtime=720),
+        **cpu_resources(
+            f"{LOGS}/tokens/{{corpus}}.log", mem_mb=6000, runtime=tokenize_min
+        ),
     params:
         spec=tokenize_spec,
     message:

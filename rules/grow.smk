@@ -1,5 +1,5 @@
-# Model growth: from a decayed base checkpoint to the start of stage 2. Continual pretraining needs no such job; its
-# trunk starts from the base checkpoint itself.
+# Model growth: from a base checkpoint to the start of stage 2; weights from a decayed one, a whole training state from
+# a trunk (start: trunk). Continual pretraining needs no such job; its trunk starts from the base checkpoint itself.
 
 
 rule grow_checkpoint:
@@ -13,7 +13,7 @@ rule grow_checkpoint:
         run=paths.STAGE2_RUN_PATTERN,
     threads: 1
     resources:
-        **cpu_resources(f"{LOGS}/{{run}}/grow.log", mem_mb=2000, runtime=60),
+        **cpu_resources(f"{LOGS}/{{run}}/grow.log", mem_mb=growth_mb, runtime=60),
     params:
         spec=growth_spec,
     message:

@@ -14,6 +14,7 @@ rule train_trunk_segment:
     threads: 1
     resources:
         **training_resources(segment_of, f"{LOGS}/{{run}}/trunk-{{tokens}}.log"),
+        payload=segment_payload,
     params:
         spec=segment_spec,
         rolling=f"{ROLLING}/{{run}}/trunk-{{tokens}}",
@@ -25,7 +26,7 @@ rule train_trunk_segment:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s}"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload}"
 
 
 rule train_decay_branch:
@@ -40,6 +41,7 @@ rule train_decay_branch:
     threads: 1
     resources:
         **training_resources(branch_of, f"{LOGS}/{{run}}/decay-{{branch}}.log"),
+        payload=branch_payload,
     params:
         spec=branch_spec,
         rolling=f"{ROLLING}/{{run}}/decay-{{branch}}",
@@ -51,4 +53,4 @@ rule train_decay_branch:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s}"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload}"

@@ -75,7 +75,7 @@ def test_scratch_rows_have_no_first_stage(design, pristine):
 
 
 def test_from_scratch_runs_on_other_corpora_are_scratch_rows(tmp_path):
-    design = make_design(scratch=[{"corpus": "code"}])
+    design = make_design(scratch={"code": {"corpus": "code"}})
     tables = aggregate_cells(design, build(design, tmp_path))
     scratch = tables.cells[tables.cells["method"] == "scratch"]
     assert scratch.groupby("valid_corpus").size().to_dict() == {"code": 4, "generic": 4}
@@ -150,7 +150,7 @@ def test_mixed_cells_are_refused(design, results, path, keys, value, column):
 @pytest.mark.parametrize(
     ("path", "keys", "value", "message"),
     [
-        (Branch(CPT, TOKENS[2]).metrics, ("spec", "peak_lr"), 1e-4, r"peak_lr: file 0\.0001, study 0\.008"),
+        (Branch(CPT, TOKENS[2]).metrics, ("spec", "batch_size"), 4, r"batch_size: file 4, study 8"),
         (CPT_EVAL, ("spec", "batch_size"), 7, r"batch_size: file 7, study 32"),
         (CPT_EVAL, ("spec", "unheard_of"), 7, r"unheard_of"),
         (CPT_EVAL, ("n_final",), 12, r"a model of 12 parameters"),

@@ -21,7 +21,7 @@ BASE = Stage1Run("generic", "33k", 0)
 
 
 def make(**changes) -> Design:
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     for path, value in changes.items():
         *parents, last = path.split("__")
         section = fields
@@ -78,7 +78,7 @@ def test_chain_and_branches_of_the_base(tiny):
 
 def test_stage_2_starts_from_the_decayed_base_checkpoint(tiny):
     for run in tiny.stage2_runs():
-        assert tiny.base_branch(run) == Branch(BASE, run.d1_tokens)
+        assert tiny.base(run) == Branch(BASE, run.d1_tokens)
         assert tiny.segment_parent(tiny.segments(run)[0]) is None
 
 
@@ -101,7 +101,7 @@ def intervals(design: Design):
     segments, branches = design.jobs()
     for job in segments:
         run = job.run
-        origin = "" if isinstance(run, Stage1Run) else f"{run.method} from {design.base_branch(run).manifest}"
+        origin = "" if isinstance(run, Stage1Run) else f"{run.method} from {design.base(run).manifest}"
         yield (run.path.rsplit("/D1")[0], origin, segment_spec(design, job).canonical())
     for job in branches:
         yield (job.run.path, design.branch_parent(job).manifest, branch_spec(design, job).canonical())
@@ -142,11 +142,12 @@ def test_choosing_points_of_a_method():
     design = make(methods__stack={"kind": "stack", "d1_steps": [200], "d2_steps": [100, 400]})
     (run,) = design.stage2_runs("stack")
     assert run == Stage2Run("stack", "33k", 0, 220 * UNIT)
-    assert [design.segment_steps(s) for s in design.segments(run)] == [(0, 100), (100, 400)]
+    assert [design.segment_steps(s) for s in design.segments(run)] == [(0, 100), (100, 200), (200, 400)]
+    assert [design.branch_steps(b) for b in design.branches(run)] == [(100, 110), (400, 440)]
 
 
 def test_scratch_runs_share_the_base_where_they_are_the_same():
-    design = make(scratch=[{"corpus": "generic"}, {"corpus": "code"}])
+    design = make(scratch={"base": {"corpus": "generic"}, "code": {"corpus": "code"}})
     assert list(design.stage1_runs()) == [BASE, Stage1Run("code", "33k", 0)]
 
 
@@ -167,7 +168,7 @@ def test_off_grid_artifacts_are_refused(tiny, artifact, words):
         if isinstance(artifact, Segment):
             return tiny.segment_steps(artifact)
         if isinstance(artifact.run, Stage2Run):
-            tiny.base_branch(artifact.run)
+            tiny.base(artifact.run)
         return tiny.branch_steps(artifact)
 
     with pytest.raises(UserError) as refusal:

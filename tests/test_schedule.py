@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from twostage import megatron_cpu
-from twostage.schedule import WsdSchedule
+from twostage.schedule import Schedule
 
 # Table 5's smallest model with a short grid: 50 warmup steps, a trunk of 400, a decay of 40.
-TRUNK = WsdSchedule(peak_lr=8e-3, warmup_steps=50)
-BRANCH = WsdSchedule(peak_lr=8e-3, warmup_steps=50, decay_start=400, decay_steps=40)
+TRUNK = Schedule(peak_lr=8e-3, warmup_steps=50)
+BRANCH = Schedule(peak_lr=8e-3, warmup_steps=50, decay_start=400, total_steps=440)
 
 
 def test_first_step_end_of_warmup_last_stable_and_last_step_are_exact():
@@ -26,7 +26,7 @@ def test_first_step_end_of_warmup_last_stable_and_last_step_are_exact():
 @pytest.mark.parametrize("peak", [8e-3, 3e-4, 0.1, 1 / 3])
 @pytest.mark.parametrize("final", [0.1, 0.0, 0.25])
 def test_last_step_is_exact_for_any_peak(peak, final):
-    schedule = WsdSchedule(peak_lr=peak, warmup_steps=0, decay_start=70, decay_steps=7, final_fraction=final)
+    schedule = Schedule(peak_lr=peak, warmup_steps=0, decay_start=70, total_steps=77, final_fraction=final)
     assert schedule.rate(1) == peak
     assert schedule.rate(77) == final * peak
 
@@ -64,5 +64,22 @@ def test_every_rate_equals_megatrons_wsd_scheduler():
 def test_steps_outside_of_the_run_are_refused():
     with pytest.raises(ValueError, match="step: 0 must be at least 1"):
         TRUNK.rate(0)
-    with pytest.raises(ValueError, match="step: 441 lies beyond the decay's end 440"):
+    with pytest.raises(ValueError, match="step: 441 lies beyond the schedule's end 440"):
         BRANCH.rate(441)
+
+
+def test_a_cosine_is_exact_at_both_ends_and_halfway():
+    cosine = Schedule(kind="cosine", peak_lr=5e-3, warmup_steps=4, total_steps=12)
+    assert [cosine.rate(step) for step in (1, 4, 12)] == [5e-3 / 4, 5e-3, 5e-4]
+    assert cosine.rate(8) == pytest.approx((5e-3 + 5e-4) / 2, rel=1e-12)
+    assert all(cosine.rate(step) > cosine.rate(step + 1) for step in range(4, 12))
+
+
+def test_without_a_warmup_every_kind_starts_at_the_peak():
+    for kind, total in (("wsd", None), ("constant", None), ("cosine", 12)):
+        assert Schedule(kind=kind, peak_lr=5e-3, warmup_steps=0, total_steps=total).rate(1) == 5e-3
+
+
+def test_a_constant_rate_stays():
+    constant = Schedule(kind="constant", peak_lr=5e-3, warmup_steps=4)
+    assert [constant.rate(step) for step in (2, 4, 5, 10_000)] == [2.5e-3, 5e-3, 5e-3, 5e-3]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from twostage import train
+from twostage import training_loop
 from twostage.scripting import EXIT_BAD_INPUT
 from twostage.supervise import EXIT_STOPPED, bad_input_marker, earlier_log
 
@@ -33,7 +33,7 @@ def log(tmp_path) -> Path:
 
 
 def test_the_trainers_code_for_stopped_is_the_supervisors():
-    assert train.EXIT_STOPPED == EXIT_STOPPED == 128 + signal.SIGTERM
+    assert training_loop.EXIT_STOPPED == EXIT_STOPPED == 128 + signal.SIGTERM
 
 
 def test_output_goes_to_the_log_and_the_code_is_handed_on(log):

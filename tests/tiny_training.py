@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from twostage.architecture import Architecture
+from twostage.schedule import Schedule
 from twostage.specs import TrainSpec
-from twostage.study import Recipe
+from twostage.study import OptimizerRecipe
 from twostage.train import Execution, TrainJob, train
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +31,7 @@ def train_spec(**changes: Any) -> TrainSpec:
     fields: dict[str, Any] = {
         "architecture": TINY,
         "init_std": 0.1,
-        "recipe": Recipe(),
+        "recipe": OptimizerRecipe(),
         "peak_lr": 5e-3,
         "warmup_steps": 4,
         "batch_size": 8,
@@ -40,7 +41,12 @@ def train_spec(**changes: Any) -> TrainSpec:
         "stop_step": 20,
         "origin": "init",
     }
-    return TrainSpec(**fields | changes)
+    fields |= changes
+    # The schedule's own keys may stand beside the others.
+    own = {key: fields.pop(key) for key in ("peak_lr", "warmup_steps", "decay_start") if key in fields}
+    if own.get("decay_start") is not None:
+        own["total_steps"] = fields["stop_step"]
+    return TrainSpec(**{"schedule": Schedule(**own)} | fields)
 
 
 def job(

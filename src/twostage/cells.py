@@ -25,8 +25,6 @@ from twostage.paths import Branch, Stage1Run, Stage2Run, grown_manifest
 from twostage.specs import EvaluateSpec, Spec, TrainSpec, branch_spec, evaluate_spec
 from twostage.storage import write_atomic
 
-#: `method` of runs without a first stage; their d1_tokens is 0 and their epochs_1 too.
-SCRATCH = "scratch"
 #: What makes a row of `cells.csv` a cell of its own.
 KEY = ("method", "model", "seed", "d1_tokens", "d2_tokens", "valid_corpus")
 #: Must be the same in all cells that are compared; the git commit may differ, revisions say when it matters.
@@ -52,7 +50,7 @@ _TEXT = (
     "evaluation",
     "excluded",
 )
-_REQUIRED = (*KEY, "n_base", "n_final", "loss_nats", "evaluation", "excluded")
+_REQUIRED = (*KEY, "n_base", "n_final", "loss_nats")
 _SHOWN = 5  # files named in an error
 
 
@@ -64,8 +62,8 @@ class CellTables:
     base_cells: pd.DataFrame
 
 
-def aggregate_cells(design: Design, results: Path) -> CellTables:
-    """Read every cell of the study below `results` (the study's results folder).
+def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | None = None) -> CellTables:
+    """Read every cell of the study below `results` (the study's results folder), or those of one (method, base model).
 
     Columns of `cells`: method (`scratch` for stage 1), model (the base model), n_base, n_final (non-embedding
     parameters before and after growth), d1_tokens (0 for scratch), d2_tokens, seed, valid_corpus, loss_nats (per
@@ -82,16 +80,19 @@ def aggregate_cells(design: Design, results: Path) -> CellTables:
     """
     excluded = _excluded(design)
     reader = _Reader(design, results, excluded)
-    wanted = [cell for cell in design.cells() if cell.path not in excluded or (results / cell.path).is_file()]
+    wanted = [
+        cell
+        for cell in (design.cells() if only is None else design.cells_of(*only))
+        if cell.path not in excluded or (results / cell.path).is_file()
+    ]
     reader.require_files(wanted)
-    continued = {design.corpus(run) for run in design.stage2_runs()}
-    base_corpus = design.study.stage1.corpus
+    continued = {design.study.corpus_of(name) for name in design.study.methods}
     rows, base_rows = [], []
     for cell in wanted:
         run = cell.branch.run
         if cell.corpus == design.corpus(run):
             rows.append(reader.row(cell))
-        elif isinstance(run, Stage1Run) and run.corpus == base_corpus and cell.corpus in continued:
+        elif design.is_base(cell.branch) and cell.corpus in continued:
             base_rows.append(reader.base_row(cell))
     compared = [row for row in [*rows, *base_rows] if not row["excluded"]]
     _refuse_mixtures(compared)
@@ -165,7 +166,7 @@ class _Reader:
         base = design.study.stage1.corpus
         start: dict[str, Any]
         if isinstance(run, Stage2Run):
-            parent = design.base_branch(run)
+            parent = design.base(run)
             start = {
                 "method": run.method,
                 "d1_tokens": run.d1_tokens,
@@ -173,7 +174,7 @@ class _Reader:
             }
             grow = self.get(grown_manifest(run), "origin", "revision") if design.grows(run) else None
         else:
-            start = {"method": SCRATCH, "d1_tokens": 0, "epochs_1": 0.0}
+            start = {"method": design.label(branch), "d1_tokens": 0, "epochs_1": 0.0}
             grow = None
         return {
             "method": start["method"],
@@ -330,6 +331,9 @@ def read_cells(path: str | Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: column {missing[0]!r} is missing; make the table again with: snakemake -f {path}"
         )
+    for name in ("evaluation", "excluded"):  # a table from elsewhere may have neither
+        if name not in frame:
+            frame[name] = ""
     for name in (name for name in _TEXT if name in frame):
         frame[name] = frame[name].fillna("")
     keys = list(KEY)

@@ -1,24 +1,30 @@
 """What a study implies: runs, trunk segments, decay branches, their parents and the cells to measure.
 
 Pure functions of the study, without torch or disk, so that the workflow's DAG, the plan and the tests all read the
-same design. Tokens are integers throughout: D = 1.1 x trunk steps x batch x context.
+same design. Tokens are integers throughout: on the grid, D = 1.1 x trunk steps x batch x context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
 
 from twostage.architecture import Architecture
 from twostage.errors import UserError
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
-from twostage.paths import Branch, Run, Segment, Stage1Run, Stage2Run
-from twostage.study import Cpt, Expand, Grid, Method, Stack, Study
+from twostage.paths import Branch, Run, Segment, Stage1Run, Stage2Run, grown_manifest
+from twostage.study import Cpt, Expand, Method, Repeat, ScheduleKind, Stack, Study
+
+#: `method` of the rows of runs without a first stage.
+SCRATCH = "scratch"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One measured point: a decayed checkpoint and the held-out split of a corpus."""
+    """One measured point: a finished checkpoint and the held-out split of a corpus."""
 
     branch: Branch
     corpus: str
@@ -29,11 +35,33 @@ class Cell:
         return self.branch.evaluation(self.corpus)
 
 
+@dataclass(frozen=True, order=True)
+class Point:
+    """One evaluated length of a run, in optimizer steps.
+
+    Attributes:
+        start: where its branch leaves the trunk (0: there is no trunk; the branch is the whole run).
+        total: where its model is complete.
+    """
+
+    start: int
+    total: int
+
+
+def with_decay(trunk_steps: int) -> int:
+    """Steps of a grid point's model: the trunk and a tenth for the decay."""
+    return trunk_steps + trunk_steps // 10
+
+
 class Design:
     """The grid of one study; see the module docstring."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        # A DAG of thousands of jobs asks the same few questions again and again.
+        self.points = cache(self._points)
+        self.trunk = cache(self._trunk)
+        self.runs = cache(self._runs)
 
     # Units ------------------------------------------------------------------------------------------------------
 
@@ -43,7 +71,7 @@ class Design:
 
     def decay_tokens(self, model: str, trunk_steps: int) -> int:
         """D of the branch that leaves the trunk after `trunk_steps`: trunk plus a tenth for the decay."""
-        return (trunk_steps + trunk_steps // 10) * self.tokens_per_step(model)
+        return with_decay(trunk_steps) * self.tokens_per_step(model)
 
     def _known_model(self, model: str) -> str:
         if model not in self.study.models:
@@ -64,52 +92,92 @@ class Design:
             ) from None
 
     def base_run(self, run: Stage2Run) -> Stage1Run:
-        """Return the stage-1 run whose decayed checkpoint a stage-2 run starts from."""
+        """Return the stage-1 run that a stage-2 run starts from."""
         return Stage1Run(self.study.stage1.corpus, run.model, run.seed)
+
+    def base(self, run: Stage2Run) -> Branch | Segment:
+        """Return the base checkpoint that a stage-2 run starts from, decayed or stable; checks that D1 is on the grid."""
+        if self.method(run).start == "trunk":
+            segment = Segment(self.base_run(run), run.d1_tokens)
+            self.segment_steps(segment)
+            return segment
+        branch = Branch(self.base_run(run), run.d1_tokens)
+        self.branch_steps(branch)
+        return branch
 
     def grows(self, run: Stage2Run) -> bool:
         """Tell whether a stage-2 run starts from a grown checkpoint rather than from the base itself."""
         return not isinstance(self.method(run), Cpt)
 
-    def grid(self, run: Run) -> Grid:
-        """Return the trunk lengths of a run."""
-        grid = self.study.grid_of(self._known_model(run.model))
+    def schedule(self, run: Run) -> ScheduleKind:
+        """Return the kind of a run's learning-rate schedule."""
+        own = run.schedule if isinstance(run, Stage1Run) else self.method(run).schedule
+        return own or self.study.recipe.schedule  # type: ignore[return-value]
+
+    def warmup_steps(self, run: Run) -> int:
+        """Return the length of a run's warmup."""
+        model = self.study.models[run.model].warmup_steps
         if isinstance(run, Stage1Run):
-            return grid.d1
-        chosen = self.method(run).d2_steps
-        if chosen is None:
-            return grid.d2
-        # Extra points stay side segments, so that choosing them never changes the chain.
-        return Grid.model_construct(
-            trunk_steps=tuple(step for step in grid.d2.trunk_steps if step in chosen),
-            extra_steps=tuple(step for step in grid.d2.extra_steps if step in chosen),
-        )
+            return model
+        method = self.method(run)
+        if method.start == "trunk":
+            return 0
+        return model if method.warmup_steps is None else method.warmup_steps
+
+    def peak_lr(self, run: Run) -> float:
+        """Return a run's highest learning rate."""
+        peak = self.study.models[run.model].peak_lr
+        return peak if isinstance(run, Stage1Run) else peak * self.method(run).peak_lr_fraction
+
+    def first_sample(self, run: Run) -> int:
+        """Return how many samples of its mixture a run skips: fresh data starts where the base stopped."""
+        if isinstance(run, Stage1Run) or self.method(run).data == "repeat":
+            return 0
+        return run.d1_tokens // self.study.context
 
     def stage1_runs(self) -> Iterator[Stage1Run]:
-        """Yield base runs, then from-scratch runs on other corpora, each once."""
-        seen: set[Stage1Run] = set()
-        sections = [(self.study.stage1.corpus, None)] + [(s.corpus, s.models) for s in self.study.scratch]
-        for corpus, models in sections:
-            for model in models or self.study.models:
-                for seed in self.study.seeds:
-                    run = Stage1Run(corpus, model, seed)
-                    if run not in seen:
-                        seen.add(run)
-                        yield run
+        """Yield base runs, from-scratch runs on other corpora, repeats and the schedule ablation, each once."""
+        study = self.study
+        runs = [Stage1Run(study.stage1.corpus, m, s) for m in study.base_models for s in study.seeds]
+        for section in study.scratch.values():
+            for model in section.models or study.base_models:
+                runs += [Stage1Run(section.corpus, model, seed) for seed in study.seeds]
+        runs += [self.base_run(run) for run in self.stage2_runs()]
+        if ablation := study.ablations.schedule:
+            runs.append(Stage1Run(study.stage1.corpus, ablation.model, study.seeds[0], ablation.against))
+        yield from dict.fromkeys(runs)
 
     def stage2_runs(self, method: str | None = None) -> Iterator[Stage2Run]:
-        """Yield the stage-2 runs of one method, or of all."""
-        for name, section in self.study.methods.items():
+        """Yield the stage-2 runs of one method, or of all; repeats with other seeds last."""
+        study = self.study
+        for name, section in study.methods.items():
             if method not in (None, name):
                 continue
-            for model in section.models or self.study.models:
-                for steps in section.d1_steps or self.study.grid_of(model).d1.points:
-                    for seed in self.study.seeds:
-                        yield Stage2Run(name, model, seed, self.decay_tokens(model, steps))
+            for model in study.models_of(name):
+                for steps in section.d1_steps or study.grid_of(model).d1.points:
+                    for seed in study.seeds:
+                        yield Stage2Run(name, model, seed, self.d1_tokens(name, model, steps))
+        runs = [
+            run for repeat in study.repeats for run in self._repeated(repeat) if method in (None, run.method)
+        ]
+        yield from dict.fromkeys(runs)
 
-    def runs(self) -> list[Run]:
-        """Return all runs of both stages."""
-        return [*self.stage1_runs(), *self.stage2_runs()]
+    def _repeated(self, repeat: Repeat) -> Iterator[Stage2Run]:
+        for name in repeat.methods or self.study.methods:
+            for model in _chosen(self.study.models_of(name), repeat.models):
+                points = self.study.methods[name].d1_steps or self.study.grid_of(model).d1.points
+                for steps in _chosen(points, repeat.d1_steps):
+                    for seed in repeat.seeds:
+                        yield Stage2Run(name, model, seed, self.d1_tokens(name, model, steps))
+
+    def d1_tokens(self, method: str, model: str, d1_steps: int) -> int:
+        """D1 of a method's run from a point of the stage-1 grid: without the decay where it starts from the trunk."""
+        if self.study.methods[method].start == "trunk" and self.study.recipe.schedule == "wsd":
+            return d1_steps * self.tokens_per_step(model)
+        return self.decay_tokens(model, d1_steps)
+
+    def _runs(self) -> tuple[Run, ...]:
+        return (*self.stage1_runs(), *self.stage2_runs())
 
     def architecture(self, run: Run) -> Architecture:
         """Return the shape of the model that a run trains (the grown one in stage 2)."""
@@ -128,77 +196,153 @@ class Design:
         """Return the corpus a run is measured on: its own in stage 1, the method's in stage 2."""
         if isinstance(run, Stage1Run):
             return run.corpus
-        method = self.method(run)
-        return method.corpus if isinstance(method, Cpt) else self.study.stage1.corpus
+        return self.method(run).corpus or self.study.stage1.corpus
+
+    def mixture(self, run: Run) -> dict[str, int]:
+        """Return the training corpora of a run with integer weights, in a fixed order."""
+        own = self.corpus(run)
+        if isinstance(run, Stage1Run) or not self.method(run).replay:
+            return {own: 1}
+        share = self.method(run).replay_fraction
+        return {own: share.denominator - share.numerator, self.study.stage1.corpus: share.numerator}
+
+    # Points -----------------------------------------------------------------------------------------------------
+
+    def _points(self, run: Run) -> tuple[Point, ...]:
+        """Return the evaluated lengths of a run, rising; empty for a run that is not in the study."""
+        kind = self.schedule(run)
+        points = [_point(kind, steps) for steps in self._grid_steps(run)]
+        ablation = self.study.ablations.schedule
+        if ablation is not None and isinstance(run, Stage1Run):
+            here = (run.corpus, run.model, run.seed) == (
+                self.study.stage1.corpus,
+                ablation.model,
+                self.study.seeds[0],
+            )
+            if here and run.schedule in ("", ablation.against):
+                total = ablation.total_steps
+                # A total that is on the grid is the grid's own point: nothing is trained twice.
+                if total not in [point.total for point in points]:
+                    points.append(_off_grid_point(kind, total))
+        return tuple(sorted(points, key=lambda point: point.total))
+
+    def _grid_steps(self, run: Run) -> set[int]:
+        """Return the trunk lengths of the grid that a run is evaluated at."""
+        study = self.study
+        grid = study.grid_of(self._known_model(run.model))
+        if isinstance(run, Stage2Run):
+            own = set(self.method(run).d2_steps or grid.d2.points)
+            if run.seed in study.seeds:
+                return own
+            repeats = [repeat for repeat in study.repeats if run in set(self._repeated(repeat))]
+            return {steps for repeat in repeats for steps in repeat.d2_steps or own}
+        if run.schedule:
+            return set()
+        steps: set[int] = set()
+        base = run.corpus == study.stage1.corpus and run.model in study.base_models
+        if run.seed in study.seeds:
+            if base:
+                return set(grid.d1.points)
+            for section in study.scratch.values():
+                if section.corpus == run.corpus and run.model in (section.models or study.base_models):
+                    steps |= set(section.steps or grid.d1.points)
+        elif base:
+            for other in study.repeats:
+                for repeated in self._repeated(other):
+                    if self.base_run(repeated) == run:
+                        steps |= {
+                            s for s in grid.d1.points if repeated.d1_tokens in self._d1_of(run.model, s)
+                        }
+        return steps
+
+    def _d1_of(self, model: str, steps: int) -> tuple[int, int]:
+        return steps * self.tokens_per_step(model), self.decay_tokens(model, steps)
+
+    def _trunk(self, run: Run) -> dict[int, int]:
+        """Return a run's trunk segments in steps, as end -> start; the chain is whole, whatever points are chosen.
+
+        So choosing more points later never cuts a trunk anew: it only adds segments.
+        """
+        kind = self.schedule(run)
+        points = self.points(run)
+        if kind == "cosine" or not points:
+            return {}
+        grid = self.study.grid_of(run.model)
+        chain = (grid.d1 if run.stage == 1 else grid.d2).trunk_steps
+        ends = [_point(kind, steps).start for steps in chain]
+        last = max(point.start for point in points)
+        wanted = {end for end in ends if end <= last} | {point.start for point in points}
+        return {end: max((other for other in ends if other < end), default=0) for end in sorted(wanted)}
 
     # Jobs -------------------------------------------------------------------------------------------------------
 
     def segment_steps(self, segment: Segment) -> tuple[int, int]:
         """Return (start, stop) of a trunk segment in steps; `UserError` where it is not on the grid."""
-        stop = self._steps(segment.run, segment.tokens, "trunk")
-        return self.grid(segment.run).start_of(stop), stop
+        trunk = self.trunk(segment.run)
+        stop, left = divmod(segment.tokens, self.tokens_per_step(segment.run.model))
+        if left or stop not in trunk:
+            self._off_grid(segment.run, segment.tokens, "trunk length", list(trunk))
+        return trunk[stop], stop
 
     def branch_steps(self, branch: Branch) -> tuple[int, int]:
         """Return (start, stop) of a decay branch in steps; it starts at its trunk's end."""
-        trunk, left = divmod(self._steps(branch.run, branch.tokens, "decay") * 10, 11)
-        grid = self.grid(branch.run)
-        if left or trunk not in grid.points:
-            self._off_grid(branch.run, branch.tokens, "decay")
-        return trunk, trunk + trunk // 10
+        points = {point.total: point.start for point in self.points(branch.run)}
+        total, left = divmod(branch.tokens, self.tokens_per_step(branch.run.model))
+        if left or total not in points:
+            self._off_grid(branch.run, branch.tokens, f"D{branch.run.stage}", list(points))
+        return points[total], total
 
-    def _steps(self, run: Run, tokens: int, part: str) -> int:
-        steps, left = divmod(tokens, self.tokens_per_step(run.model))
-        if left or (part == "trunk" and steps not in self.grid(run).points):
-            self._off_grid(run, tokens, part)
-        return steps
-
-    def _off_grid(self, run: Run, tokens: int, part: str) -> None:
-        points = self.grid(run).points
-        if part == "trunk":
-            known = [steps * self.tokens_per_step(run.model) for steps in points]
-        else:
-            known = [self.decay_tokens(run.model, steps) for steps in points]
+    def _off_grid(self, run: Run, tokens: int, what: str, steps: list[int]) -> None:
+        known = [value * self.tokens_per_step(run.model) for value in steps]
+        if not known:
+            raise UserError(
+                f"{run.path}: this run is not in study {self.study.name}; `twostage status` lists those that are"
+            )
         nearest = min(known, key=lambda value: abs(value - tokens))
-        what = f"D{run.stage}" if part == "decay" else "trunk length"
         raise UserError(
             f"{run.path}: {what} = {tokens} tokens is not on the grid {known}; nearest: {nearest}"
         )
 
     def segments(self, run: Run) -> list[Segment]:
         """Return all trunk segments of a run, shortest first."""
-        unit = self.tokens_per_step(run.model)
-        return [Segment(run, steps * unit) for steps in self.grid(run).points]
+        return [Segment(run, steps * self.tokens_per_step(run.model)) for steps in self.trunk(run)]
 
     def branches(self, run: Run) -> list[Branch]:
         """Return all decay branches of a run, shortest first."""
-        return [Branch(run, self.decay_tokens(run.model, steps)) for steps in self.grid(run).points]
+        return [Branch(run, point.total * self.tokens_per_step(run.model)) for point in self.points(run)]
 
     def segment_parent(self, segment: Segment) -> Segment | None:
         """Return the segment that this one continues; None where the run starts."""
-        start, _ = self.segment_steps(segment)
-        return Segment(segment.run, start * self.tokens_per_step(segment.run.model)) if start else None
+        return self._trunk_at(segment.run, self.segment_steps(segment)[0])
 
-    def branch_parent(self, branch: Branch) -> Segment:
-        """Return the trunk segment that a decay branch leaves."""
-        start, _ = self.branch_steps(branch)
-        return Segment(branch.run, start * self.tokens_per_step(branch.run.model))
+    def branch_parent(self, branch: Branch) -> Segment | None:
+        """Return the trunk segment that a decay branch leaves; None where the branch is the whole run (cosine)."""
+        return self._trunk_at(branch.run, self.branch_steps(branch)[0])
 
-    def base_branch(self, run: Stage2Run) -> Branch:
-        """Return the decayed base checkpoint that a stage-2 run starts from; checks that D1 is on the grid."""
-        branch = Branch(self.base_run(run), run.d1_tokens)
-        self.branch_steps(branch)
-        return branch
+    def _trunk_at(self, run: Run, steps: int) -> Segment | None:
+        return Segment(run, steps * self.tokens_per_step(run.model)) if steps else None
 
-    def mixture(self, run: Run) -> dict[str, int]:
-        """Return the training corpora of a run with integer weights, in a fixed order."""
-        own = self.corpus(run)
-        method = self.method(run) if isinstance(run, Stage2Run) else None
-        if not isinstance(method, Cpt) or not method.replay:
-            return {own: 1}
-        share = method.replay_fraction
-        return {own: share.denominator - share.numerator, self.study.stage1.corpus: share.numerator}
+    def parent_manifest(self, job: Segment | Branch) -> str | None:
+        """Return the manifest of the checkpoint that a job starts from; None where a stage-1 run begins."""
+        before = self.segment_parent(job) if isinstance(job, Segment) else self.branch_parent(job)
+        if before is not None:
+            return before.manifest
+        if isinstance(job.run, Stage1Run):
+            return None
+        return grown_manifest(job.run) if self.grows(job.run) else self.base(job.run).manifest
 
     # Cells ------------------------------------------------------------------------------------------------------
+
+    def label(self, branch: Branch) -> str:
+        """Return the `method` under which a branch stands in the tables: `scratch` for a stage-1 run on the grid."""
+        run = branch.run
+        if isinstance(run, Stage2Run):
+            return run.method
+        if run.schedule:
+            return f"{SCRATCH}-{run.schedule}"
+        start, total = self.branch_steps(branch)
+        on_grid = self.schedule(run) != "wsd" or with_decay(start) == total
+        return SCRATCH if on_grid else f"{SCRATCH}-{self.schedule(run)}"
 
     def cells(self) -> list[Cell]:
         """Return every evaluation of the study, each once.
@@ -207,16 +351,42 @@ class Design:
         also on every corpus that a method continues on (the loss at D2 = 0), a from-scratch one on its own.
         """
         base = self.study.stage1.corpus
-        continued = [m.corpus for m in self.study.methods.values() if isinstance(m, Cpt)]
+        methods = self.study.methods
+        continued = {
+            model: [self.study.corpus_of(name) for name in methods if model in self.study.models_of(name)]
+            for model in self.study.base_models
+        }
         cells: dict[Cell, None] = {}
         for run in self.runs():
-            corpora = [self.corpus(run), base] if run.stage == 2 else [self.corpus(run)]
-            if run.stage == 1 and self.corpus(run) == base:
-                corpora += continued
             for branch in self.branches(run):
+                corpora = [self.corpus(run), base] if run.stage == 2 else [self.corpus(run)]
+                if self.is_base(branch):
+                    corpora += continued[run.model]
                 for corpus in corpora:
                     cells[Cell(branch, corpus)] = None
         return list(cells)
+
+    def cells_of(self, method: str, model: str) -> list[Cell]:
+        """Return the evaluations of one method (or `scratch`) at one base model.
+
+        Raises:
+            UserError: there are none; what there is, is listed.
+        """
+        labels = {cell: (self.label(cell.branch), cell.branch.run.model) for cell in self.cells()}
+        chosen = [cell for cell, label in labels.items() if label == (method, model)]
+        if not chosen:
+            known = sorted(set(labels.values()))
+            raise UserError(
+                f"no cells of method {method!r} and model {model!r} in study {self.study.name}; there are {known}"
+            )
+        return chosen
+
+    def is_base(self, branch: Branch) -> bool:
+        """Tell whether a branch is a base checkpoint: on the base corpus and on the grid."""
+        run = branch.run
+        if not isinstance(run, Stage1Run) or run.corpus != self.study.stage1.corpus:
+            return False
+        return run.model in self.study.base_models and self.label(branch) == SCRATCH
 
     def jobs(self) -> tuple[list[Segment], list[Branch]]:
         """Return every segment and branch that the cells need, each once."""
@@ -226,14 +396,31 @@ class Design:
             [branch for run in runs for branch in self.branches(run)],
         )
 
+    def job_steps(self, job: Segment | Branch) -> tuple[int, int]:
+        """Return (start, stop) of a job in steps."""
+        return self.segment_steps(job) if isinstance(job, Segment) else self.branch_steps(job)
+
+    def job_tokens(self, job: Segment | Branch) -> int:
+        """Return how many tokens a job trains."""
+        start, stop = self.job_steps(job)
+        return (stop - start) * self.tokens_per_step(job.run.model)
+
     def planned_tokens(self) -> int:
         """Tokens that the whole study trains: the sum over its segments and branches."""
         segments, branches = self.jobs()
-        total = 0
-        for segment in segments:
-            start, stop = self.segment_steps(segment)
-            total += (stop - start) * self.tokens_per_step(segment.run.model)
-        for branch in branches:
-            start, stop = self.branch_steps(branch)
-            total += (stop - start) * self.tokens_per_step(branch.run.model)
-        return total
+        return sum(map(self.job_tokens, segments)) + sum(map(self.job_tokens, branches))
+
+
+def _point(kind: ScheduleKind, steps: int) -> Point:
+    """Return a grid point's lengths under a schedule; `steps` is the WSD trunk."""
+    total = with_decay(steps)
+    return Point({"wsd": steps, "constant": total, "cosine": 0}[kind], total)
+
+
+def _off_grid_point(kind: ScheduleKind, total: int) -> Point:
+    """Return the lengths of a run of `total` steps, of which WSD decays over the last tenth."""
+    return Point({"wsd": total - total // 10, "constant": total, "cosine": 0}[kind], total)
+
+
+def _chosen(values: tuple[_T, ...], only: tuple[_T, ...] | None) -> list[_T]:
+    return [value for value in values if only is None or value in only]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from twostage.cells import SCRATCH
 from twostage.cli.fit_file import fit_record
+from twostage.design import SCRATCH
 from twostage.errors import UserError
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.jsonio import dumps, loads

@@ -11,30 +11,33 @@ from dataclasses import dataclass
 from twostage.errors import UserError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9.-]*"
+_SCHEDULE = "wsd|constant|cosine"
 #: Regular expression of a run's path, for Snakemake's wildcard constraints.
-RUN_PATTERN = rf"stage1/{_NAME}/{_NAME}/seed-\d+|stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
+RUN_PATTERN = rf"stage1/{_NAME}/{_NAME}/seed-\d+(?:/(?:{_SCHEDULE}))?|stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
 STAGE2_RUN_PATTERN = rf"stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
 
 
 @dataclass(frozen=True, order=True)
 class Stage1Run:
-    """A trunk and its branches, from scratch, on one corpus."""
+    """A trunk and its branches, from scratch, on one corpus; `schedule` is named where it is not the recipe's."""
 
     corpus: str
     model: str
     seed: int
+    schedule: str = ""
 
     stage = 1
 
     @property
     def path(self) -> str:
         """Folder of the run."""
-        return f"stage1/{self.corpus}/{self.model}/seed-{self.seed}"
+        folder = f"stage1/{self.corpus}/{self.model}/seed-{self.seed}"
+        return f"{folder}/{self.schedule}" if self.schedule else folder
 
 
 @dataclass(frozen=True, order=True)
 class Stage2Run:
-    """A trunk and its branches that start from the base checkpoint decayed at D1; `model` is the base model."""
+    """A trunk and its branches that start from the base checkpoint at D1; `model` is the base model."""
 
     method: str
     model: str
@@ -56,12 +59,12 @@ def parse_run(path: str) -> Run:
     """Return the run whose folder is `path`; the inverse of `run.path`."""
     if not re.fullmatch(RUN_PATTERN, path):
         raise UserError(
-            f"{path}: not a run folder; expected stage1/<corpus>/<model>/seed-<s> or stage2/<method>/<model>/seed-<s>/D1-<tokens>"
+            f"{path}: not a run folder; expected stage1/<corpus>/<model>/seed-<s>[/<schedule>] or stage2/<method>/<model>/seed-<s>/D1-<tokens>"
         )
     parts = path.split("/")
     seed = int(parts[3].removeprefix("seed-"))
     if parts[0] == "stage1":
-        return Stage1Run(parts[1], parts[2], seed)
+        return Stage1Run(parts[1], parts[2], seed, *parts[4:])
     return Stage2Run(parts[1], parts[2], seed, int(parts[4].removeprefix("D1-")))
 
 
@@ -82,10 +85,18 @@ class Segment:
         """The checkpoint's manifest: the edge of the DAG."""
         return f"{self.folder}/checkpoint/manifest.json"
 
+    @property
+    def metrics(self) -> str:
+        """Speed, gradient norm and identity of the training that led here."""
+        return f"{self.folder}/metrics.json"
+
 
 @dataclass(frozen=True, order=True)
 class Branch:
-    """One job: the decay that ends at D = `tokens`; its weights are the model that is evaluated."""
+    """One job: the decay that ends at D = `tokens`; its weights are the model that is evaluated.
+
+    Under a constant schedule the decay has no steps, under a cosine schedule it is the whole run.
+    """
 
     run: Run
     tokens: int

@@ -31,9 +31,15 @@ class Site(BaseModel):
     assumed_mfu: float = Field(0.3, gt=0, le=1)
     target_job_h: float = Field(12, gt=0)
     max_walltime_min: int = Field(1440, ge=1)
+    cpu_max_walltime_min: int | None = Field(None, ge=1)
     grace_s: int = Field(300, ge=10)
     save_every_min: float = Field(10, gt=0)
     max_gpu_hours: float | None = Field(None, gt=0)
+
+    @property
+    def cpu_walltime_min(self) -> int:
+        """Longest walltime of jobs without a GPU."""
+        return self.cpu_max_walltime_min or self.max_walltime_min
 
     @model_validator(mode="after")
     def _check(self) -> Site:

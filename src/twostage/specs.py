@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from twostage.architecture import Architecture
 from twostage.design import Design
 from twostage.errors import UserError
-from twostage.paths import Branch, Run, Segment, Stage2Run
+from twostage.paths import Branch, Run, Segment, Stage1Run, Stage2Run
 from twostage.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
-from twostage.schedule import WsdSchedule
-from twostage.study import Expand, Recipe, Stack
+from twostage.schedule import Schedule
+from twostage.study import Expand, OptimizerRecipe, Stack
 
 
 class Spec(BaseModel):
@@ -38,39 +38,48 @@ class Spec(BaseModel):
             raise UserError(f"--spec is not a valid {cls.__name__}: {error}") from None
 
 
+class CurveSpec(Spec):
+    """Validation losses during training: on evenly spaced samples of a held-out split, every so many updates."""
+
+    corpus: str
+    every_steps: int
+    samples: int
+
+
 class TrainSpec(Spec):
     """A trunk segment or a decay branch: updates `start_step + 1` to `stop_step` of one run."""
 
     revision: int = TRAIN_REVISION
     architecture: Architecture
     init_std: float
-    recipe: Recipe
-    peak_lr: float
-    warmup_steps: int
+    recipe: OptimizerRecipe
+    schedule: Schedule
     batch_size: int
     mixture: tuple[tuple[str, int], ...]  # corpora with integer weights
     first_sample: int = 0  # samples of the mixture skipped before step 1
     seed: int
     start_step: int
     stop_step: int
-    decay_start: int | None = None  # None: a trunk segment
-    # Where step `start_step` comes from: drawn weights, a weights-only checkpoint, or a full training state.
-    origin: Literal["init", "weights", "state"]
+    # Where step `start_step` comes from: drawn weights, a weights-only checkpoint, this run's own training state, or
+    # (carried) the weights and the optimizer's state of another run's trunk, whose steps count from 0 again.
+    origin: Literal["init", "weights", "state", "carried"]
+    validation: CurveSpec | None = None
 
     @property
-    def schedule(self) -> WsdSchedule:
-        """The learning rate of every update of this job."""
-        return WsdSchedule(
-            peak_lr=self.peak_lr,
-            warmup_steps=self.warmup_steps,
-            decay_start=self.decay_start,
-            decay_steps=0 if self.decay_start is None else self.stop_step - self.decay_start,
-            final_fraction=self.recipe.final_lr_fraction,
-        )
+    def is_trunk(self) -> bool:
+        """Whether the job ends in a training state; a decay branch ends in weights."""
+        return self.schedule.total_steps is None and self.stop_step > self.start_step
+
+    def run_identity(self) -> dict[str, Any]:
+        """What all jobs of one run share: the spec without the cut points. Ablation pairs differ in one key of it."""
+        identity = self.model_dump(mode="json", exclude={"start_step", "stop_step", "origin"})
+        for key in ("decay_start", "total_steps"):
+            del identity["schedule"][key]
+        return identity
 
 
 class GrowSpec(Spec):
-    """Stack or expand a base checkpoint."""
+    """Stack or expand a base checkpoint; `carries_optimizer` stacks a whole training state, not only weights."""
 
     revision: int = GROW_REVISION
     source: Architecture
@@ -80,6 +89,7 @@ class GrowSpec(Spec):
     split: Literal["random", "equal"] | None = None
     init: Literal["duplicate", "zero"] | None = None
     init_std: float | None = None  # of zero padding's readers
+    carries_optimizer: bool = False
     seed: int
 
 
@@ -95,32 +105,46 @@ class EvaluateSpec(Spec):
 def segment_spec(design: Design, segment: Segment) -> TrainSpec:
     """Return the identity of a trunk segment."""
     start, stop = design.segment_steps(segment)
-    at_start: Literal["init", "weights"] = "weights" if isinstance(segment.run, Stage2Run) else "init"
-    return _train_spec(design, segment.run, start, stop, origin="state" if start else at_start)
+    return _train_spec(design, segment.run, start, stop)
 
 
 def branch_spec(design: Design, branch: Branch) -> TrainSpec:
     """Return the identity of a decay branch."""
     start, stop = design.branch_steps(branch)
-    return _train_spec(design, branch.run, start, stop, origin="state", decay_start=start)
+    ends = {"wsd": {"decay_start": start, "total_steps": stop}, "cosine": {"total_steps": stop}}
+    return _train_spec(design, branch.run, start, stop, **ends.get(design.schedule(branch.run), {}))
 
 
-def _train_spec(design: Design, run: Run, start: int, stop: int, **changes: Any) -> TrainSpec:
+def _train_spec(design: Design, run: Run, start: int, stop: int, **ends: int) -> TrainSpec:
     study = design.study
     model = study.models[run.model]
+    curve = study.validation
     return TrainSpec(
         architecture=design.architecture(run),
         init_std=model.effective_init_std,
-        recipe=study.recipe,
-        peak_lr=model.peak_lr,
-        warmup_steps=model.warmup_steps,
+        recipe=OptimizerRecipe(**study.recipe.model_dump(include=set(OptimizerRecipe.model_fields))),
+        schedule=Schedule(
+            kind=design.schedule(run),
+            peak_lr=design.peak_lr(run),
+            warmup_steps=design.warmup_steps(run),
+            final_fraction=study.recipe.final_lr_fraction,
+            **ends,
+        ),
         batch_size=model.batch_size,
         mixture=tuple(design.mixture(run).items()),
+        first_sample=design.first_sample(run),
         seed=run.seed,
         start_step=start,
         stop_step=stop,
-        **changes,
+        origin="state" if start else _origin(design, run),
+        validation=curve and CurveSpec(corpus=design.corpus(run), **curve.model_dump()),
     )
+
+
+def _origin(design: Design, run: Run) -> Literal["init", "weights", "carried"]:
+    if isinstance(run, Stage1Run):
+        return "init"
+    return "carried" if design.method(run).start == "trunk" else "weights"
 
 
 def grow_spec(design: Design, run: Stage2Run) -> GrowSpec:
@@ -128,7 +152,14 @@ def grow_spec(design: Design, run: Stage2Run) -> GrowSpec:
     method = design.method(run)
     source, target = design.architecture(design.base_run(run)), design.architecture(run)
     if isinstance(method, Stack):
-        return GrowSpec(source=source, target=target, kind="stack", factor=method.factor, seed=run.seed)
+        return GrowSpec(
+            source=source,
+            target=target,
+            kind="stack",
+            factor=method.factor,
+            carries_optimizer=method.start == "trunk",
+            seed=run.seed,
+        )
     if isinstance(method, Expand):
         return GrowSpec(
             source=source,

@@ -18,7 +18,7 @@ from typing import TextIO
 
 from twostage.scripting import EXIT_BAD_INPUT
 
-#: What `twostage.train` exits with after SIGTERM, once its state is saved (128 + 15).
+#: What `twostage.training_loop` exits with after SIGTERM, once its state is saved (128 + 15).
 EXIT_STOPPED = 143
 #: What the trainer says then; a process that SIGTERM ended before it could save has the same code, not these words.
 SAVED = "the state is saved"

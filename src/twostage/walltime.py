@@ -1,6 +1,6 @@
-"""How many GPUs and minutes a training job asks for: planned FLOPs over measured or assumed speed, as pure functions.
+"""What a job asks for: GPUs, minutes and memory from planned FLOPs, bytes and speed, as pure functions.
 
-The number of GPUs depends on the job and the site alone, never on an attempt or a measurement, since another number
+The number of GPUs of a training job depends on the job and the site alone, never on an attempt or a measurement, since another number
 of ranks rounds differently. Minutes may grow with the attempt; they are capped at the site's longest walltime, at which
 a job saves its state and goes back to the queue by itself.
 """
@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from twostage.architecture import Architecture
+from twostage.budget import SECONDS_PER_HOUR, flops_per_token
 from twostage.site import Site
 
 #: Asked for on top of the estimate: speed varies between nodes, and evaluation of the estimate is rough.
@@ -33,12 +34,6 @@ class TrainingPlan:
         return self.gpus * self.hours
 
 
-def training_flops(architecture: Architecture, tokens: int) -> float:
-    """Return 6 FLOPs per token and weight that takes part in a product: N and the output head."""
-    head = architecture.vocab_size * architecture.d_model
-    return 6.0 * (architecture.n_params + head) * tokens
-
-
 def gpus_for(flops: float, batch_size: int, site: Site) -> int:
     """Return the smallest number of GPUs that meets the site's target time.
 
@@ -48,7 +43,7 @@ def gpus_for(flops: float, batch_size: int, site: Site) -> int:
     while gpus <= site.max_gpus_per_job and batch_size % gpus == 0:
         if gpus <= site.gpus_per_node or gpus % site.gpus_per_node == 0:
             best = gpus
-            if flops / speed(gpus, site) <= 3600 * site.target_job_h:
+            if flops / speed(gpus, site) <= SECONDS_PER_HOUR * site.target_job_h:
                 break
         gpus *= 2
     return best
@@ -63,10 +58,10 @@ def plan_training(
     architecture: Architecture, tokens: int, batch_size: int, site: Site, *, tokens_per_s: float | None = None
 ) -> TrainingPlan:
     """Return GPUs and hours of a job; `tokens_per_s` is what a job of the same run reached on as many GPUs."""
-    flops = training_flops(architecture, tokens)
+    flops = float(flops_per_token(architecture) * tokens)
     gpus = gpus_for(flops, batch_size, site)
     seconds = tokens / tokens_per_s if tokens_per_s else flops / speed(gpus, site)
-    return TrainingPlan(flops=flops, gpus=gpus, hours=seconds / 3600)
+    return TrainingPlan(flops=flops, gpus=gpus, hours=seconds / SECONDS_PER_HOUR)
 
 
 def runtime_min(hours: float, attempt: int, site: Site) -> int:
@@ -80,6 +75,31 @@ def nodes_for(gpus: int, site: Site) -> int:
     return -(-gpus // site.gpus_per_node)
 
 
-def checkpoint_bytes(architecture: Architecture, *, full: bool) -> int:
-    """Return the size of a checkpoint: weights in float32, or (full) with both moments and bfloat16 weights beside."""
-    return (14 if full else 4) * (architecture.n_params + architecture.n_embedding_params)
+# Data and checkpoints on a CPU ----------------------------------------------------------------------------------------
+
+#: Bytes of text per second and process: cleaning 4 to 7e6 (docs/data.md), encoding by the slower of our tokenizers.
+_PREPARE_SPEED, _TOKENIZE_SPEED = 4e6, 2e6
+#: What an interpreter with this library takes, MB.
+_BASE_MB = 2000
+#: Text of a corpus without max_bytes, of which nothing is known: enough for what a first attempt should manage.
+_UNKNOWN_BYTES = 50e9
+
+
+def prepare_mb(max_bytes: int | None) -> int:
+    """Return MB to prepare a corpus: digests of its documents and an index of what is held out (docs/data.md)."""
+    return round(_BASE_MB + 42 * (max_bytes or _UNKNOWN_BYTES) / 1e9)
+
+
+def prepare_min(max_bytes: int | None) -> int:
+    """Return the minutes that one process takes to read and clean a corpus."""
+    return START_MIN + math.ceil((max_bytes or _UNKNOWN_BYTES) / _PREPARE_SPEED / 60)
+
+
+def tokenize_min(max_bytes: int | None, workers: int) -> int:
+    """Return the minutes that so many processes take to encode a corpus."""
+    return START_MIN + math.ceil((max_bytes or _UNKNOWN_BYTES) / _TOKENIZE_SPEED / workers / 60)
+
+
+def convert_mb(payload_bytes: int) -> int:
+    """Return MB to read a checkpoint, change it and write so many bytes: what is read, what is made, and a copy of it."""
+    return round(_BASE_MB + 3 * payload_bytes / 1e6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pydoc_data.topics
 import re
@@ -68,6 +69,8 @@ def copy_workflow(target: Path) -> Workflow:
     return Workflow(target)
 
 
+FIRST_POINT = {"d1_steps": [20], "d2_steps": [20]}
+LOW_RATE = {"schedule": "constant", "peak_lr_fraction": 0.1}
 SMALL_STUDY = {
     "description": "A two-by-two grid of a very small model with every method; real text, for the test suite only.",
     "corpora": {
@@ -81,6 +84,8 @@ SMALL_STUDY = {
         "8k": {"n_layer": 2, "d_model": 16, "n_head": 2, "batch_size": 8, "warmup_steps": 10, "peak_lr": 8e-3}
     },
     "grid": {"d1": {"trunk_steps": [20, 40]}, "d2": {"trunk_steps": [20, 40]}},
+    "validation": {"every_steps": 5, "samples": 8},
+    "ablations": {"schedule": {"model": "8k", "total_steps": 40}},
     "stage1": {"corpus": "generic"},
     "methods": {
         "cpt-code": {"kind": "cpt", "corpus": "code"},
@@ -89,11 +94,60 @@ SMALL_STUDY = {
             "kind": "cpt",
             "corpus": "code",
             "replay": 0.25,
-            "d1_steps": [20],
-            "d2_steps": [20],
+            **FIRST_POINT,
         },
         "stack": {"kind": "stack"},
         "expand": {"kind": "expand"},
+        "stack-fresh": {"kind": "stack", "data": "fresh", **FIRST_POINT},
+        "stack-low": {"kind": "stack", **LOW_RATE, **FIRST_POINT},
+        "cpt-code-low": {"kind": "cpt", "corpus": "code", **LOW_RATE, **FIRST_POINT},
+    },
+}
+
+_ONE_CELL = {"models": ["5k"], "d1_steps": [20], "d2_steps": [20]}
+_LOW_LR = {"schedule": "constant", "peak_lr_fraction": 0.1, "warmup_steps": 0}
+#: Every method, ablation, figure and table at least once: three sizes for the laws over N, single cells for variants.
+EVERY_STUDY = SMALL_STUDY | {
+    "description": "Every method, ablation and figure at least once, at three very small sizes; for the test suite only.",
+    "models": {
+        name: {
+            "n_layer": 2,
+            "d_model": width,
+            "n_head": 2,
+            "batch_size": 8,
+            "warmup_steps": 10,
+            "peak_lr": 8e-3,
+        }
+        for name, width in (("2k", 8), ("5k", 12), ("13k", 20))
+    },
+    "validation": {"every_steps": 5, "samples": 16},
+    "methods": {
+        "cpt-code": {"kind": "cpt", "corpus": "code"},
+        "stack": {"kind": "stack"},
+        "cpt-math": {"kind": "cpt", "corpus": "math", "models": ["5k"]},
+        "expand": {"kind": "expand", "models": ["5k"]},
+        "cpt-code-replay": {"kind": "cpt", "corpus": "code", "replay": 0.25, **_ONE_CELL},
+        "cpt-code-stable": {"kind": "cpt", "corpus": "code", "start": "trunk", **_ONE_CELL},
+        "stack-x4": {"kind": "stack", "factor": 4, **_ONE_CELL},
+        "stack-stable": {"kind": "stack", "start": "trunk", **_ONE_CELL},
+        "expand-zero": {"kind": "expand", "init": "zero", **_ONE_CELL},
+        "stack-code": {
+            "kind": "stack",
+            "corpus": "code",
+            **_ONE_CELL,
+        },  # growth and continual pretraining in one
+        "stack-fresh": {"kind": "stack", "data": "fresh", **_ONE_CELL},
+        "cpt-code-low-lr": {"kind": "cpt", "corpus": "code", **_LOW_LR, **_ONE_CELL},
+        "stack-low-lr": {"kind": "stack", **_LOW_LR, **_ONE_CELL},
+    },
+    "scratch": {"code": {"corpus": "code"}},
+    "ablations": {"schedule": {"model": "5k", "total_steps": 50}},
+    "repeats": [{"seeds": [1], "methods": ["stack"], "models": ["5k"], "d1_steps": [20], "d2_steps": [20]}],
+    "checkpoints": {
+        "base_trunk": "protect",
+        "base_decay": "protect",
+        "grown": "release",
+        "stage2_trunk": "release",
     },
 }
 
@@ -115,6 +169,9 @@ def write_corpora(workflow: Workflow) -> None:
 
 
 def write_small_study(workflow: Workflow) -> None:
-    """Write config/small.yaml and its corpora."""
+    """Write config/small.yaml, config/every.yaml and their corpora."""
     write_corpora(workflow)
-    (workflow.root / "config/small.yaml").write_text(yaml.safe_dump(SMALL_STUDY, sort_keys=False))
+    for name, study in (("small", SMALL_STUDY), ("every", EVERY_STUDY)):
+        # Plain copies: YAML would write what two methods share as anchors.
+        plain = json.loads(json.dumps(study))
+        (workflow.root / f"config/{name}.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))

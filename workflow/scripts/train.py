@@ -29,10 +29,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
+    parser.add_argument(
+        "--payload",
+        choices=("keep", "protect"),
+        default="keep",
+        help="protect: make the checkpoint read-only",
+    )
     args = parser.parse_args()
 
     os.environ.update(ranks_from_slurm(os.environ))
+    from twostage.provenance import rank
     from twostage.specs import TrainSpec
+    from twostage.storage import protect_payload
     from twostage.train import Execution, TrainJob, train
 
     execution = Execution(
@@ -48,6 +56,8 @@ def main() -> None:
             execution=execution,
         )
     )
+    if args.payload == "protect" and rank() == 0:
+        protect_payload(args.out)
 
 
 if __name__ == "__main__":

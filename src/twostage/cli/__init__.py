@@ -15,7 +15,20 @@ from twostage import __version__
 from twostage.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
-COMMANDS = ("fit", "compare", "predict", "advise")
+COMMANDS = (
+    "new",
+    "pin",
+    "plan",
+    "status",
+    "figures",
+    "doctor",
+    "fit",
+    "compare",
+    "predict",
+    "advise",
+    "export",
+    "import_hf",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (0 fine, 2 bad input).
+    """Run one command; returns its exit code (0 fine, 2 bad input; `doctor`: 1 not ready).
 
     `argv` without the program name; None takes the process's own.
     """

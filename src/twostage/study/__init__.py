@@ -6,39 +6,81 @@ beyond reading the file.
 """
 
 from twostage.study.corpora import (
+    PIN_ME,
     BpeTokenizer,
     Corpus,
     EmbeddedCorpus,
     FilesCorpus,
+    HuggingFaceCorpus,
+    HuggingFaceTokenizer,
     Tokenizer,
     TokenizerFile,
 )
-from twostage.study.loading import load_study
-from twostage.study.methods import Cpt, Expand, ExpandShape, Method, Scratch, Stack, Stage1
-from twostage.study.models import Evaluation, Grid, Model, ModelGrid, Recipe
-from twostage.study.study import ExcludedCell, Laws, Study
+from twostage.study.downstream import Downstream, DownstreamPoint
+from twostage.study.loading import load_study, study_file
+from twostage.study.methods import (
+    Ablations,
+    Cpt,
+    Expand,
+    ExpandShape,
+    Method,
+    Repeat,
+    ScheduleAblation,
+    ScheduleKind,
+    Scratch,
+    Stack,
+    Stage1,
+)
+from twostage.study.models import (
+    Checkpoints,
+    Evaluation,
+    Grid,
+    Model,
+    ModelGrid,
+    OptimizerRecipe,
+    Recipe,
+    Validation,
+)
+from twostage.study.study import CellsFrom, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
+    "PIN_ME",
+    "Ablations",
     "BpeTokenizer",
+    "CellsFrom",
+    "Checkpoints",
     "Corpus",
     "Cpt",
+    "Downstream",
+    "DownstreamPoint",
     "EmbeddedCorpus",
     "Evaluation",
     "ExcludedCell",
     "Expand",
     "ExpandShape",
+    "FigureName",
     "FilesCorpus",
     "Grid",
+    "HuggingFaceCorpus",
+    "HuggingFaceTokenizer",
     "Laws",
     "Method",
     "Model",
     "ModelGrid",
+    "OptimizerRecipe",
     "Recipe",
+    "Repeat",
+    "ScheduleAblation",
+    "ScheduleKind",
     "Scratch",
     "Stack",
     "Stage1",
     "Study",
+    "Subset",
+    "TableName",
     "Tokenizer",
     "TokenizerFile",
+    "Validation",
     "load_study",
+    "study_file",
 ]

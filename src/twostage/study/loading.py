@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from twostage.errors import UserError
 from twostage.study.study import Study
 
-RESERVED_STUDY_NAMES = frozenset({"published", "reference"})
+RESERVED_STUDY_NAMES = frozenset({"published", "reference", "toy-model"})
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -20,6 +20,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if (
+                key_node.tag == "tag:yaml.org,2002:merge"
+            ):  # `<<: *anchor` fills in what the mapping leaves out
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
@@ -54,12 +58,24 @@ def _explain(path: Path, error: ValidationError) -> str:
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and check a study file.
+    """Read and check a study file; `file.yaml:name` takes the named subset of it.
+
+    Without a name the file stands for its `default_subset`, or for the whole study.
 
     Raises:
         UserError: the file is missing, is not YAML, or breaks a rule; the message names file, key, value and fix.
     """
-    path = Path(path)
+    file, _, subset = str(path).partition(":")
+    study = _load(Path(file))
+    return study.part(subset or study.default_subset or "full")
+
+
+def study_file(path: str | Path) -> Path:
+    """Return the file of `file.yaml:name`."""
+    return Path(str(path).partition(":")[0])
+
+
+def _load(path: Path) -> Study:
     if path.stem in RESERVED_STUDY_NAMES:
         raise UserError(f"{path}: the study name {path.stem!r} is reserved; rename the file")
     try:

@@ -1,4 +1,4 @@
-"""Sections `grid`, `models`, `recipe` and `evaluation`: what is trained, how long, how, and how it is measured."""
+"""Sections `grid`, `models`, `recipe`, `validation`, `evaluation` and `checkpoints`: what is trained, how, and what is kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from twostage.errors import UserError
 from twostage.study.base import Frozen, Steps
+from twostage.study.methods import ScheduleKind
 
 
 class Grid(Frozen):
@@ -81,13 +82,9 @@ class Model(Frozen):
         return self.init_std if self.init_std is not None else math.sqrt(2 / (5 * self.d_model))
 
 
-class Recipe(Frozen):
-    """How every model of the study is trained (Table 4 of the paper)."""
+class OptimizerRecipe(Frozen):
+    """Everything about training that is the same in every run of a study, schedules aside."""
 
-    schedule: Literal["wsd"] = "wsd"
-    final_lr_fraction: float = Field(
-        0.1, ge=0, lt=1, description="learning rate at the end of a decay, over the peak"
-    )
     adam_beta1: float = Field(0.9, ge=0, lt=1)
     adam_beta2: float = Field(0.95, ge=0, lt=1)
     adam_eps: float = Field(1e-8, gt=0)
@@ -100,6 +97,42 @@ class Recipe(Frozen):
         description="attention and MLP output weights start at init_std / sqrt(2 n_layer), Megatron's default",
     )
     precision: Literal["fp32"] = "fp32"
+
+
+class Recipe(OptimizerRecipe):
+    """How every model of the study is trained (Table 4 of the paper)."""
+
+    schedule: ScheduleKind = Field(
+        "wsd",
+        description="wsd: trunk and decay branches; constant: the trunk itself is evaluated; cosine: one unshared run per D",
+    )
+    final_lr_fraction: float = Field(
+        0.1, ge=0, lt=1, description="learning rate at the end of a decay, over the peak"
+    )
+
+
+class Validation(Frozen):
+    """Validation losses during training, for loss curves: a small fixed part of the run's held-out split."""
+
+    every_steps: int = Field(gt=0, description="and after the last step of every decay branch")
+    samples: int = Field(gt=0, description="evenly spaced over the held-out split")
+
+
+class Checkpoints(Frozen):
+    """What becomes of checkpoint payloads; manifests, the edges of the DAG, always stay.
+
+    keep: stays. protect: stays, write-protected, and Snakemake refuses to remake it. release: deleted once everything
+    that is planned from it exists.
+    """
+
+    base_trunk: Literal["keep", "protect"] = Field(
+        "keep", description="longer grids and all methods start here"
+    )
+    base_decay: Literal["keep", "protect"] = Field("keep", description="the base models")
+    grown: Literal["keep", "release"] = Field("keep", description="grown, before any training")
+    stage2_trunk: Literal["keep", "release"] = Field(
+        "keep", description="release: all but the last of a run, from which a longer D2 would go on"
+    )
 
 
 class Evaluation(Frozen):

@@ -7,11 +7,32 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from twostage.architecture import Architecture
-from twostage.joint_design import JOINT_FIGURES, joint_source
+from twostage.catalogue import check_chosen
+from twostage.errors import UserError
 from twostage.study.base import Frozen, Name
+from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
-from twostage.study.methods import Cpt, Expand, Method, Scratch, Stage1
-from twostage.study.models import Evaluation, Model, ModelGrid, Recipe
+from twostage.study.downstream import Downstream
+from twostage.study.methods import Ablations, Method, Repeat, Scratch, Stage1
+from twostage.study.models import Checkpoints, Evaluation, Model, ModelGrid, Recipe, Validation
+
+FigureName = Literal[
+    "figure-1",
+    "figure-2",
+    "figure-3",
+    "figure-4-left",
+    "figure-4-right",
+    "figure-5",
+    "figure-6",
+    "figure-7",
+    "figure-8",
+    "figure-9",
+    "figure-10",
+    "figure-11",
+    "gradient-norm",
+    "dag",
+]
+TableName = Literal["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "table-7", "table-8"]
 
 
 class Laws(Frozen):
@@ -35,6 +56,28 @@ class ExcludedCell(Frozen):
     reason: str = Field(min_length=3)
 
 
+class CellsFrom(Frozen):
+    """Tables that stand in for training: everything is fitted and drawn from them. Paths from the working directory."""
+
+    cells: str = Field(description="a cells.csv as aggregate_cells writes it")
+    base_cells: str | None = Field(
+        None, description="base-cells.csv: the law over both stages (D.3) needs it"
+    )
+    curves: str | None = Field(None, description="curves.csv: Figures 5 to 7 and gradient norms need it")
+
+
+class Subset(Frozen):
+    """A named part of the study, chosen by `study.yaml:name`; paths and identities are those of the whole."""
+
+    description: str = Field(min_length=10)
+    methods: tuple[Name, ...] | None = Field(None, min_length=1, description="default: all")
+    models: tuple[Name, ...] | None = Field(None, min_length=1, description="default: all")
+    scratch: tuple[Name, ...] | None = Field(None, description="default: all")
+    repeats: bool = True
+    ablations: bool = True
+    downstream: bool = True
+
+
 class Study(Frozen):
     """One scientific experiment; `name` is the stem of its file."""
 
@@ -46,88 +89,101 @@ class Study(Frozen):
     models: dict[Name, Model] = Field(min_length=1)
     grid: ModelGrid
     recipe: Recipe = Recipe()
+    validation: Validation | None = Field(None, description="default: none; Figures 5 to 7 need it")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="init, sample order and growth split")
     stage1: Stage1
     methods: dict[Name, Method] = Field(min_length=1)
-    scratch: tuple[Scratch, ...] = ()
+    scratch: dict[Name, Scratch] = Field({}, description="from-scratch runs beside the base runs")
+    repeats: tuple[Repeat, ...] = Field((), description="parts of the grid with more seeds")
+    ablations: Ablations = Ablations()
     evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
     laws: Laws = Laws()
-    figures: tuple[
-        Literal[
-            "figure-1",
-            "figure-3",
-            "figure-4-left",
-            "figure-4-right",
-            "figure-9",
-            "figure-10",
-            "figure-11",
-        ],
-        ...,
-    ] = ("figure-1", "figure-3")
+    figures: tuple[FigureName, ...] | None = Field(
+        None, description="default: all that the study has the cells for"
+    )
+    tables: tuple[TableName, ...] | None = Field(
+        None, description="default: all that the study has the cells for"
+    )
     figure_1_methods: tuple[Name, ...] = Field(
-        (), description="rows of Figure 1; default: first cpt, first growth"
+        (),
+        description="rows of Figure 1 and gradient norms, panels of Figure 3; default: first cpt, first growth. Figure 8 "
+        "shows the other main methods",
     )
     excluded_cells: tuple[ExcludedCell, ...] = ()
+    cells_from: CellsFrom | None = Field(None, description="redraw from these tables; nothing is trained")
+    subsets: dict[Name, Subset] = Field({}, description="named parts; `full` is always the whole study")
+    default_subset: Name | None = Field(None, description="what the file stands for without a name behind it")
+    downstream: Downstream | None = None
 
     @model_validator(mode="after")
     def _cross_references(self) -> Study:
-        def known(key: str, name: str, section: dict[str, Any], kind: str) -> None:
-            if name not in section:
-                raise ValueError(
-                    f"{key}: {name!r} is not one of the study's {kind} {sorted(section)}; declare it or mend the name"
-                )
-
-        known("stage1.corpus", self.stage1.corpus, self.corpora, "corpora")
-        for name, meaning in (("scratch", "from-scratch runs"), ("joint", "fits over all sizes")):
-            if name in self.methods:
-                raise ValueError(f"methods.{name}: {name!r} is reserved for {meaning}; choose another name")
-        for name, method in self.methods.items():
-            key = f"methods.{name}"
-            for model in method.models or ():
-                known(f"{key}.models", model, self.models, "models")
-            if isinstance(method, Cpt):
-                known(f"{key}.corpus", method.corpus, self.corpora, "corpora")
-                if method.corpus == self.stage1.corpus:
-                    raise ValueError(
-                        f"{key}.corpus: {method.corpus!r} is the base corpus; continual pretraining needs another"
-                    )
-            if isinstance(method, Expand):
-                for model in method.shapes:
-                    known(f"{key}.shapes", model, self.models, "models")
-            for model in method.models or self.models:
-                grid = self.grid_of(model)
-                for field, points in (("d1_steps", grid.d1.points), ("d2_steps", grid.d2.points)):
-                    for value in getattr(method, field) or ():
-                        if value not in points:
-                            nearest = min(points, key=lambda point: abs(point - value))
-                            raise ValueError(
-                                f"{key}.{field}: {value} is not on the grid {list(points)} of model {model}; nearest: {nearest}"
-                            )
-        for index, scratch in enumerate(self.scratch):
-            known(f"scratch[{index}].corpus", scratch.corpus, self.corpora, "corpora")
-            for model in scratch.models or ():
-                known(f"scratch[{index}].models", model, self.models, "models")
-        for name in self.figure_1_methods:
-            known("figure_1_methods", name, self.methods, "methods")
-        for key, values in (("seeds", self.seeds), ("figures", self.figures)):
-            if len(set(values)) != len(values):
-                raise ValueError(f"{key}: {list(values)} repeats a value; write each once")
-        for name, model_ in self.models.items():
-            grid = self.grid_of(name)
-            for stage, points in (("d1", grid.d1.points), ("d2", grid.d2.points)):
-                if model_.warmup_steps > points[0]:
-                    raise ValueError(
-                        f"models.{name}.warmup_steps: {model_.warmup_steps} is longer than the shortest trunk of grid.{stage} "
-                        f"({points[0]} steps); shorten the warmup or start the grid later"
-                    )
+        check_references(self)
         return self
 
     @model_validator(mode="after")
-    def _figures_over_sizes_can_be_drawn(self) -> Study:
-        for figure in self.figures:
-            if figure in JOINT_FIGURES:
-                joint_source(self, figure)
+    def _chosen_figures_can_be_drawn(self) -> Study:
+        check_chosen(self)
         return self
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """Names of the models that are pretrained on the base corpus."""
+        return self.stage1.models or tuple(self.models)
+
+    def models_of(self, method: str) -> tuple[str, ...]:
+        """Names of the base models that a method is run on."""
+        return self.methods[method].models or self.base_models
+
+    def corpus_of(self, method: str) -> str:
+        """Name of a method's stage-2 corpus."""
+        return self.methods[method].corpus or self.stage1.corpus
+
+    def part(self, name: str) -> Study:
+        """Return a named subset as a study of its own, with the same name: the same paths, fewer of them.
+
+        Raises:
+            UserError: no such subset.
+        """
+        if name != "full" and name not in self.subsets:
+            raise UserError(
+                f"subset {name!r} is not in study {self.name}; it has {sorted({*self.subsets, 'full'})}"
+            )
+        subset = self.subsets.get(name)
+        if subset is None:
+            return self
+        changes: dict[str, Any] = {}
+
+        def only(chosen: tuple[str, ...] | None, among: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(model for model in among if chosen is None or model in chosen)
+
+        base = only(subset.models, self.base_models)
+        methods = {}
+        for key in self.methods if subset.methods is None else subset.methods:
+            if models := only(subset.models, self.models_of(key)):
+                methods[key] = self.methods[key].model_copy(update={"models": models})
+        scratch = {}
+        for key in self.scratch if subset.scratch is None else subset.scratch:
+            section = self.scratch[key]
+            if models := only(subset.models, section.models or self.base_models):
+                scratch[key] = section.model_copy(update={"models": models})
+        changes = {
+            "stage1": self.stage1.model_copy(update={"models": base}),
+            "methods": methods,
+            "scratch": scratch,
+            "figure_1_methods": tuple(key for key in self.figure_1_methods if key in methods),
+            "repeats": tuple(r for r in self.repeats if set(r.methods or ()) <= set(methods))
+            if subset.repeats
+            else (),
+        }
+        if not subset.ablations:
+            changes["ablations"] = Ablations()
+        if self.downstream is not None:
+            points = tuple(point for point in self.downstream.points if point.model in base)
+            lost = self.downstream.points and not points
+            keep = subset.downstream and not lost
+            changes["downstream"] = self.downstream.model_copy(update={"points": points}) if keep else None
+        return self.model_copy(update=changes)
 
     def grid_of(self, model: str) -> ModelGrid:
         """Return the grid of a model: its own, or the study's."""

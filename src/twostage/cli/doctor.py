@@ -1,0 +1,96 @@
+"""`twostage doctor [STUDY.yaml]`: what this machine lacks for a study, one line each, with the fix."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twostage.doctor import Examination
+
+EXIT_NOT_READY = 1
+_COLOURS = {"ok": "green", "warn": "yellow", "missing": "red", "not applicable": "dim"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "doctor",
+        help="check this machine: environment, GPUs, disks, data, Slurm",
+        description="Check the machine it runs on. Exit code 1 where something is missing that this kind of machine needs. "
+        "On a cluster run it on a login node and inside a GPU job.",
+    )
+    parser.add_argument(
+        "study", type=Path, nargs="?", metavar="STUDY.yaml", help="also check what this study needs"
+    )
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="kind of machine it should be; auto: cuda where there is any sign of a GPU (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path(),
+        help="where results/, rolling/ and envs/ lie (default: the current folder)",
+    )
+    parser.add_argument(
+        "--lock",
+        type=Path,
+        metavar="FILE",
+        help="exact versions to compare with (default: envs/cpu.txt or gpu.txt)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Examine and print."""
+    from twostage.doctor import examine, failed
+    from twostage.study import load_study
+
+    for option, path, exists in (("--root", args.root, Path.is_dir), ("--lock", args.lock, Path.is_file)):
+        if path is not None and not exists(path):
+            raise ValueError(
+                f"{option}: {path} does not exist; leave the option out in the repository's root"
+            )
+    study = load_study(args.study) if args.study else None
+    examination = examine(study, device=args.device, root=args.root, lock=args.lock)
+    code = EXIT_NOT_READY if failed(examination.checks) else 0
+    if args.json:
+        lines = [asdict(check) for check in examination.checks]
+        print(json.dumps({"machine": examination.machine, "ready": code == 0, "checks": lines}, indent=1))
+    else:
+        _print_table(examination, ready=code == 0)
+    return code
+
+
+def _print_table(examination: Examination, *, ready: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=f"twostage doctor: this machine as a {examination.machine} machine", title_justify="left"
+    )
+    for heading in ("check", "found", "status", "fix"):
+        table.add_column(heading, no_wrap=heading == "status", overflow="fold")
+    group = ""
+    for check in examination.checks:
+        if check.group != group:
+            if group:
+                table.add_section()
+            group = check.group
+        # Text, not markup: a library's message may hold square brackets.
+        status = Text(check.status.value, style=_COLOURS[check.status.value])
+        table.add_row(Text(f"{group}: {check.name}"), Text(check.found), status, Text(check.fix))
+    console = Console()
+    # Piped into a file or a Slurm log there is no terminal: lines of 80 characters would be torn to shreds.
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+    console.print("Ready." if ready else "Not ready: mend the lines marked missing.", highlight=False)

@@ -1,0 +1,203 @@
+"""Verdicts on GPUs, driver, PyTorch's CUDA build, nccl, transformer-engine and flash-attn, from `gpu_facts`."""
+
+from __future__ import annotations
+
+import re
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from twostage.doctor.check import Check, Status
+from twostage.doctor.gpu_facts import GpuFacts
+
+GROUP = "gpu"
+#: FlashAttention 2 and bf16 tensor cores begin with Ampere.
+_OLDEST_CAPABILITY = (8, 0)
+#: What transformer-engine 2.11.0 accepts (its attention/dot_product_attention/utils.py); it ignores other releases.
+FLASH_RANGE = SpecifierSet(">=2.1.1,<=2.8.3")
+_INSTALL = "bash envs/install-gpu.sh, or a container (envs/README.md)"
+
+
+def available_backends(facts: GpuFacts) -> frozenset[str]:
+    """The attention backends whose packages are usable on this machine, whatever the model."""
+    backends = {"sdpa"} if facts.torch.version else set()
+    if facts.torch.usable and (facts.torch.capability or (0, 0)) >= _OLDEST_CAPABILITY:
+        if facts.flash.importable:
+            backends.add("flash")
+        if facts.te.importable and _within(facts.te.version, facts.te_range):
+            backends.add("te")
+    return frozenset(backends)
+
+
+def judge(facts: GpuFacts, machine: str) -> list[Check]:
+    """Verdicts for a "cpu" or "cuda" machine."""
+    if machine == "cpu":
+        found = facts.torch.version or f"not importable: {facts.torch.error}"
+        torch = (
+            Check(GROUP, "PyTorch", f"{found}, on the CPU", Status.OK)
+            if facts.torch.version
+            else Check(GROUP, "PyTorch", found, Status.MISSING, "pip install -r envs/cpu.txt")
+        )
+        absent = "not looked at on a CPU machine (--device cuda insists)"
+        return [torch, Check(GROUP, "GPU, driver, nccl", absent, Status.NOT_APPLICABLE)]
+    return [_devices(facts), _build(facts), _usable(facts), _nccl(facts), _te(facts), _flash(facts)]
+
+
+def _devices(facts: GpuFacts) -> Check:
+    if not facts.devices:
+        why = facts.smi_error or "nvidia-smi lists none"
+        return Check(
+            GROUP,
+            "GPU",
+            f"none: {why}",
+            Status.MISSING,
+            "run the doctor on a GPU node, inside a job that has asked for GPUs (srun --gpus=1 ...)",
+        )
+    first = facts.devices[0]
+    names = sorted({device.name for device in facts.devices})
+    found = (
+        f"{len(facts.devices)} x {' and '.join(names)}, {first.memory_mib / 1024:.0f} GiB, driver {first.driver}"
+        f" (CUDA {facts.driver_cuda or 'unknown'})"
+    )
+    if first.capability is not None and first.capability < _OLDEST_CAPABILITY:
+        return Check(
+            GROUP, "GPU", found, Status.WARN, "bf16 is slow before Ampere (A100): ask for another GPU type"
+        )
+    if len(names) > 1:
+        return Check(
+            GROUP,
+            "GPU",
+            found,
+            Status.WARN,
+            "bitwise resume needs equal GPUs: constrain the jobs to one type",
+        )
+    return Check(GROUP, "GPU", found, Status.OK)
+
+
+def _build(facts: GpuFacts) -> Check:
+    torch, name = facts.torch, "PyTorch and CUDA"
+    if torch.version is None:
+        return Check(GROUP, name, f"PyTorch not importable: {torch.error}", Status.MISSING, _INSTALL)
+    if torch.cuda is None:
+        return Check(
+            GROUP,
+            name,
+            f"{torch.version} is a CPU build",
+            Status.MISSING,
+            f"install the CUDA build: {_INSTALL}",
+        )
+    found = f"{torch.version}, built for CUDA {torch.cuda}"
+    if facts.driver_cuda is not None and _major(torch.cuda) > _major(facts.driver_cuda):
+        return Check(
+            GROUP,
+            name,
+            f"{found}; the driver runs up to CUDA {facts.driver_cuda}",
+            Status.MISSING,
+            f"use nodes with a driver for CUDA {_major(torch.cuda)}, or an environment built for CUDA "
+            f"{_major(facts.driver_cuda)}",
+        )
+    if torch.capability and torch.architectures and not _compiled_for(torch.capability, torch.architectures):
+        built = ", ".join(torch.architectures)
+        return Check(
+            GROUP,
+            name,
+            f"{found}, for {built}; this GPU is sm_{torch.capability[0]}{torch.capability[1]}",
+            Status.MISSING,
+            "install a PyTorch build that includes this GPU's architecture",
+        )
+    return Check(GROUP, name, found, Status.OK)
+
+
+def _usable(facts: GpuFacts) -> Check:
+    torch = facts.torch
+    if not torch.usable or torch.error:
+        found = torch.error or "torch.cuda.is_available() is false"
+        return Check(
+            GROUP,
+            "GPU from PyTorch",
+            found,
+            Status.MISSING,
+            "mend the lines above first; then CUDA_VISIBLE_DEVICES and, in a container, --nv",
+        )
+    found = f"{torch.devices} visible"
+    if torch.devices != len(facts.devices):
+        found = f"{found}, nvidia-smi lists {len(facts.devices)}"
+        return Check(
+            GROUP,
+            "GPU from PyTorch",
+            found,
+            Status.WARN,
+            "meant where a job is given some of a node's GPUs; else unset CUDA_VISIBLE_DEVICES",
+        )
+    return Check(GROUP, "GPU from PyTorch", found, Status.OK)
+
+
+def _nccl(facts: GpuFacts) -> Check:
+    if facts.torch.nccl:
+        return Check(GROUP, "nccl", facts.torch.nccl, Status.OK)
+    return Check(
+        GROUP, "nccl", "not reported by PyTorch", Status.MISSING, f"several GPUs need it: {_INSTALL}"
+    )
+
+
+def _te(facts: GpuFacts) -> Check:
+    te, name = facts.te, "transformer-engine"
+    if te.version is None:
+        return Check(GROUP, name, "absent", Status.WARN, f"optional, for backend te: {_INSTALL}")
+    if te.error:
+        return Check(
+            GROUP,
+            name,
+            f"{te.version}, import fails: {te.error}",
+            Status.WARN,
+            "rebuild transformer_engine_torch against the installed torch (last step of envs/install-gpu.sh)",
+        )
+    if not _within(te.version, facts.te_range):
+        return Check(
+            GROUP,
+            name,
+            f"{te.version}, outside megatron-core's range {facts.te_range or '(not declared)'}",
+            Status.WARN,
+            "install the release of envs/gpu.txt; until then backend te is not used",
+        )
+    return Check(GROUP, name, f"{te.version}, within megatron-core's range {facts.te_range}", Status.OK)
+
+
+def _flash(facts: GpuFacts) -> Check:
+    flash, name = facts.flash, "flash-attn"
+    if flash.version is None:
+        return Check(GROUP, name, "absent", Status.WARN, f"optional, for backend flash: {_INSTALL}")
+    if flash.error:
+        return Check(
+            GROUP,
+            name,
+            f"{flash.version}, import fails: {flash.error}",
+            Status.WARN,
+            "rebuild flash_attn against the installed torch (last step of envs/install-gpu.sh)",
+        )
+    if facts.te.importable and Version(flash.version) not in FLASH_RANGE:
+        return Check(
+            GROUP,
+            name,
+            f"{flash.version}; transformer-engine takes {FLASH_RANGE} only",
+            Status.WARN,
+            "install the release of envs/gpu.txt, or transformer-engine will not use it",
+        )
+    return Check(GROUP, name, flash.version, Status.OK)
+
+
+def _within(found: str | None, declared: str | None) -> bool:
+    return bool(found and declared) and SpecifierSet(declared or "").contains(found or "", prereleases=True)
+
+
+def _major(cuda: str) -> int:
+    return int(cuda.split(".")[0])
+
+
+def _compiled_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool:
+    """Machine code runs on its own major generation from its minor on; PTX (`compute_..`) on all later ones."""
+    for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(architectures)):
+        built = (int(digits[:-1]), int(digits[-1]))
+        if built <= capability and (kind == "compute" or built[0] == capability[0]):
+            return True
+    return False

@@ -1,0 +1,168 @@
+"""config/paper.yaml against the paper's own tables, and its job counts against arithmetic done by hand."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from twostage.design import SCRATCH, Design
+from twostage.laws.published import published_table
+from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
+from twostage.presentation import PAPER_VARIANTS
+from twostage.specs import branch_spec, segment_spec
+from twostage.study import load_study
+
+ROOT = Path(__file__).parents[1]
+STUDY = ROOT / "config/paper.yaml"
+SIZES = ("15M", "44M", "0.1B", "0.2B", "0.5B", "1B")
+
+# Runs, each of five segments and five branches unless said otherwise.
+BASE_RUNS = 6  # one trunk per size
+CODE_SCRATCH_RUNS = 6  # Table 8, "From-scratch (code)"
+JOINT_RUNS = 2 * 6 * 5  # cpt-code and stack: six sizes, five D1
+VARIANT_RUNS = 7 * 5  # at 0.1B, five D1: the other six rows of Tables 1 and 2, and our expand-zero
+ARM_RUNS = 3  # stack-fresh with two D2; cpt-code-low-lr and stack-low-lr with five
+REPEAT_RUNS = 2 * 3 * 2  # cpt-code and stack at 0.1B: three D1, seeds 1 and 2; three D2 each
+FULL_RUNS = BASE_RUNS + CODE_SCRATCH_RUNS + JOINT_RUNS + VARIANT_RUNS
+
+SEGMENTS = (
+    5 * (FULL_RUNS + ARM_RUNS + REPEAT_RUNS)
+    + 1  # Figure 5: the side segment of the base, 2,000 to 3,600 steps
+    + 2 * 5  # base trunks of the repeats' two seeds
+)
+BRANCHES = (
+    5 * FULL_RUNS
+    + (2 + 5 + 5)  # arms
+    + 3 * REPEAT_RUNS
+    + 2  # Figure 5: WSD and cosine
+    + 2 * 3  # bases of the repeats
+)
+GROWN = (
+    6 * 5  # stack
+    + 4 * 5  # expand, stack-x4, stack-stable and expand-zero at 0.1B
+    + 2  # stack-fresh, stack-low-lr
+    + 3 * 2  # stack, repeated
+)
+EVALUATIONS = (
+    5 * 5 * 2
+    + 5 * 3  # base checkpoints: on generic and code, at 0.1B on math too
+    + 2 * 3 * 3  # those of the repeats
+    + 2  # Figure 5
+    + 5 * CODE_SCRATCH_RUNS
+    + 2 * (5 * 5 * 6 + 3 * 25 + 5 + 3 * 3 * 2)  # continual pretraining: on its own corpus and on the base's
+    + (5 * 5 * 6 + 4 * 25 + 2 + 5 + 3 * 3 * 2)  # growth
+)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return Design(load_study(STUDY))
+
+
+def test_job_counts_are_those_of_the_arithmetic(paper):
+    segments, branches = paper.jobs()
+    assert len(segments) == SEGMENTS
+    assert len(branches) == BRANCHES
+    assert len(paper.cells()) == EVALUATIONS
+
+
+def test_models_are_those_of_tables_3_and_5(paper):
+    shapes, training = published_table(3), published_table(5)
+    for name in SIZES:
+        model, row, settings = paper.study.models[name], shapes.loc[name], training.loc[name]
+        assert paper.study.architecture(name).n_params == int(row["n_parameters"])
+        for key in ("n_layer", "d_model", "n_head"):
+            assert getattr(model, key) == int(row[key])
+        assert model.batch_size == int(settings["batch_size"])
+        assert model.warmup_steps == int(settings["warmup_iterations"])
+        assert model.peak_lr == float(settings["learning_rate"])
+        assert round(model.effective_init_std, 3) == float(settings["init_std"])
+        longest = max(paper.branches(Stage1Run("generic", name, 0)), key=lambda branch: branch.tokens)
+        assert paper.branch_steps(longest)[1] == int(settings["max_iterations"])
+
+
+def test_no_cell_of_tables_1_and_2_is_missing(paper):
+    """Each variant has its 5 x 5 grid at 0.1B, measured on its stage-2 corpus."""
+    measured = {
+        (cell.branch.run, cell.branch.tokens)
+        for cell in paper.cells()
+        if cell.corpus == paper.corpus(cell.branch.run)
+    }
+    for method in PAPER_VARIANTS:
+        runs = [run for run in paper.stage2_runs(method) if run.model == "0.1B" and run.seed == 0]
+        assert len({run.d1_tokens for run in runs}) == 5, method
+        for run in runs:
+            assert sum((run, branch.tokens) in measured for branch in paper.branches(run)) == 5, method
+
+
+def test_no_cell_of_table_8_is_missing(paper):
+    cells = {
+        (paper.label(cell.branch), cell.branch.run.model, cell.corpus, cell.branch.tokens)
+        for cell in paper.cells()
+    }
+    for model in SIZES:
+        for corpus in ("generic", "code"):
+            assert sum(cell[:3] == (SCRATCH, model, corpus) for cell in cells) >= 5
+        for method in ("cpt-code", "stack"):
+            runs = [run for run in paper.stage2_runs(method) if run.model == model and run.seed == 0]
+            assert sum(len(paper.branches(run)) for run in runs) == 25
+
+
+def test_grids_span_what_the_paper_says(paper):
+    """About 200 tokens per parameter for the smaller sizes (section 2), Table 5's iterations for all."""
+    for name, tokens in (
+        ("15M", 2.31e9),
+        ("44M", 4.61e9),
+        ("0.1B", 9.23e9),
+        ("0.2B", 18.45e9),
+        ("0.5B", 36.91e9),
+        ("1B", 73.82e9),
+    ):
+        longest = paper.branches(Stage1Run("generic", name, 0))[-1].tokens
+        assert longest == pytest.approx(tokens, rel=2e-3)
+
+
+def test_planned_tokens_are_the_minimum(paper):
+    """By hand, in trunk steps: a run costs its longest trunk and a tenth of each of its points."""
+
+    def run(points):
+        return max(points) + sum(points) / 10
+
+    five = [1000, 2000, 4000, 8000, 16000]
+    grids = {"15M": five, "44M": five, "0.1B": five, "0.2B": [2 * n for n in five]}
+    grids |= {"0.5B": [4 * n for n in five], "1B": [4 * n for n in five]}
+    batch = {"15M": 128, "44M": 256, "0.1B": 512, "0.2B": 512, "0.5B": 512, "1B": 1024}
+    samples = sum(
+        (2 + 2 * 5) * run(grids[m]) * batch[m] for m in SIZES
+    )  # base, code; cpt-code, stack at five D1
+    three = [1000, 4000, 16000]
+    steps = 7 * 5 * run(five)
+    steps += run([4000, 16000]) + 2 * 17600  # fresh; two constant trunks of 1.1 x 16,000
+    steps += 2 * run(three) + 2 * 3 * 2 * run(three)  # repeats: bases and runs
+    steps += (3600 - 2000) + 400 + 4000  # Figure 5: side segment, its decay, the cosine run
+    assert paper.planned_tokens() == round((samples + 512 * steps) * 1024)
+
+
+def test_no_interval_is_trained_twice(paper):
+    seen = {}
+    for job in (*paper.jobs()[0], *paper.jobs()[1]):
+        spec = segment_spec(paper, job) if isinstance(job, Segment) else branch_spec(paper, job)
+        key = (paper.parent_manifest(job), spec.canonical())
+        assert seen.setdefault(key, job) == job
+    assert all(isinstance(job, Branch | Segment) for job in seen.values())
+
+
+def test_stable_variants_count_trunk_tokens(paper):
+    runs = {run.d1_tokens for run in paper.stage2_runs("cpt-code-stable")}
+    assert runs == {steps * 512 * 1024 for steps in (1000, 2000, 4000, 8000, 16000)}
+
+
+def test_subsets_nest():
+    designs = [Design(load_study(f"{STUDY}:{name}")) for name in ("paper-min", "paper", "full")]
+    for smaller, larger in itertools.pairwise(designs):
+        assert set(smaller.cells()) < set(larger.cells())
+    assert {run.seed for run in designs[0].runs()} == {0}
+    assert "1B-2N" in {run.model for run in designs[2].runs()}
+    assert not any(isinstance(run, Stage2Run) and run.model.endswith("2N") for run in designs[2].runs())
