@@ -255,7 +255,7 @@ def prepare_study(root: Path) -> Study:
     workflow = copy_workflow(root)
     write_corpora(workflow)
     fields = {
-        **SMALL_STUDY,
+        **{key: SMALL_STUDY[key] for key in ("tokenizer", "context", "models", "stage1")},
         "grid": {"d1": {"trunk_steps": [20]}, "d2": {"trunk_steps": [20]}},
         "description": "One small run and its continuation on code, for the tests on a Slurm.",
         "corpora": {name: SMALL_STUDY["corpora"][name] for name in ("generic", "code")},
