@@ -397,7 +397,7 @@ def released_checkpoints():
 
 
 def all_released(wildcards):
-    if study.cells_from:
+    if study.cells_table:
         return []
     return [
         in_results(f"{Path(manifest).parent}/released.json")
