@@ -267,6 +267,13 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(word.decode(errors="replace").split("=", 1) for word in words if b"=" in word)  # type: ignore[misc]
 
 
+def folder_of(pid: int) -> str:
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink())
+    except OSError:
+        return ""
+
+
 def start_time(pid: int) -> str | None:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
@@ -289,9 +296,18 @@ def name_of(pid: int) -> str:
 
 
 def owned(root: Path) -> list[int]:
-    """Return the ids of all processes that this cluster started, this one excepted."""
+    """Return the ids of all processes that this cluster started, this one excepted.
+
+    They carry its mark, but for a slurmstepd, which clears its environment and may outlive its task: it still stands in
+    the folder of the daemon's log.
+    """
     pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    return [pid for pid in pids if pid != os.getpid() and environment_of(pid).get(MARK) == str(root)]
+    return [
+        pid
+        for pid in pids
+        if pid != os.getpid()
+        and (environment_of(pid).get(MARK) == str(root) or folder_of(pid) == f"{root}/log")
+    ]
 
 
 def step_daemons(tasks: list[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 
 import cluster
 import packages
@@ -71,3 +72,22 @@ def test_what_a_dead_test_process_left_is_removed_and_nothing_else(machine, tmp_
     (folder / cluster.OWNER).write_text(json.dumps({"pid": os.getpid(), "start": "1"}))
     cluster.remove_dead_cluster()
     assert not machine.is_symlink()
+
+
+@pytest.mark.parametrize("sign", ["its mark", "its folder"])
+def test_a_process_of_the_cluster_is_found_and_ended(sign, machine, tmp_path):
+    """A slurmstepd clears its environment; only where it stands tells whose it is."""
+    (tmp_path / "log").mkdir()
+    environment = {cluster.MARK: str(tmp_path)} if sign == "its mark" else {}
+    place = tmp_path / "log" if sign == "its folder" else tmp_path
+    ours = subprocess.Popen(["/bin/sleep", "600"], env=environment, cwd=place)
+    other = subprocess.Popen(["/bin/sleep", "600"], env={cluster.MARK: f"{tmp_path}-2"}, cwd=tmp_path)
+    try:
+        cluster.Cluster.wait(lambda: cluster.owned(tmp_path) == [ours.pid], "the process to start")
+        cluster.clean_up(tmp_path)
+        assert ours.wait(10) == -9
+        assert other.poll() is None
+    finally:
+        ours.kill()
+        other.kill()
+        other.wait()
