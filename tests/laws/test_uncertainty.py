@@ -264,3 +264,21 @@ def test_least_absolute_deviation_on_few_points_still_shows_the_noise():
     interval = profile_interval(points, fit, "alpha3")
     assert interval.note != "the fit is exact"
     assert interval.upper - interval.lower > 1e-4
+
+
+def test_scales_that_underflow_have_open_intervals():
+    """Losses of barely trained models (three sizes, two D1, two D2) whose best exponents are in the hundreds."""
+    losses = [5.352315, 5.056510, 5.230996, 4.983593, 5.228623, 4.965983, 5.144339, 4.830140]
+    losses += [5.011018, 4.579907, 4.812600, 4.374392]
+    n, d1, d2 = (
+        axis.ravel()
+        for axis in np.meshgrid([2088, 4668, 12900], [11264, 22528], [11264, 22528], indexing="ij")
+    )
+    points = Points(loss=np.array(losses), n=n, d1=d1, d2=d2)
+    fit = fit_law(points, "joint")
+    assert fit.coefficients["A"] == 0.0
+    assert any("not identified" in warning for warning in fit.warnings)
+    intervals = profile_intervals(points, fit)
+    assert (intervals["A"].lower, intervals["A"].upper) == (None, None)
+    assert "do not bound A" in intervals["A"].note
+    assert intervals["beta"].lower < fit.coefficients["beta"] < intervals["beta"].upper

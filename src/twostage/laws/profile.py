@@ -103,9 +103,14 @@ def trace(
     """
     at = coordinates_for(problem, theta, name)
     start = float(at.theta[at.index])
-    step, direction = quadratic_steps(at, problem, spec, unit)
     bounds = (at.box.lower[at.index], at.box.upper[at.index])
     curve = Curve(np.array([start]), np.zeros(1), at.theta[None])
+    with np.errstate(all="ignore"):
+        jacobian = at.design.evaluate(at.theta[None]).jacobian[0]
+    if not np.isfinite(jacobian).all():
+        # A scale so far from 1 that it under- or overflows: exponents of hundreds, from points that identify none.
+        return Ends(-np.inf, np.inf, False, False, curve)
+    step, direction = quadratic_steps(at, jacobian, problem, spec, unit)
     reach = 1.0
     for _ in range(MAX_ROUNDS):
         wanted: list[tuple[float, FloatArray]] = []
@@ -124,10 +129,12 @@ def trace(
 
 
 def quadratic_steps(
-    at: Coordinates, problem: Problem, spec: Objective, unit: float
+    at: Coordinates, jacobian: FloatArray, problem: Problem, spec: Objective, unit: float
 ) -> tuple[float, FloatArray]:
-    """First guess of the half-width, and how the optimum follows the coefficient to first order, (k,)."""
-    jacobian = at.design.evaluate(at.theta[None]).jacobian[0]
+    """First guess of the half-width, and how the optimum follows the coefficient to first order, (k,).
+
+    jacobian (k, n) is that of ln L at `at.theta`.
+    """
     free = (at.theta > at.box.lower) & (at.theta < at.box.upper)
     free[at.index] = True
     rows = jacobian[free]
@@ -206,7 +213,9 @@ def _solved(
     # the second half starts from the nearest solution by way of least squares: two routes to each value
     starts[count:] = solve_from(starts[count:], LEAST_SQUARES_DELTA, 10)
     ends = solve_from(starts, spec.delta, 60)
-    found = spec.value(at.design.log_predict(ends) - problem.y).reshape(2, count)
+    with np.errstate(all="ignore"):
+        found = spec.value(at.design.log_predict(ends) - problem.y).reshape(2, count)
+    found = np.where(np.isnan(found), np.inf, found)  # too far out to be represented
     best = found.argmin(axis=0)
     ends, found = ends.reshape(2, count, -1)[best, np.arange(count)], found.min(axis=0)
     depths = np.sign(values - start) * np.sqrt(np.maximum(found - optimum, 0.0) / unit)
