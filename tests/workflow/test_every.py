@@ -45,7 +45,7 @@ def test_job_counts_by_hand(design):
     runs = (
         3 + 3 + 2 * three_sizes + 2 * one_size
     )  # base, code from scratch; cpt-code, stack; cpt-math, expand
-    singles = 9 * single  # replay, two stable, x4, zero, stack-code, fresh, two with a low rate
+    singles = 8 * single  # two stable, x4, zero, stack-code, fresh, two with a low rate
     repeats = 2  # a base and a stack with another seed
     assert len(segments) == 2 * runs + singles + repeats + 1  # and the side segment of Figure 5
     assert len(branches) == 2 * runs + singles + repeats + 2  # and its two schedules
@@ -75,6 +75,7 @@ def test_every_method_has_cells(finished):
         "cpt-code": 12,
         "stack": 12 + 1,
         "cpt-math": 4,
+        "cpt-code-replay": 4,
         "expand": 4,
     }
     assert cells["loss_nats"].between(2, 6.5).all()

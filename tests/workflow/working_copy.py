@@ -126,7 +126,7 @@ EVERY_STUDY = SMALL_STUDY | {
         "stack": {"kind": "stack"},
         "cpt-math": {"kind": "cpt", "corpus": "math", "models": ["5k"]},
         "expand": {"kind": "expand", "models": ["5k"]},
-        "cpt-code-replay": {"kind": "cpt", "corpus": "code", "replay": 0.25, **_ONE_CELL},
+        "cpt-code-replay": {"kind": "cpt", "corpus": "code", "replay": 0.25, "models": ["5k"]},
         "cpt-code-stable": {"kind": "cpt", "corpus": "code", "start": "trunk", **_ONE_CELL},
         "stack-x4": {"kind": "stack", "factor": 4, **_ONE_CELL},
         "stack-stable": {"kind": "stack", "start": "trunk", **_ONE_CELL},
