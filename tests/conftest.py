@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
             for kind in ("passed", "failed", "skipped", "error")
         )
         lines = [
-            f"{time.strftime('%Y-%m-%d')}: {counts}",
+            f"{time.strftime('%Y-%m-%d')}, commit {_commit()}: {counts}",
             *(f"{outcome:8}{test}" for test, outcome in sorted(found)),
         ]
         target.write_text("\n".join(lines) + "\n")
@@ -40,6 +41,12 @@ def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
         terminalreporter.write_line(
             f"all Slurm tests, last run {first} (tests/slurm/last-run.txt, `make test-slurm`)"
         )
+
+
+def _commit() -> str:
+    words = ["git", "describe", "--always", "--dirty"]
+    done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 @pytest.fixture(scope="session")

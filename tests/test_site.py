@@ -24,6 +24,11 @@ def test_the_committed_file_lists_every_key_with_its_default():
     assert fields["site"].keys() == Site.model_fields.keys()
 
 
+def test_jobs_without_a_gpu_may_have_a_limit_of_their_own():
+    assert parse_site({"max_walltime_min": 600}).cpu_walltime_min == 600
+    assert parse_site({"max_walltime_min": 600, "cpu_max_walltime_min": 4320}).cpu_walltime_min == 4320
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -72,6 +72,13 @@ def test_sigterm_is_outlived_so_that_the_command_can_save(log, tmp_path):
     assert process.wait(60) == EXIT_STOPPED  # outside Slurm nobody requeues
 
 
+def test_without_slurms_commands_a_stopped_job_is_left_to_retries(log, tmp_path):
+    """Containers have none."""
+    code = f"print('the state is saved'); raise SystemExit({EXIT_STOPPED})"
+    assert run(log, code, SLURM_JOB_ID="7", PATH=str(tmp_path)) == EXIT_STOPPED
+    assert "no scontrol here" in log.read_text()
+
+
 def test_logs_of_earlier_starts_are_kept_until_a_new_story_begins(log):
     fail = "print('{}'); raise SystemExit(1)"
     for name in ("first", "second"):

@@ -9,6 +9,7 @@ earlier starts in `<log>.earlier`.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -47,6 +48,8 @@ def supervise(command: Sequence[str], log: Path) -> int:
         if code == EXIT_BAD_INPUT:
             bad_input_marker(log).touch()
             stream.write("twostage: bad input; this job is not tried again\n")
+        elif code == EXIT_STOPPED and job and shutil.which("scontrol") is None:
+            stream.write("twostage: no scontrol here (a container?), so one of Snakemake's retries goes on\n")
         elif code == EXIT_STOPPED and job and _has_saved(log) and _is_running(job):
             stream.write(f"twostage: stopped in time; job {job} goes back to the queue\n")
             stream.flush()
