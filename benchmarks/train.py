@@ -39,7 +39,7 @@ from twostage.schedule import Schedule
 from twostage.specs import TrainSpec
 from twostage.storage import payload_entries, write_manifest
 from twostage.study import OptimizerRecipe
-from twostage.train import Execution, _Trainer
+from twostage.trainer import Execution, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train.py"
 
@@ -195,7 +195,7 @@ def measure(name: str, folder: Path, blocks: int) -> dict[str, Any]:
     spec = train_spec(architecture, batch_size)
     tokens = write_tokens(folder / name, architecture.vocab_size)
     stream = SampleStream([TokenSplit(tokens, "train")], [1], seed=0, context=architecture.context)
-    trainer = _Trainer(spec, Execution())
+    trainer = Trainer(spec, Execution())
     plain = plain_update(to_canonical(trainer.core.state_dict(), architecture), spec)
     done = {"ours": 0, "plain": 0}
 
@@ -266,7 +266,7 @@ def profile(name: str, folder: Path, n_steps: int = 30) -> None:
         seed=0,
         context=architecture.context,
     )
-    trainer = _Trainer(train_spec(architecture, batch_size), Execution())
+    trainer = Trainer(train_spec(architecture, batch_size), Execution())
     steps = itertools.count(1)
 
     def work() -> None:

@@ -13,14 +13,14 @@ from tiny_training import TINY, train_spec
 from twostage import checkpoint
 from twostage.errors import UserError
 from twostage.model import start_process_group
-from twostage.train import Execution, _Trainer
+from twostage.trainer import Execution, Trainer
 
 BATCHES = torch.randint(300, (12, 8, 17), generator=torch.Generator().manual_seed(0))
 
 
 def trainer(**changes):
     start_process_group("cpu")
-    return _Trainer(train_spec(**changes), Execution())
+    return Trainer(train_spec(**changes), Execution())
 
 
 def updates(this, steps):

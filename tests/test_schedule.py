@@ -66,3 +66,20 @@ def test_steps_outside_of_the_run_are_refused():
         TRUNK.rate(0)
     with pytest.raises(ValueError, match="step: 441 lies beyond the schedule's end 440"):
         BRANCH.rate(441)
+
+
+def test_a_cosine_is_exact_at_both_ends_and_halfway():
+    cosine = Schedule(kind="cosine", peak_lr=5e-3, warmup_steps=4, total_steps=12)
+    assert [cosine.rate(step) for step in (1, 4, 12)] == [5e-3 / 4, 5e-3, 5e-4]
+    assert cosine.rate(8) == pytest.approx((5e-3 + 5e-4) / 2, rel=1e-12)
+    assert all(cosine.rate(step) > cosine.rate(step + 1) for step in range(4, 12))
+
+
+def test_without_a_warmup_every_kind_starts_at_the_peak():
+    for kind, total in (("wsd", None), ("constant", None), ("cosine", 12)):
+        assert Schedule(kind=kind, peak_lr=5e-3, warmup_steps=0, total_steps=total).rate(1) == 5e-3
+
+
+def test_a_constant_rate_stays():
+    constant = Schedule(kind="constant", peak_lr=5e-3, warmup_steps=4)
+    assert [constant.rate(step) for step in (2, 4, 5, 10_000)] == [2.5e-3, 5e-3, 5e-3, 5e-3]

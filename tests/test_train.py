@@ -14,15 +14,18 @@ from twostage import checkpoint
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.samples import SampleStream, TokenSplit
+from twostage.schedule import Schedule
+from twostage.storage import read_manifest
 from twostage.study import OptimizerRecipe
-from twostage.train import DivergedError, Execution, _Trainer, train
+from twostage.train import DivergedError, Execution, train
+from twostage.trainer import Trainer
 
 BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_seed(0))
 
 
 def trainer(micro_batch=None, **changes):
     start_process_group("cpu")
-    return _Trainer(train_spec(**changes), Execution(micro_batch=micro_batch))
+    return Trainer(train_spec(**changes), Execution(micro_batch=micro_batch))
 
 
 def weights(this):
@@ -293,6 +296,139 @@ def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(
     )
 
 
+# The optimizer's state carried over
+
+
+@pytest.fixture(scope="module")
+def continued(half, corpus_folder, tmp_path_factory):
+    """Update 11 of the trunk."""
+    spec = train_spec(start_step=10, stop_step=11, origin="state")
+    return run(spec, tmp_path_factory.mktemp("continued"), corpus_folder, parent=manifest(half))
+
+
+def carried_spec(**changes):
+    """Another run on the data that the trunk would have seen next, at the peak rate from its first update."""
+    return train_spec(
+        **{"origin": "carried", "first_sample": 80, "warmup_steps": 0, "stop_step": 1} | changes
+    )
+
+
+def payload(out):
+    return read_manifest(manifest(out))["payload"]
+
+
+def test_a_carried_run_goes_on_as_the_trunk_itself_would_bit_by_bit(half, continued, corpus_folder, tmp_path):
+    carried = run(carried_spec(), tmp_path / "carried", corpus_folder, parent=manifest(half))
+    # Weights, both moments and Adam's own step count; what differs is where the run says it stands.
+    assert payload(carried) == payload(continued)
+    assert steps(carried) == [steps(continued)[0] | {"step": 1}]
+    assert read_manifest(manifest(carried))["origin"]["step"] == 1
+    assert metrics(carried)["grad_norm_mean"] == steps(carried)[0]["grad_norm"]  # of this run alone
+
+    second = run(carried_spec(stop_step=3), tmp_path / "longer", corpus_folder, parent=manifest(half))
+    third = run(
+        carried_spec(start_step=1, stop_step=3, origin="state"),
+        tmp_path / "third",
+        corpus_folder,
+        parent=manifest(carried),
+    )
+    assert manifest(third).read_text() == manifest(second).read_text()
+
+
+def test_a_fresh_optimizer_is_not_a_carried_one(half, continued, corpus_folder, tmp_path):
+    """Negative control: the same weights, batch and rate."""
+    other = trainer()
+    checkpoint.load_training_state(manifest(half), other.core, other.optimizer)
+    checkpoint.save_weights(tmp_path / "weights", weights(other), TINY, {})
+    spec = carried_spec(origin="weights")
+    fresh = run(spec, tmp_path, corpus_folder, parent=tmp_path / "weights/manifest.json")
+    assert losses(fresh) == losses(continued)
+    assert payload(fresh) != payload(continued)
+
+
+def test_a_carried_run_takes_its_recipe_from_the_spec(half, corpus_folder, tmp_path):
+    """Megatron saves the optimizer's settings with its state; they must not come along."""
+    norms = []
+    for recipe in (OptimizerRecipe(), OptimizerRecipe(adam_beta1=0.5, adam_eps=1e-3)):
+        this = trainer(recipe=recipe)
+        checkpoint.load_training_state(manifest(half), this.core, this.optimizer)
+        this.update(5, BATCHES[0])
+        norms.append(this.update(6, BATCHES[1])[1])
+        assert {group["betas"] for group in this.optimizer.param_groups} == {(recipe.adam_beta1, 0.95)}
+    assert norms[0] != norms[1]
+
+
+# Schedules
+
+
+def constant_spec(**changes):
+    rates = Schedule(kind="constant", peak_lr=5e-3, warmup_steps=4)
+    return train_spec(**{"schedule": rates, "start_step": 10, "stop_step": 10, "origin": "state"} | changes)
+
+
+def test_a_branch_of_no_steps_is_the_trunk_as_weights(half, corpus_folder, tmp_path):
+    trunk = run(constant_spec(start_step=0, origin="init"), tmp_path / "trunk", corpus_folder)
+    assert steps(trunk) == steps(half)
+    branch = run(constant_spec(), tmp_path / "branch", corpus_folder, parent=manifest(trunk))
+    state, architecture = checkpoint.load_weights(manifest(branch))
+    assert architecture == TINY
+    expected = trainer()
+    checkpoint.load_training_state(manifest(half), expected.core, expected.optimizer)
+    assert all(torch.equal(state[name], tensor) for name, tensor in weights(expected).items())
+    assert steps(branch) == []
+    found = metrics(branch)
+    assert found["final_loss_nats"] is None  # nothing was trained here
+    assert found["tokens_per_s"] is None
+    assert found["grad_norm_mean"] == metrics(half)["grad_norm_mean"]
+    assert found["epochs"] == metrics(half)["epochs"]
+
+
+def cosine_spec(**changes):
+    rates = Schedule(kind="cosine", peak_lr=5e-3, warmup_steps=4, total_steps=12)
+    return train_spec(**{"schedule": rates, "stop_step": 12} | changes)
+
+
+@pytest.fixture(scope="module")
+def cosine(corpus_folder, tmp_path_factory):
+    return run(cosine_spec(), tmp_path_factory.mktemp("cosine"), corpus_folder)
+
+
+def test_a_cosine_run_is_one_branch_from_its_first_step(cosine, trunk):
+    lines = steps(cosine)
+    assert lines[:4] == steps(trunk)[:4]
+    rates = [5e-4 + 4.5e-3 * (1 + math.cos(math.pi * (step - 4) / 8)) / 2 for step in range(4, 13)]
+    assert [line["lr"] for line in lines[3:]] == pytest.approx(rates, rel=1e-12)
+    assert checkpoint.load_weights(manifest(cosine))[1] == TINY
+    norms = [line["grad_norm"] for line in lines[4:]]  # all after the warmup, the falling rates included
+    assert metrics(cosine)["grad_norm_mean"] == pytest.approx(sum(norms) / len(norms), rel=1e-12)
+
+
+def test_a_cosine_run_starts_a_second_stage_too(cosine, corpus_folder, tmp_path):
+    second = run(cosine_spec(origin="weights"), tmp_path, corpus_folder, parent=manifest(cosine))
+    assert [line["lr"] for line in steps(second)] == [line["lr"] for line in steps(cosine)]
+    assert losses(second)[0] < losses(cosine)[0]
+
+
+def test_a_cosine_run_resumes_within_itself_bit_by_bit(cosine, corpus_folder, tmp_path, monkeypatch, caplog):
+    update = Trainer.update
+
+    def fail(self, step, batch):
+        if step == 8:
+            raise OSError("node lost")
+        return update(self, step, batch)
+
+    this = job(cosine_spec(), tmp_path, corpus_folder, save_every_s=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "update", fail)
+        with pytest.raises(OSError, match="node lost"):
+            train(this)
+    train(this)
+    assert "resuming at step 7 of 12" in caplog.text
+    assert metrics(this.out)["resumed_from_step"] == 7
+    assert identity(this.out) == identity(cosine)
+    assert metrics(this.out)["grad_norm_mean"] == metrics(cosine)["grad_norm_mean"]
+
+
 # What is refused
 
 
@@ -304,7 +440,7 @@ def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("origin", ["weights", "state"])
+@pytest.mark.parametrize("origin", ["weights", "state", "carried"])
 def test_a_missing_parent_is_refused(origin, corpus_folder, tmp_path):
     with pytest.raises(UserError, match=f"--parent: a job with origin '{origin}' needs the manifest"):
         run(train_spec(origin=origin), tmp_path, corpus_folder)
@@ -315,7 +451,16 @@ def test_a_parent_of_the_wrong_kind_is_refused(half, corpus_folder, tmp_path):
         run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=manifest(half))
 
 
-@pytest.mark.parametrize("origin", ["weights", "state"])
+@pytest.mark.parametrize("origin", ["state", "carried"])
+def test_weights_are_no_training_state(origin, corpus_folder, tmp_path):
+    checkpoint.save_weights(tmp_path / "parent", random_state(TINY, dtype=torch.float32), TINY, {"step": 0})
+    parent = tmp_path / "parent/manifest.json"
+    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed") as error:
+        run(train_spec(origin=origin), tmp_path, corpus_folder, parent=parent)
+    assert str(parent) in str(error.value)
+
+
+@pytest.mark.parametrize("origin", ["weights", "state", "carried"])
 def test_a_parent_of_another_shape_is_refused(origin, half, corpus_folder, tmp_path):
     other = TINY.with_shape(d_mlp=96)
     if origin == "weights":
@@ -351,6 +496,12 @@ def test_a_loss_that_is_not_a_number_stops_the_job(corpus_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_diverged_second_stage_names_its_own_key_too(corpus_folder, tmp_path):
+    parent = poisoned(tmp_path / "parent", lambda state: state["lm_head.weight"].fill_(math.nan))
+    with pytest.raises(DivergedError, match=r"stage 2: methods\.\*\.peak_lr_fraction scales its peak"):
+        run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=parent)
+
+
 def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpus_folder, tmp_path):
     """An MLP with huge hidden values and no output: the loss is fine, the gradient's square overflows."""
 
@@ -372,6 +523,7 @@ def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpu
 def test_a_loss_far_above_a_uniform_guess_stops_the_job(corpus_folder, tmp_path):
     with pytest.raises(DivergedError, match=r"a uniform guess has 5\.70\): the run diverged") as error:
         run(train_spec(peak_lr=30.0, warmup_steps=0), tmp_path, corpus_folder)
+    assert "peak_lr_fraction" not in str(error.value)  # the first stage has no such key
     found = float(str(error.value).split("loss is ")[1].split(",")[0])
     assert found > 3 * np.log(300)
     assert not (tmp_path / "out").exists()

@@ -38,6 +38,7 @@ from tiny_training import (
 from twostage import checkpoint
 from twostage.errors import UserError
 from twostage.lease import Lease
+from twostage.specs import CurveSpec
 from twostage.storage import payload_entries, read_manifest, write_manifest
 from twostage.train import train
 
@@ -91,6 +92,21 @@ def test_a_damaged_rolling_state_falls_back_to_the_one_before(
     out = run(LONG, tmp_path, corpus_folder)
     assert f"step-{newest}: damaged rolling state, falling back to the one before" in caplog.text
     assert "truncated" in caplog.text
+    assert metrics(out)["resumed_from_step"] == before
+    assert identity(out) == identity(undisturbed)
+
+
+@pytest.mark.parametrize("keep_bytes", [-20, 0], ids=["cut in a line", "empty"])
+def test_truncated_losses_of_a_rolling_state_fall_back_to_the_one_before(
+    keep_bytes, leftover, undisturbed, corpus_folder, tmp_path, caplog
+):
+    """They would otherwise be missing from steps.jsonl, or end the resumed job."""
+    before, newest = rolling_steps(leftover)[-2:]
+    [folder] = leftover.glob(f"state/*/step-{newest}")
+    lines = folder / "steps.jsonl"
+    lines.write_bytes(lines.read_bytes()[:keep_bytes])
+    out = run(LONG, tmp_path, corpus_folder)
+    assert f"{lines}: truncated" in caplog.text
     assert metrics(out)["resumed_from_step"] == before
     assert identity(out) == identity(undisturbed)
 
@@ -198,8 +214,8 @@ def start_ranks(this, n=2):
 
 
 def test_two_ranks_train_what_one_does(corpus_folder, tmp_path):
-    """They save rolling states on the way, agree on the outputs, and write each once."""
-    spec = train_spec(stop_step=8)
+    """They save rolling states on the way, agree on the outputs, write each once, and share the validation."""
+    spec = train_spec(stop_step=8, validation=CurveSpec(corpus="words", every_steps=4, samples=5))
     one = run(spec, tmp_path / "one", corpus_folder)
     this = job(spec, tmp_path / "two", corpus_folder, save_every_s=0.0)
     processes = start_ranks(this)
@@ -210,6 +226,9 @@ def test_two_ranks_train_what_one_does(corpus_folder, tmp_path):
     assert [line["grad_norm"] for line in steps(this.out)] == pytest.approx(
         [line["grad_norm"] for line in steps(one)], rel=1e-4
     )
+    valid = [[line.get("valid_loss") for line in steps(out)] for out in (this.out, one)]
+    assert [step for step, value in enumerate(valid[0], 1) if value is not None] == [4, 8]
+    assert valid[0][3::4] == pytest.approx(valid[1][3::4], rel=1e-5)
     # The state of two ranks is one checkpoint: a single rank goes on from it.
     after = train_spec(start_step=8, stop_step=10, origin="state")
     two = run(after, tmp_path / "after two", corpus_folder, parent=manifest(this.out))

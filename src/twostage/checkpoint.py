@@ -25,6 +25,7 @@ from twostage.storage import (
     payload_entries,
     read_manifest,
     verify_payload,
+    write_atomic,
     write_manifest,
 )
 
@@ -127,12 +128,31 @@ def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> 
 
 
 def save_training_state(
-    folder: str | Path, model: GPTModel, optimizer: Any, architecture: Architecture, origin: Mapping[str, Any]
+    folder: str | Path,
+    model: GPTModel,
+    optimizer: Any,
+    architecture: Architecture,
+    origin: Mapping[str, Any],
+    beside: Mapping[str, str] | None = None,
 ) -> None:
     """Write model and optimizer in Megatron's dist_checkpointing format and, last, the manifest.
 
-    All ranks call this. What lies in `folder` already is replaced.
+    All ranks call this. What lies in `folder` already is replaced. `beside` (name: text, rank 0's counts) are files that
+    the manifest vouches for as well.
     """
+    sharded_model = model.sharded_state_dict()
+    state = {"model": sharded_model, "optimizer": optimizer.sharded_state_dict(sharded_model)}
+    save_sharded(folder, state, architecture, origin, beside)
+
+
+def save_sharded(
+    folder: str | Path,
+    state: dict[str, Any],
+    architecture: Architecture,
+    origin: Mapping[str, Any],
+    beside: Mapping[str, str] | None = None,
+) -> None:
+    """Write a training state that is given as Megatron's sharded tensors; see `save_training_state`."""
     from megatron.core import dist_checkpointing
 
     folder = Path(folder)
@@ -141,17 +161,15 @@ def save_training_state(
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "state").mkdir(parents=True)
     torch.distributed.barrier()
-    sharded_model = model.sharded_state_dict()
-    dist_checkpointing.save(
-        {"model": sharded_model, "optimizer": optimizer.sharded_state_dict(sharded_model)},
-        str(folder / "state"),
-        sharded_strategy=_in_process_strategy(),
-    )
+    dist_checkpointing.save(state, str(folder / "state"), sharded_strategy=_in_process_strategy())
     torch.distributed.barrier()
     if rank == 0:
         names = [f"state/{path.name}" for path in (folder / "state").iterdir()]
         for name in names:
             fsync_file(folder / name)
+        for name, text in (beside or {}).items():
+            write_atomic(folder / name, text)
+            names.append(name)
         _write_manifest(folder, "training-state", architecture, origin, names)
     torch.distributed.barrier()
 
@@ -162,19 +180,34 @@ def load_training_state(manifest: str | Path, model: GPTModel, optimizer: Any) -
     Raises:
         UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
     """
-    from megatron.core import dist_checkpointing
-
-    _verified(manifest, "training-state")
+    verify_training_state(manifest)
     sharded_model = model.sharded_state_dict()
     template = {
         "model": sharded_model,
         "optimizer": optimizer.sharded_state_dict(sharded_model, is_loading=True),
     }
-    state = dist_checkpointing.load(template, str(Path(manifest).parent / "state"))
+    state = load_sharded(manifest, template)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     origin: dict[str, Any] = read_manifest(manifest)["origin"]
     return origin
+
+
+def verify_training_state(manifest: str | Path) -> Architecture:
+    """Check the payload of a training state; return the shape of its model.
+
+    Raises:
+        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+    """
+    return _verified(manifest, "training-state")
+
+
+def load_sharded(manifest: str | Path, template: dict[str, Any]) -> dict[str, Any]:
+    """Fill a template of Megatron's sharded tensors from a verified training state."""
+    from megatron.core import dist_checkpointing
+
+    state: dict[str, Any] = dist_checkpointing.load(template, str(Path(manifest).parent / "state"))
+    return state
 
 
 def _in_process_strategy() -> Any:

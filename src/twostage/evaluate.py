@@ -12,6 +12,7 @@ import torch
 from twostage import provenance
 from twostage.checkpoint import load_into, load_weights
 from twostage.errors import UserError
+from twostage.heldout import sample_sums
 from twostage.model import build_model, start_process_group
 from twostage.samples import TokenSplit
 from twostage.specs import EvaluateSpec
@@ -47,7 +48,14 @@ def evaluate_checkpoint(
         )
     model = build_model(architecture, init_std=1.0, scaled_output_init=False, seed=0, device=device)
     load_into(model, state, architecture)
-    sums = _sample_sums(model.eval(), split, spec, n_samples, device)
+    sums = sample_sums(
+        model.eval(),
+        split,
+        np.arange(n_samples),
+        context=spec.context,
+        batch_size=spec.batch_size,
+        device=device,
+    )
     means = sums / spec.context
     loss = math.fsum(sums) / (n_samples * spec.context)
     if not math.isfinite(loss):
@@ -67,17 +75,3 @@ def evaluate_checkpoint(
         "device": provenance.device_kind(device),
         "git_commit": provenance.git_commit(),
     }
-
-
-@torch.no_grad()
-def _sample_sums(
-    model: Any, split: TokenSplit, spec: EvaluateSpec, n_samples: int, device: str
-) -> np.ndarray:
-    sums = np.empty(n_samples)
-    for start in range(0, n_samples, spec.batch_size):
-        stop = min(start + spec.batch_size, n_samples)
-        batch = torch.from_numpy(split.samples(np.arange(start, stop), spec.context)).to(device)
-        positions = torch.arange(spec.context, device=device).expand(len(batch), -1)
-        losses = model(batch[:, :-1], positions, None, labels=batch[:, 1:].contiguous())
-        sums[start:stop] = losses.double().sum(dim=1).cpu().numpy()
-    return sums

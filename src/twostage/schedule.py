@@ -48,8 +48,11 @@ class Schedule(BaseModel):
         if self.kind == "cosine":
             assert self.total_steps is not None
             top = max(self.warmup_steps, 1)
+            # Both ends are exact in floating point.
             if step == self.total_steps:
                 return end
+            if step <= top:
+                return self.peak_lr
             return (
                 end
                 + (self.peak_lr - end) * (1 + math.cos(math.pi * (step - top) / (self.total_steps - top))) / 2

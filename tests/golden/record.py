@@ -21,6 +21,7 @@ from twostage.checkpoint import load_weights, save_weights
 from twostage.evaluate import evaluate_checkpoint
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.optimizer_state import AdamState, load_adam_state, save_adam_state
 from twostage.schedule import Schedule
 from twostage.specs import EvaluateSpec, GrowSpec, TrainSpec
 from twostage.storage import canonical_json, payload_entries, write_atomic, write_manifest
@@ -126,8 +127,33 @@ def _fixed_weights(folder: Path) -> Path:
     return folder / "manifest.json"
 
 
+def _fixed_training_state(folder: Path, weights: Path) -> Path:
+    """Write a training state of fixed weights, whose moments are simple functions of them; return its manifest."""
+    import torch
+
+    state, _ = load_weights(weights)
+    training = AdamState(
+        weights=state,
+        exp_avg={name: tensor / 8 for name, tensor in state.items()},
+        exp_avg_sq={name: tensor * tensor for name, tensor in state.items()},
+        adam_step=torch.tensor(20.0),
+        settings=[{"wd_mult": 1.0}, {"wd_mult": 0.0}],
+    )
+    save_adam_state(folder, training, MODEL, {})
+    return folder / "manifest.json"
+
+
+def _sums(prefix: str, state: dict[str, Any]) -> dict[str, list[float]]:
+    """Return the sum and a position-weighted sum of every tensor."""
+    found = {}
+    for key, tensor in state.items():
+        values = tensor.double().flatten().numpy()
+        found[f"{prefix} {key}"] = [values.sum(), (values * np.linspace(-1, 1, len(values))).sum()]
+    return found
+
+
 def grow_golden(folder: Path) -> dict[str, Any]:
-    """Return, for stack and expand, the sum and a position-weighted sum of every grown tensor."""
+    """Return sums of every tensor after stack, expand, and a stack that carries the optimizer's state."""
     base = _fixed_weights(folder / "base")
     wide = expanded_architecture(MODEL)
     specs = {
@@ -142,9 +168,14 @@ def grow_golden(folder: Path) -> dict[str, Any]:
     for name, spec in specs.items():
         grow_checkpoint(spec, base=base, out=folder / name)
         state, _ = load_weights(folder / name / "manifest.json")
-        for key, tensor in state.items():
-            values = tensor.double().flatten().numpy()
-            found[f"{name} {key}"] = [values.sum(), (values * np.linspace(-1, 1, len(values))).sum()]
+        found |= _sums(name, state)
+    trunk = _fixed_training_state(folder / "trunk", base)
+    carrying = specs["stack"].model_copy(update={"carries_optimizer": True})
+    grow_checkpoint(carrying, base=trunk, out=folder / "carried")
+    carried, _ = load_adam_state(folder / "carried/manifest.json")
+    for moment in ("weights", "exp_avg", "exp_avg_sq"):
+        found |= _sums(f"stack with optimizer, {moment}:", getattr(carried, moment))
+    found["stack with optimizer, Adam's step"] = [float(carried.adam_step)]
     return found
 
 

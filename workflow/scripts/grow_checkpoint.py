@@ -1,4 +1,4 @@
-"""Grow a decayed base checkpoint in depth or width; see `twostage.growth`."""
+"""Grow a base checkpoint in depth or width; see `twostage.growth`."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ def main() -> None:
     """Parse the command line, grow, write the checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="canonical JSON of a GrowSpec")
-    parser.add_argument("--base", type=Path, required=True, help="manifest of the decayed base checkpoint")
+    parser.add_argument("--base", type=Path, required=True, help="manifest of the base checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write; the weights go beside it")
     args = parser.parse_args()
 
