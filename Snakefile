@@ -25,10 +25,13 @@ include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/grow.smk"
 include: "rules/evaluate.smk"
+include: "rules/downstream.smk"
 include: "rules/analysis.smk"
 include: "rules/figures.smk"
+include: "rules/illustrations.smk"
 include: "rules/joint.smk"
 include: "rules/published.smk"
+include: "rules/toy.smk"
 
 
 report: "report/workflow.rst"

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 from twostage import dataspecs, joint_design, paths, presentation, specs
+from twostage import downstream_spec as downstream_specs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
@@ -191,6 +192,19 @@ def joint_fits(figure):
     return fits
 
 
+@explained
+def downstream_scores(wildcards):
+    """The scores behind Table 6."""
+    branches = downstream_specs.downstream_branches(design)
+    return [in_results(downstream_specs.scores_file(branch)) for branch in branches]
+
+
+@explained
+def own_tasks(wildcards):
+    """Every file of the study's own benchmark tasks; none where it uses the harness's."""
+    return downstream_specs.own_task_files(design)
+
+
 # Identity (params.spec) -----------------------------------------------------------------------------------------------
 
 
@@ -227,3 +241,18 @@ def evaluation_spec(wildcards):
     return specs.evaluate_spec(
         design, branch_of(wildcards), wildcards.corpus
     ).canonical()
+
+
+def export_spec(wildcards):
+    return downstream_specs.ExportSpec().canonical()
+
+
+@explained
+def downstream_spec(wildcards):
+    return downstream_specs.downstream_spec(design).canonical()
+
+
+@explained
+def task_folder_option(wildcards):
+    folder = downstream_specs.section(design).task_folder
+    return f"--task-folder {shlex.quote(folder)}" if folder else ""

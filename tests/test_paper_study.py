@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -160,7 +161,7 @@ def test_stable_variants_count_trunk_tokens(paper):
 
 def test_subsets_nest():
     designs = [Design(load_study(f"{STUDY}:{name}")) for name in ("paper-min", "paper", "full")]
-    for smaller, larger in zip(designs, designs[1:], strict=False):
+    for smaller, larger in itertools.pairwise(designs):
         assert set(smaller.cells()) < set(larger.cells())
     assert {run.seed for run in designs[0].runs()} == {0}
     assert "1B-2N" in {run.model for run in designs[2].runs()}

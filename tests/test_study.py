@@ -116,7 +116,7 @@ def test_missing_file_names_the_option(tmp_path):
         load_study(tmp_path / "absent.yaml")
 
 
-@pytest.mark.parametrize("name", ["published", "reference"])
+@pytest.mark.parametrize("name", ["published", "reference", "toy-model"])
 def test_reserved_study_names(name, tmp_path):
     shutil.copy(TINY, tmp_path / f"{name}.yaml")
     with pytest.raises(UserError, match="reserved"):

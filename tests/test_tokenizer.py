@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sentencepiece
+from hub_server import HEAD, Hub, serve_hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from twostage.corpus import prepare_corpus, read_documents
+from twostage.dataspecs import TokenizerSpec
 from twostage.errors import UserError
 from twostage.storage import write_atomic
-from twostage.study import BpeTokenizer, FilesCorpus, TokenizerFile
+from twostage.study import BpeTokenizer, FilesCorpus, HuggingFaceTokenizer, TokenizerFile
 from twostage.tokenizer import (
     END_OF_DOCUMENT,
     _sample,
@@ -27,6 +34,7 @@ from twostage.tokenizer import (
     make_tokenizer,
     train_bpe,
 )
+from twostage.tokens import encode, load_for_encoding
 
 SPEC = BpeTokenizer(kind="bpe", vocab_size=400, train_bytes=60_000)
 
@@ -180,3 +188,172 @@ def test_a_tokenizer_without_end_token_is_refused() -> None:
         end_of_document_id(tokenizer)
     tokenizer.add_special_tokens(["</s>"])
     assert end_of_document_id(tokenizer) == 0
+
+
+# An existing tokenizer.model -----------------------------------------------------------------------------------------
+
+LLAMA_KIND = {
+    "model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False, "split_digits": True, "allow_whitespace_only_pieces": True,
+}  # fmt: skip
+
+
+def _sentencepiece(vocab_size: int = 700, **keys: object) -> bytes:
+    """A real SentencePiece model with LLaMA's settings, trained on this very file."""
+    lines = [line for line in Path(__file__).read_text().splitlines() if line.strip()] * 2
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        vocab_size=vocab_size,
+        minloglevel=2,
+        **{**LLAMA_KIND, **keys},
+    )
+    return model.getvalue()
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("llama") / "tokenizer.model"
+    path.write_bytes(_sentencepiece())
+    return path
+
+
+def _texts_for_both() -> list[str]:
+    draw = random.Random(3)
+    letters = "  \n\t(ab)__ü漢😀\u0301\u00a0=."
+    source = Path(__file__).read_text()
+    return [
+        *("".join(draw.choices(letters, k=draw.randint(1, 60))) for _ in range(2000)),
+        *(source[start : start + 400] for start in range(0, len(source), 400)),
+        *(" " * count + "x" for count in range(30)),
+        "<s> </s> <unk> <0x0A>", "a" * 50, "=" * 120, "naïve façade ﬁ ½", source,
+    ]  # fmt: skip
+
+
+def test_a_converted_model_gives_sentencepieces_own_ids_and_gives_the_text_back(
+    llama: Path, tmp_path: Path
+) -> None:
+    spec = TokenizerFile(kind="file", path=str(llama), vocab_size=700)
+    converted = make_tokenizer(spec, [])
+    assert converted == make_tokenizer(spec, [])
+    (tmp_path / "tokenizer.json").write_text(converted)
+    tokenizer = load_for_encoding(tmp_path / "tokenizer.json")  # as the tokens on disk are made
+    original = sentencepiece.SentencePieceProcessor(model_file=str(llama))
+    fallbacks = merged_spaces = 0
+    for text in _texts_for_both():
+        expected = original.encode(text)
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        assert ids == expected, text
+        # SentencePiece writes a space as this letter, and cannot tell the two apart afterwards.
+        assert tokenizer.decode(ids, skip_special_tokens=False) == text.replace("▁", " ")
+        fallbacks += any(map(original.is_byte, ids))
+        merged_spaces += "▁▁" in "".join(original.id_to_piece(ids))
+    assert fallbacks > 100
+    assert merged_spaces > 100
+    assert end_of_document_id(tokenizer) == original.eos_id() == 2
+    assert [tokenizer.id_to_token(index) for index in range(700)] == original.id_to_piece(list(range(700)))
+
+
+def test_tokens_of_a_converted_model_count_the_bytes_of_the_text(llama: Path) -> None:
+    tokenizer = Tokenizer.from_str(
+        make_tokenizer(TokenizerFile(kind="file", path=str(llama), vocab_size=700), [])
+    )
+    tokenizer.encode_special_tokens = True
+    texts = ["ünï </s> 漢", "a\n  b"]
+    shard = encode(tokenizer, texts, 2, 700)
+    assert shard.text_bytes == sum(len(text.encode()) for text in texts)
+    assert np.flatnonzero(shard.ids == 2).tolist() == (np.cumsum(shard.lengths) - 1).tolist()
+
+
+def test_a_model_of_another_size_is_refused(llama: Path) -> None:
+    with pytest.raises(
+        UserError, match="gives a vocabulary of 700, the study asks for 32000; set vocab_size to that"
+    ):
+        make_tokenizer(TokenizerFile(kind="file", path=str(llama), vocab_size=32000), [])
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"model_type": "unigram"}, "its model type is not BPE"),
+        ({"byte_fallback": False}, "no byte fallback"),
+        ({"normalization_rule_name": "nmt_nfkc"}, "changes text before encoding .rule 'nmt_nfkc'"),
+        ({"remove_extra_whitespaces": True}, "it removes spaces"),
+        ({"user_defined_symbols": ["<mask>"]}, "user-defined or unused pieces"),
+    ],
+)
+def test_a_model_that_would_not_convert_exactly_is_refused(
+    tmp_path: Path, keys: dict[str, object], words: str
+) -> None:
+    (tmp_path / "a.model").write_bytes(_sentencepiece(500, **keys))
+    with pytest.raises(UserError, match=rf"a\.model: can't be converted exactly: .*{words}.*tokenizer\.json"):
+        make_tokenizer(TokenizerFile(kind="file", path=str(tmp_path / "a.model"), vocab_size=500), [])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [(None, "no such tokenizer file"), (b"", "no pieces"), (b"no model", "not a SentencePiece")],
+)
+def test_an_unusable_model_file_is_named(tmp_path: Path, data: bytes | None, words: str) -> None:
+    path = tmp_path / "a.model"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(UserError, match=words) as caught:
+        make_tokenizer(TokenizerFile(kind="file", path=str(path), vocab_size=500), [])
+    assert str(path) in str(caught.value)
+
+
+# From a repository ----------------------------------------------------------------------------------------------------
+
+_SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train_tokenizer.py"
+
+
+@pytest.fixture(scope="module")
+def server(llama: Path, trained: str) -> Iterator[Hub]:
+    with serve_hub() as running:
+        files = {"tokenizer.model": llama.read_bytes(), "tokenizer.json": trained.encode()}
+        running.add("models", "owner/llama", files)
+        running.add("models", "owner/gated", files, gated=True)
+        running.add("models", "owner/empty", {})
+        yield running
+
+
+def _make(server: Hub, folder: Path, **keys: object) -> subprocess.CompletedProcess[str]:
+    fields = {"kind": "huggingface", "repository": "owner/llama", "revision": HEAD, "vocab_size": 700, **keys}
+    spec = TokenizerSpec(tokenizer=HuggingFaceTokenizer.model_validate(fields), corpora=()).canonical()
+    return subprocess.run(
+        [sys.executable, str(_SCRIPT), "--spec", spec, "--out", str(folder / "out.json")],
+        env=server.environment(folder / "home"), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "size"), [("tokenizer.model", 700), ("tokenizer.json", 400)])
+def test_a_repository_gives_what_its_file_gives(
+    server: Hub, llama: Path, trained: str, tmp_path: Path, file: str, size: int
+) -> None:
+    done = _make(server, tmp_path, file=file, vocab_size=size)
+    assert done.returncode == 0, done.stderr
+    local = make_tokenizer(TokenizerFile(kind="file", path=str(llama), vocab_size=700), [])
+    assert (tmp_path / "out.json").read_text() == (local if file.endswith(".model") else trained)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"revision": "PIN_ME"}, "revision is PIN_ME.*twostage pin"),
+        ({"repository": "owner/gated"}, "gated: accept its terms on https://huggingface.co/owner/gated"),
+        ({"repository": "owner/none"}, "not found on the Hub"),
+        ({"repository": "owner/empty"}, "the repository has no tokenizer.model"),
+        ({"revision": "e" * 40}, "no such revision.*PIN_ME"),
+        ({"vocab_size": 32000}, "owner/llama/tokenizer.model: gives a vocabulary of 700"),
+    ],
+)
+def test_a_repository_that_cannot_be_used_is_explained(
+    server: Hub, tmp_path: Path, keys: dict[str, object], words: str
+) -> None:
+    done = _make(server, tmp_path, **keys)
+    assert done.returncode == 2
+    assert re.search(words, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out.json").exists()

@@ -105,13 +105,22 @@ def save_weights(
     _write_manifest(folder, "weights", architecture, origin, [WEIGHTS_FILE])
 
 
+def verify_weights(manifest: str | Path) -> tuple[dict[str, Any], Architecture]:
+    """Verify a weights-only checkpoint without reading its weights; return its manifest and shape.
+
+    Raises:
+        UserError: as `load_weights`.
+    """
+    return _verified(manifest, "weights")
+
+
 def load_weights(manifest: str | Path) -> tuple[StateDict, Architecture]:
     """Verify and read a weights-only checkpoint.
 
     Raises:
         UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
     """
-    architecture = _verified(manifest, "weights")
+    _, architecture = _verified(manifest, "weights")
     return load_file(Path(manifest).parent / WEIGHTS_FILE), architecture
 
 
@@ -255,10 +264,12 @@ def _write_manifest(
     write_manifest(folder / "manifest.json", manifest)
 
 
-def _verified(manifest: str | Path, kind: Literal["weights", "training-state"]) -> Architecture:
+def _verified(
+    manifest: str | Path, kind: Literal["weights", "training-state"]
+) -> tuple[dict[str, Any], Architecture]:
     content = verify_payload(manifest)
     if content.get("kind") != kind:
         raise UserError(
             f"{os.fspath(manifest)}: a {content.get('kind')!r} checkpoint, where {kind!r} is needed"
         )
-    return Architecture.from_json(content["architecture"])
+    return content, Architecture.from_json(content["architecture"])

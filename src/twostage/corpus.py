@@ -1,6 +1,6 @@
 """From a corpus of the study to two files of clean documents: train.jsonl.zst and valid.jsonl.zst.
 
-Reads documents (embedded or local files), normalises them, drops exact duplicates, splits by source, and removes
+Reads documents (embedded, local files, Hugging Face), normalises them, drops exact duplicates, splits by source, and removes
 training documents that nearly repeat a validation document. Deterministic, independent of machine and order of
 directories. Turning documents into tokens is the job of `tokenizer.py` and `tokens.py`.
 """
@@ -13,18 +13,20 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
 from twostage import embedded
+from twostage.digests import DigestSet, Tally
 from twostage.errors import UserError
+from twostage.hub import read_huggingface
 from twostage.neardup import NearDuplicates
 from twostage.readers import Document, json_lines, read_files
 from twostage.storage import atomic_path, payload_entries, write_manifest
-from twostage.study import EmbeddedCorpus, FilesCorpus
+from twostage.study import Corpus, EmbeddedCorpus, FilesCorpus, HuggingFaceCorpus
 
 SPLITS = ("train", "valid")
 _BATCH_DOCUMENTS = 512
@@ -51,34 +53,17 @@ def split_of(group: str, valid_fraction: float) -> str:
     return "valid" if int.from_bytes(digest[:8], "big") < valid_fraction * 2**64 else "train"
 
 
-def iterate(corpus: EmbeddedCorpus | FilesCorpus) -> Iterator[Document]:
+def iterate(corpus: Corpus) -> Iterator[Document]:
     """Yield all documents of a corpus in a fixed order, as they were read."""
     if isinstance(corpus, FilesCorpus):
         yield from read_files(corpus)
         return
+    if isinstance(corpus, HuggingFaceCorpus):
+        yield from read_huggingface(corpus)
+        return
     for source, texts in embedded.read_embedded(corpus.domain):
         for text in texts:
             yield Document(text, source.group, source.package)
-
-
-@dataclass
-class _Tally:
-    """Counts of one split or package, and a digest of what it holds that does not depend on order."""
-
-    size_bytes: int = 0
-    hashes: list[bytes] = field(default_factory=list)
-
-    def add(self, digest: bytes, size: int) -> None:
-        self.size_bytes += size
-        self.hashes.append(digest)
-
-    def to_json(self) -> dict[str, Any]:
-        joined = b"".join(sorted(self.hashes))
-        return {
-            "documents": len(self.hashes),
-            "bytes": self.size_bytes,
-            "documents_sha256": hashlib.sha256(joined).hexdigest(),
-        }
 
 
 @dataclass
@@ -89,9 +74,9 @@ class _Counts:
     near_duplicates_of_validation: int = 0
 
 
-def _clean_documents(corpus: EmbeddedCorpus | FilesCorpus, counts: _Counts) -> Iterator[Document]:
+def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
     """Yield normalised documents, exact duplicates once, until `max_bytes` is reached."""
-    seen: set[bytes] = set()
+    seen = DigestSet()
     total = 0
     for document in iterate(corpus):
         counts.read += 1
@@ -100,11 +85,9 @@ def _clean_documents(corpus: EmbeddedCorpus | FilesCorpus, counts: _Counts) -> I
             counts.empty += 1
             continue
         encoded = text.encode()
-        digest = hashlib.sha256(encoded).digest()
-        if digest in seen:
+        if not seen.add(hashlib.sha256(encoded).digest()):
             counts.exact_duplicates += 1
             continue
-        seen.add(digest)
         yield Document(text, document.group, document.package)
         total += len(encoded)
         if corpus.max_bytes is not None and total >= corpus.max_bytes:
@@ -115,8 +98,8 @@ class _Writer:
     """Writes documents as lines of JSON into a zstd file and tallies them, in all and per package."""
 
     def __init__(self, path: Path) -> None:
-        self.total = _Tally()
-        self.packages: defaultdict[str, _Tally] = defaultdict(_Tally)
+        self.total = Tally()
+        self.packages: defaultdict[str, Tally] = defaultdict(Tally)
         self._stream = path.open("wb")
         # One thread: several would cut frames by timing.
         self._packed = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(self._stream)
@@ -132,7 +115,8 @@ class _Writer:
         encoded = text.encode()
         digest = hashlib.sha256(encoded).digest()
         self.total.add(digest, len(encoded))
-        self.packages[package].add(digest, len(encoded))
+        if package:
+            self.packages[package].add(digest, len(encoded))
         row = {"package": package, "text": text} if package else {"text": text}
         self._packed.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
 
@@ -149,11 +133,11 @@ def _batches(path: Path) -> Iterator[list[tuple[str, str]]]:
         yield batch
 
 
-def _require_documents(name: str, corpus: EmbeddedCorpus | FilesCorpus, n_train: int, n_valid: int) -> None:
+def _require_documents(name: str, corpus: Corpus, n_train: int, n_valid: int) -> None:
     key = f"corpora.{name}"
     if n_train + n_valid == 0:
         raise UserError(
-            f"{key}: the corpus is empty (no document with text); mend its paths, suffixes or text_key"
+            f"{key}: the corpus is empty (no document with text); mend its paths, suffixes, text_key or filter"
         )
     fix = f"change valid_fraction ({corpus.valid_fraction}), raise max_bytes, or split the text into more source files"
     if n_valid == 0:
@@ -166,10 +150,11 @@ def _require_documents(name: str, corpus: EmbeddedCorpus | FilesCorpus, n_train:
         )
 
 
-def prepare_corpus(name: str, corpus: EmbeddedCorpus | FilesCorpus, directory: str | Path) -> dict[str, Any]:
+def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str, Any]:
     """Write a corpus's train and validation documents and, last, their manifest; return the manifest.
 
-    Memory holds the validation split, its shingles and some 200 bytes per document (digests); training text is streamed.
+    Memory holds the validation split, its shingles and digests, about 100 bytes per document (18 to 37 to find exact
+    duplicates, 32 each for the tallies of candidates and of the training split); training text is streamed.
 
     Args:
         name: the corpus's name in the study, for messages.
@@ -197,7 +182,7 @@ def prepare_corpus(name: str, corpus: EmbeddedCorpus | FilesCorpus, directory: s
                 else:
                     valid_writer.write(document.text, document.package)
                     valid.append(document.text)
-        _require_documents(name, corpus, len(candidate_writer.total.hashes), len(valid))
+        _require_documents(name, corpus, len(candidate_writer.total), len(valid))
         near_duplicates = NearDuplicates(valid)
         with _Writer(train_temporary) as train_writer:
             for batch in _batches(candidates):
@@ -206,7 +191,7 @@ def prepare_corpus(name: str, corpus: EmbeddedCorpus | FilesCorpus, directory: s
                 for (text, package), repeat in zip(batch, repeats, strict=True):
                     if not repeat:
                         train_writer.write(text, package)
-        if not train_writer.total.hashes:
+        if not len(train_writer.total):
             raise UserError(
                 f"corpora.{name}: every training document nearly repeats a validation document; add text"
             )
@@ -225,11 +210,10 @@ def prepare_corpus(name: str, corpus: EmbeddedCorpus | FilesCorpus, directory: s
 
 def _packages(*writers: _Writer) -> dict[str, Any]:
     """Return version, counts and content digest of every package that documents were taken from, over both splits."""
-    merged: defaultdict[str, _Tally] = defaultdict(_Tally)
+    merged: defaultdict[str, Tally] = defaultdict(Tally)
     for writer in writers:
         for package, tally in writer.packages.items():
-            merged[package].size_bytes += tally.size_bytes
-            merged[package].hashes += tally.hashes
+            merged[package].update(tally)
     versions = embedded.versions()
     return {
         package: {"version": versions[package], **merged[package].to_json()} for package in sorted(merged)

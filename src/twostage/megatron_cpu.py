@@ -57,6 +57,10 @@ def _redirect_cuda() -> None:
     cpu = torch.device("cpu")
     torch.cuda.current_device = lambda: cpu  # type: ignore[assignment,return-value]
     torch.cuda.synchronize = lambda device=None: None
+    # `with torch.device(...)` recognises functions by a set made at its first use: made after the replacement, it would
+    # miss the stock ones, and transformers would load models with garbage for rotary frequencies.
+    with cpu:
+        torch.empty(0)
     for name in ("zeros", "ones", "tensor", "empty"):
         setattr(torch, name, _on_cpu(getattr(torch, name)))
 

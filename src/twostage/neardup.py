@@ -17,7 +17,30 @@ SHINGLE_WORDS = 8
 #: Share of the smaller document's distinct shingles that the pair has in common (our choice).
 CONTAINMENT = 0.5
 
+# Bounds of the memory for hashes of words: some 50 MB.
+_REMEMBERED_WORDS = 1 << 18
+_REMEMBERED_LENGTH = 64
+
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+class _WordHashes(dict[str, int]):
+    """64 bits per word, remembered: few distinct words make up most of a text.
+
+    Two CRCs, of a word's bytes and of its reversed bytes; fast and the same on every machine.
+    """
+
+    def __missing__(self, word: str) -> int:
+        encoded = word.encode("utf-8", "surrogatepass")
+        value = zlib.crc32(encoded) << 32 | zlib.crc32(encoded[::-1])
+        if len(word) <= _REMEMBERED_LENGTH:
+            if len(self) == _REMEMBERED_WORDS:
+                self.clear()
+            self[word] = value
+        return value
+
+
+_word_hashes = _WordHashes()
 
 
 def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
@@ -26,26 +49,23 @@ def shingles(texts: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64
     Words are runs of non-blank characters, lower-cased. A text of fewer than `SHINGLE_WORDS` words has one shingle:
     all of its words. 64-bit hashes of 8 words: a false match has probability ~1e-19 per pair.
     """
-    # Two CRCs of a word, of its bytes and of its reversed bytes, make 64 bits; fast and the same on every machine.
-    encoded = [[word.encode("utf-8", "surrogatepass") for word in text.lower().split()] for text in texts]
-    counts = np.array([len(words) for words in encoded], dtype=np.int64)
-    flat = [word for words in encoded for word in words]
-    words = np.fromiter((zlib.crc32(word) for word in flat), np.uint64, len(flat))
-    words = (words << np.uint64(32)) | np.fromiter(
-        (zlib.crc32(word[::-1]) for word in flat), np.uint64, len(flat)
-    )
-    words = _mix(words)
+    split = [text.lower().split() for text in texts]
+    counts = np.array([len(words) for words in split], dtype=np.int64)
+    flat = [word for words in split for word in words]
+    words = _mix(np.fromiter(map(_word_hashes.__getitem__, flat), np.uint64, len(flat)))
     owner = np.repeat(np.arange(len(texts)), counts)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]]) if len(texts) else np.empty(0, np.int64)
     place = np.arange(len(flat)) - np.repeat(first, counts)
     # A shingle starts at each word that has 7 more behind it in its document; a short document has one start.
     starts = np.flatnonzero((place == 0) | (place + SHINGLE_WORDS <= counts[owner]))
+    # Only short documents end inside of their shingle; zeros stand for the words that they lack.
+    short = np.flatnonzero(counts[owner[starts]] < SHINGLE_WORDS)
+    lengths = counts[owner[starts[short]]]
+    words = np.concatenate([words, np.zeros(SHINGLE_WORDS, np.uint64)])
     hashes = np.zeros(len(starts), np.uint64)
     for step in range(SHINGLE_WORDS):
-        position = starts + step
-        inside = place[starts] + step < counts[owner[starts]]
-        word = np.zeros(len(starts), np.uint64)
-        word[inside] = words[position[inside]]
+        word = words[starts + step]
+        word[short[lengths <= step]] = 0
         hashes = _mix(hashes * _MULTIPLIER + word)
     owners = owner[starts].astype(np.int64)
     order = np.lexsort((hashes, owners))

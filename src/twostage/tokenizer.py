@@ -1,7 +1,7 @@
-"""The study's one tokenizer: a byte-level BPE trained on its corpora, or an existing tokenizer.json.
+"""The study's one tokenizer: a byte-level BPE trained on its corpora, or an existing tokenizer.json or tokenizer.model.
 
 Training reads train splits only, in a fixed order, and gives the same bytes every time. Writing token files is the
-job of `tokens.py`.
+job of `tokens.py`, the conversion of a SentencePiece model that of `sentencepiece_bpe.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from twostage.corpus import read_documents
 from twostage.errors import UserError
+from twostage.hub import fetch_file
+from twostage.sentencepiece_bpe import convert_sentencepiece
 from twostage.storage import read_manifest, verify_payload
-from twostage.study import BpeTokenizer, TokenizerFile
+from twostage.study import BpeTokenizer, HuggingFaceTokenizer, TokenizerFile
 
 END_OF_DOCUMENT = "<|endoftext|>"
 #: Names of the end-of-document token in other people's tokenizers, most specific first.
@@ -23,7 +25,9 @@ _KNOWN_ENDS = (END_OF_DOCUMENT, "<|end_of_text|>", "<|eod|>", "<eod>", "<eos>", 
 MIN_VOCAB_SIZE = 258
 
 
-def make_tokenizer(spec: BpeTokenizer | TokenizerFile, corpora: Sequence[str | Path]) -> str:
+def make_tokenizer(
+    spec: BpeTokenizer | TokenizerFile | HuggingFaceTokenizer, corpora: Sequence[str | Path]
+) -> str:
     """Return the text of the study's tokenizer.json.
 
     Args:
@@ -31,12 +35,18 @@ def make_tokenizer(spec: BpeTokenizer | TokenizerFile, corpora: Sequence[str | P
         corpora: manifests of the prepared corpora, in the study's order; unused for an existing file.
 
     Raises:
-        UserError: the file is no tokenizer or has another vocabulary size; the corpora are damaged or too small.
+        UserError: the file can't be fetched, is no tokenizer or has another vocabulary size; the corpora are damaged
+            or too small.
     """
-    if isinstance(spec, TokenizerFile):
-        text = Path(spec.path).expanduser()
-        tokenizer = load_tokenizer(text)
-        _require_size(tokenizer, spec.vocab_size, f"tokenizer.path: {spec.path}", "set vocab_size to that")
+    if not isinstance(spec, BpeTokenizer):
+        if isinstance(spec, TokenizerFile):
+            path, where = Path(spec.path).expanduser(), f"tokenizer.path: {spec.path}"
+        else:
+            path = fetch_file(spec.repository, spec.file, spec.revision, f"tokenizer {spec.repository!r}")
+            where = f"tokenizer.file: {spec.repository}/{spec.file}"
+        tokenizer = _load_any(path)
+        _require_size(tokenizer, spec.vocab_size, where, "set vocab_size to that")
+        end_of_document_id(tokenizer)
         return tokenizer.to_str(pretty=True)
     for manifest in corpora:
         verify_payload(manifest)
@@ -91,6 +101,15 @@ def _require_size(tokenizer: Tokenizer, vocab_size: int, where: str, fix: str) -
     found = tokenizer.get_vocab_size()
     if found != vocab_size:
         raise UserError(f"{where}: gives a vocabulary of {found}, the study asks for {vocab_size}; {fix}")
+
+
+def _load_any(path: Path) -> Tokenizer:
+    """Load a tokenizer.json, or convert a SentencePiece model."""
+    if path.suffix != ".model":
+        return load_tokenizer(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such tokenizer file; tokenizer.path must name a local tokenizer.model")
+    return convert_sentencepiece(path.read_bytes(), str(path))
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

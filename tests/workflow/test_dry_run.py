@@ -8,6 +8,10 @@ import subprocess
 import pytest
 from working_copy import ROOT
 
+from twostage.dag import rule_jobs
+from twostage.design import Design
+from twostage.study import load_study
+
 pytestmark = pytest.mark.workflow
 
 TINY = ("--config", "study=config/tiny.yaml", "--", "all_figures", "all_tables")
@@ -39,6 +43,24 @@ def test_the_exact_user_command_resolves_without_slurm(pristine):
     assert all(
         counts[f"plot_figure_{name}"] == 1 for name in ("1", "3", "4_left", "4_right", "9", "10", "11")
     )
+
+
+@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_the_dag_picture_counts_what_snakemake_plans(pristine, name):
+    file = f"config/{name}.yaml"
+    planned = pristine.planned("--config", f"study={file}", "--", "all_figures", "all_tables")
+    study = load_study(ROOT / file)
+    drawn: dict[str, int] = {}
+    for job in rule_jobs(study, Design(study)):
+        drawn[job.rule] = drawn.get(job.rule, 0) + job.jobs
+    figures = sum(count for rule, count in planned.items() if rule.startswith("plot_"))
+    assert drawn.pop("plot_figure") == figures
+    assert drawn == {rule: planned.get(rule, 0) for rule in drawn}
+
+
+def test_figures_without_training(pristine):
+    assert pristine.planned("toy_model").keys() == {"simulate_toy_model", "plot_toy_model", "toy_model"}
+    assert pristine.planned("illustrations").keys() == {"plot_figure_2", "plot_dag", "illustrations"}
 
 
 def test_default_profile_holds_exactly_one_key():

@@ -15,7 +15,7 @@ from twostage import __version__
 from twostage.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
-COMMANDS = ("fit", "compare", "predict", "advise", "doctor")
+COMMANDS = ("pin", "doctor", "fit", "compare", "predict", "advise", "export", "import_hf")
 
 
 def build_parser() -> argparse.ArgumentParser:

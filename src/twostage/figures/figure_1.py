@@ -116,16 +116,17 @@ def _trends(middle: Axes, right: Axes, laws: PowerLaws) -> list[dict[str, Any]]:
             {"panel": panel, "kind": "trend", "d1_tokens": a, "value": b}
             for a, b in zip(x.tolist(), y.tolist(), strict=True)
         ]
-    middle.set_title(f"Eq. 5:  $\\gamma$ = {_with_half_width(exponent, 1)}", loc="right", fontsize=7.5)
+    middle.set_title(f"Eq. 5:  $\\gamma$ = {with_half_width(exponent, 1)}", loc="right", fontsize=7.5)
     right.set_title(
-        f"$A \\propto D_1^{{-\\alpha_1}}$:  $\\alpha_1$ = {_with_half_width(factor, -1)}",
+        f"$A \\propto D_1^{{-\\alpha_1}}$:  $\\alpha_1$ = {with_half_width(factor, -1)}",
         loc="right",
         fontsize=7.5,
     )
     return rows
 
 
-def _with_half_width(trend: Trend, sign: int) -> str:
+def with_half_width(trend: Trend, sign: int) -> str:
+    """Slope times `sign`, and half of its interval with two digits: `0.0046 ± 0.0012`."""
     lower, upper = trend.slope.interval.lower, trend.slope.interval.upper
     assert lower is not None
     assert upper is not None

@@ -6,13 +6,17 @@ beyond reading the file.
 """
 
 from twostage.study.corpora import (
+    PIN_ME,
     BpeTokenizer,
     Corpus,
     EmbeddedCorpus,
     FilesCorpus,
+    HuggingFaceCorpus,
+    HuggingFaceTokenizer,
     Tokenizer,
     TokenizerFile,
 )
+from twostage.study.downstream import Downstream, DownstreamPoint
 from twostage.study.loading import load_study, study_file
 from twostage.study.methods import (
     Ablations,
@@ -40,12 +44,15 @@ from twostage.study.models import (
 from twostage.study.study import CellsFrom, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
+    "PIN_ME",
     "Ablations",
     "BpeTokenizer",
     "CellsFrom",
     "Checkpoints",
     "Corpus",
     "Cpt",
+    "Downstream",
+    "DownstreamPoint",
     "EmbeddedCorpus",
     "Evaluation",
     "ExcludedCell",
@@ -54,6 +61,8 @@ __all__ = [
     "FigureName",
     "FilesCorpus",
     "Grid",
+    "HuggingFaceCorpus",
+    "HuggingFaceTokenizer",
     "Laws",
     "Method",
     "Model",

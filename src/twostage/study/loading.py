@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from twostage.errors import UserError
 from twostage.study.study import Study
 
-RESERVED_STUDY_NAMES = frozenset({"published", "reference"})
+RESERVED_STUDY_NAMES = frozenset({"published", "reference", "toy-model"})
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

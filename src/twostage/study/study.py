@@ -12,6 +12,7 @@ from twostage.joint_design import JOINT_FIGURES, joint_source
 from twostage.study.base import Frozen, Name
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
+from twostage.study.downstream import Downstream
 from twostage.study.methods import Ablations, Method, Repeat, Scratch, Stage1
 from twostage.study.models import Checkpoints, Evaluation, Model, ModelGrid, Recipe, Validation
 
@@ -111,6 +112,7 @@ class Study(Frozen):
     cells_from: CellsFrom | None = Field(None, description="redraw from these tables; nothing is trained")
     subsets: dict[Name, Subset] = Field({}, description="named parts; `full` is always the whole study")
     default_subset: Name | None = Field(None, description="what the file stands for without a name behind it")
+    downstream: Downstream | None = None
 
     @model_validator(mode="after")
     def _cross_references(self) -> Study:
@@ -176,6 +178,11 @@ class Study(Frozen):
         }
         if not subset.ablations:
             changes["ablations"] = Ablations()
+        if self.downstream is not None:
+            points = tuple(point for point in self.downstream.points if point.model in base)
+            lost = self.downstream.points and not points
+            keep = subset.downstream and not lost
+            changes["downstream"] = self.downstream.model_copy(update={"points": points}) if keep else None
         return self.model_copy(update=changes)
 
     def grid_of(self, model: str) -> ModelGrid:

@@ -1,0 +1,75 @@
+# Benchmarks (Table 6): base checkpoints as Hugging Face folders, the lm-eval harness on them, and the table. Any decay
+# branch can be asked for by its path; the table takes those of the study's section `downstream`.
+
+
+rule export_checkpoint:
+    input:
+        checkpoint=evaluated_checkpoint,
+        tokenizer=f"{RESULTS}/tokens/tokenizer.json",
+    output:
+        f"{RESULTS}/{{run}}/decay/{{branch}}/hf/manifest.json",
+    log:
+        f"{LOGS}/{{run}}/export-{{branch}}.log",
+    threads: 1
+    resources:
+        mem_mb=2000,
+    params:
+        spec=export_spec,
+    message:
+        "export {wildcards.run} {wildcards.branch}"
+    shell:
+        "OMP_NUM_THREADS={threads} python $SCRIPTS/export_checkpoint.py "
+        "--spec {params.spec:q} --checkpoint {input.checkpoint} "
+        "--tokenizer {input.tokenizer} --out {output} > {log} 2>&1"
+
+
+rule evaluate_downstream:
+    input:
+        export=rules.export_checkpoint.output,
+        tasks=own_tasks,
+    output:
+        f"{RESULTS}/{{run}}/decay/{{branch}}/downstream.json",
+    log:
+        f"{LOGS}/{{run}}/downstream-{{branch}}.log",
+    threads: 1
+    resources:
+        device="cpu",
+        mem_mb=4000,
+    params:
+        spec=downstream_spec,
+        task_folder=task_folder_option,
+    message:
+        "run the lm-eval harness on {wildcards.run} {wildcards.branch}"
+    shell:
+        "OMP_NUM_THREADS={threads} python $SCRIPTS/evaluate_downstream.py "
+        "--spec {params.spec:q} --export {input.export} {params.task_folder} "
+        "--out {output} --device {resources.device} --threads {threads} > {log} 2>&1"
+
+
+rule make_table_6:
+    input:
+        scores=downstream_scores,
+        published=f"{PUBLISHED}/table_6.csv",
+        script=f"{SCRIPTS}/make_table_6.py",
+        code=library_code("downstream_spec.py", "tables_downstream.py", "tables.py"),
+    output:
+        csv=f"{RESULTS}/tables/table-6.csv",
+        html=report(
+            f"{RESULTS}/tables/table-6.html",
+            caption="../report/table-6.rst",
+            category="Tables",
+            labels={"table": "Table 6"},
+        ),
+    log:
+        f"{LOGS}/make_table_6.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        results=subpath(output.csv, ancestor=2),
+    message:
+        "make Table 6: benchmarks"
+    shell:
+        "python {input.script} --study {params.study} --results {params.results} "
+        "--csv {output.csv} --html {output.html} > {log} 2>&1"

@@ -1,0 +1,139 @@
+"""From steps.jsonl of a run's jobs to one table of loss curves: a row per validation loss, for each wanted branch.
+
+Reads what training has logged along the chain of trunk segments that leads to a branch, and the branch itself; trains,
+evaluates and draws nothing. (`curves.py` is about something else: power laws of one token count.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from twostage.design import Design
+from twostage.errors import UserError
+from twostage.paths import Branch, Segment, Stage2Run, parse_artifact
+
+COLUMNS = (
+    "method",
+    "model",
+    "seed",
+    "d1_tokens",
+    "d2_tokens",
+    "step",
+    "tokens",
+    "lr",
+    "train_loss_nats",
+    "valid_loss_nats",
+    "grad_norm",
+)
+_TRAINED = ("loss", "grad_norm", "lr")
+
+
+def gather_curves(design: Design, results: Path, wanted: Iterable[Branch]) -> pd.DataFrame:
+    """Return the loss curves that lead to the wanted branches, from the folder of the study's results.
+
+    Columns: method (`Design.label`), model (the base model), seed, d1_tokens (0 in stage 1), d2_tokens (of the branch),
+    step and tokens of the run at the row, lr (of that update), train_loss_nats and grad_norm (pre-clip; means over the
+    updates since the row before), valid_loss_nats (on the study's fixed validation samples).
+
+    Raises:
+        UserError: the study has no `validation`, or a steps.jsonl is missing, truncated or without it; names the file
+            and the command that remakes it.
+    """
+    if design.study.validation is None:
+        raise UserError(
+            f"validation: study {design.study.name} has no such section, so its runs log no validation losses to draw; "
+            "add e.g. `validation: {every_steps: 100, samples: 64}`"
+        )
+    rows = [row for branch in dict.fromkeys(wanted) for row in _rows(design, Path(results), branch)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def parse_branch(folder: str) -> Branch:
+    """Return the branch of a folder relative to the study's results; `UserError` where it is none."""
+    artifact = parse_artifact(folder.rstrip("/") + "/")
+    if not isinstance(artifact, Branch):
+        raise UserError(
+            f"{folder}: a trunk segment; curves lead to a decay branch, <run>/decay/D<stage>-<tokens>"
+        )
+    return artifact
+
+
+def _rows(design: Design, results: Path, branch: Branch) -> list[dict[str, Any]]:
+    run = branch.run
+    lines = _chain_lines(design, results, branch)
+    known = {
+        "method": design.label(branch),
+        "model": run.model,
+        "seed": run.seed,
+        "d1_tokens": run.d1_tokens if isinstance(run, Stage2Run) else 0,
+        "d2_tokens": branch.tokens,
+    }
+    rows, since = [], 0
+    for line in lines:
+        if "valid_loss" not in line:
+            continue
+        part = lines[since : line["step"]]
+        since = line["step"]
+        rows.append(
+            known
+            | {
+                "step": line["step"],
+                "tokens": line["step"] * design.tokens_per_step(run.model),
+                "lr": line["lr"],
+                "train_loss_nats": sum(update["loss"] for update in part) / len(part),
+                "valid_loss_nats": line["valid_loss"],
+                "grad_norm": sum(update["grad_norm"] for update in part) / len(part),
+            }
+        )
+    return rows
+
+
+def _chain_lines(design: Design, results: Path, branch: Branch) -> list[dict[str, Any]]:
+    """Return the lines of all updates of the run up to the branch's end, one per step from 1."""
+    chain: list[Segment | Branch] = [branch]
+    before = design.branch_parent(branch)
+    while before is not None:
+        chain.insert(0, before)
+        before = design.segment_parent(before)
+    validation = design.study.validation
+    assert validation is not None
+    lines: list[dict[str, Any]] = []
+    for job in chain:
+        start, stop = design.job_steps(job)
+        validated = {step for step in range(start + 1, stop + 1) if step % validation.every_steps == 0}
+        if isinstance(job, Branch):
+            validated.add(stop)
+        if start < stop:
+            lines += _job_lines(results, job, list(range(start + 1, stop + 1)), _TRAINED, validated)
+        else:
+            # A branch of no steps adds its validation loss to the trunk's last update.
+            lines[-1] |= _job_lines(results, job, [stop], (), validated)[0]
+    return lines
+
+
+def _job_lines(
+    results: Path, job: Segment | Branch, steps: list[int], keys: tuple[str, ...], validated: set[int]
+) -> list[dict[str, Any]]:
+    """Read the lines of one job; they must be those of `steps` with `keys`, and a validation loss at `validated`."""
+    path = results / job.folder / "steps.jsonl"
+    remake = f"remake it with: snakemake -f {results / job.metrics}"
+    try:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; {remake}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: truncated or altered ({error}); {remake}") from None
+    if [line.get("step") if isinstance(line, dict) else None for line in lines] != steps:
+        raise UserError(
+            f"{path}: truncated or altered: {len(lines)} lines where steps {steps[0]} to {steps[-1]} are expected; {remake}"
+        )
+    for line in lines:
+        wanted = (*keys, "valid_loss") if line["step"] in validated else keys
+        if lost := [key for key in wanted if key not in line]:
+            raise UserError(f"{path}: step {line['step']} has no {lost[0]!r}; {remake}")
+    return lines
