@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
+from twostage import transformer_engine_names as te_names
 from twostage.architecture import Architecture
 from twostage.canonical import StateDict, check_state
 from twostage.errors import UserError
@@ -52,11 +53,12 @@ _GATE_UP = ("mlp.gate_proj.weight", "mlp.up_proj.weight")
 
 
 def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> StateDict:
-    """Convert a Megatron local-spec state dict to canonical names.
+    """Convert a Megatron state dict, of the local or transformer-engine's spec, to canonical names.
 
     `linear_qkv` [3 n_head head_dim, d] holds [q; k; v] head by head; `linear_fc1` [2 d_mlp, d] holds gate, then up.
     """
     a = architecture
+    megatron = te_names.to_local(megatron)
     state = {canonical: megatron[name].detach().clone() for name, canonical in _OUTER.items()}
     for layer in range(a.n_layer):
         theirs, ours = f"decoder.layers.{layer}.", f"model.layers.{layer}."
@@ -74,7 +76,7 @@ def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> Sta
 
 
 def from_canonical(state: StateDict, architecture: Architecture) -> StateDict:
-    """Convert canonical names to a Megatron local-spec state dict; the inverse of `to_canonical`."""
+    """Convert canonical names to a Megatron local-spec state dict; the inverse of `to_canonical` there."""
     a = architecture
     megatron = {name: state[canonical] for name, canonical in _OUTER.items()}
     for layer in range(a.n_layer):
@@ -126,7 +128,10 @@ def load_weights(manifest: str | Path) -> tuple[StateDict, Architecture]:
 
 def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> None:
     """Copy canonical weights into a Megatron model of that shape."""
-    missing, unexpected = model.load_state_dict(from_canonical(state, architecture), strict=False)
+    megatron = from_canonical(state, architecture)
+    if te_names.is_fused(model.state_dict()):
+        megatron = te_names.from_local(megatron)
+    missing, unexpected = model.load_state_dict(megatron, strict=False)
     # Megatron lists an empty `_extra_state` per linear layer; nothing else may be missing.
     lost = [name for name in missing if not name.endswith("_extra_state")]
     if lost or unexpected:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from twostage import checkpoint, provenance
+from twostage import attention, checkpoint, provenance, training_state
 from twostage.architecture import Architecture
+from twostage.background import BackgroundWriter
 from twostage.errors import UserError
 from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
@@ -63,6 +64,10 @@ def train(job: TrainJob) -> None:
         UserError: bad or damaged inputs, or a diverged loss; nothing complete is lost.
         SystemExit: code 143 after SIGTERM, with the state saved.
     """
+    if job.spec.recipe.precision == "bf16" and job.execution.device != "cuda":
+        raise UserError(
+            "recipe.precision: bf16 trains on CUDA only; use a profile with GPUs (device: cuda), or precision: fp32"
+        )
     torch.set_num_threads(job.execution.threads)
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
@@ -78,16 +83,18 @@ def train(job: TrainJob) -> None:
             rolling.discard_others()
         trainer = Trainer(job.spec, job.execution)
         progress = _load_start(trainer, job, rolling)
-        with StopRequest() as stop:
+        with StopRequest() as stop, _writer(job.execution) as writer:
             run_updates(
                 trainer,
                 stream,
                 progress,
                 validation=validation,
-                save=partial(_save_rolling, trainer, progress, rolling, lease),
-                save_every_s=job.execution.save_every_s,
+                save=partial(_save_rolling, trainer, progress, rolling, lease, writer),
+                execution=job.execution,
                 stop=stop,
             )
+            if writer:
+                writer.wait()
             if lease:
                 lease.check()
             _write_outputs(trainer, job, stream, progress, key)
@@ -100,6 +107,16 @@ def _ownership(job: TrainJob) -> AbstractContextManager[Lease | None]:
     if provenance.rank():
         return nullcontext()
     return Lease(job.rolling / "lease", on_wait=_report_wait)
+
+
+def _writer(execution: Execution) -> AbstractContextManager[BackgroundWriter | None]:
+    """Return the writer of rolling states, None where training waits for them.
+
+    Ranks agree on a checkpoint by collective calls, which must not mix with those of training; so several ranks wait.
+    """
+    if execution.overlaps and provenance.world_size() == 1:
+        return BackgroundWriter(execution.device)
+    return nullcontext()
 
 
 def _report_wait(owner: dict[str, Any]) -> None:
@@ -139,6 +156,15 @@ def _key(job: TrainJob) -> str:
         micro_batch=job.execution.micro_batch or job.spec.batch_size // provenance.world_size(),
         ranks=provenance.world_size(),
         device=provenance.device_kind(job.execution.device),
+        # The packages that are there decide; so a resume never changes kernels in the middle of a run.
+        attention=attention.choose(
+            job.spec.attention,
+            job.spec.architecture.head_dim,
+            job.execution.device,
+            attention.installed(),
+            job.spec.recipe.precision,
+        ).backend,
+        compile=job.execution.compile,
     )
 
 
@@ -154,7 +180,7 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
     """Bring `trainer` to where the job goes on: its newest rolling state, or where `spec.origin` says."""
     spec = job.spec
     if newest := from_rank_0(None if provenance.rank() else rolling.newest()):
-        origin = checkpoint.load_training_state(newest / "manifest.json", trainer.core, trainer.optimizer)
+        origin = training_state.load_training_state(trainer, newest / "manifest.json")
         log.warning("resuming at step %d of %d from %s", origin["step"], spec.stop_step, newest)
         return Progress.resumed(origin, (newest / "steps.jsonl").read_text())
     if spec.origin == "init":
@@ -164,10 +190,10 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
     if spec.origin == "weights":
         state, architecture = checkpoint.load_weights(job.parent)
         _check_shape(job.parent, architecture, spec)
-        checkpoint.load_into(trainer.core, state, architecture)
+        training_state.load_canonical(trainer, state)
         return Progress()
     _check_shape(job.parent, Architecture.from_json(read_manifest(job.parent)["architecture"]), spec)
-    origin = checkpoint.load_training_state(job.parent, trainer.core, trainer.optimizer)
+    origin = training_state.load_training_state(trainer, job.parent)
     if spec.origin == "carried":
         # Another run's weights and Adam state (its step count included); this run's own counts begin.
         return Progress()
@@ -186,28 +212,48 @@ def _check_shape(parent: Path, found: Architecture, spec: TrainSpec) -> None:
 # Outputs -------------------------------------------------------------------------------------------------------------
 
 
-def _save_rolling(trainer: Trainer, progress: Progress, rolling: RollingState, lease: Lease | None) -> None:
-    """Write a rolling state; all ranks call this, and rank 0, which holds the lease, says where."""
-    write = partial(_write_rolling, trainer, progress)
+def _save_rolling(
+    trainer: Trainer,
+    progress: Progress,
+    rolling: RollingState,
+    lease: Lease | None,
+    writer: BackgroundWriter | None,
+) -> None:
+    """Write a rolling state; all ranks call this, and rank 0, which holds the lease, says where.
+
+    With a `writer`, only the copy of the state is made here, and its write goes on beside the next updates.
+    """
     if lease:
         lease.check()
+    if writer:
+        # The state before must be complete, and its memory free, before the next is copied.
+        writer.wait()
+    state = training_state.sharded_state(trainer)
+    write = partial(
+        _write_rolling,
+        training_state.snapshot(state) if writer else state,
+        trainer.spec.architecture,
+        progress.origin(trainer.spec),
+        progress.text(),
+    )
+    if writer:
+        writer.submit(partial(rolling.save, progress.step, write))
+    elif lease:
         rolling.save(progress.step, write)
     else:
         write(None)
 
 
-def _write_rolling(trainer: Trainer, progress: Progress, folder: Path | None) -> None:
+def _write_rolling(
+    state: dict[str, Any],
+    architecture: Architecture,
+    origin: dict[str, Any],
+    steps: str,
+    folder: Path | None,
+) -> None:
     folder = from_rank_0(folder)
     assert folder is not None
-    spec = trainer.spec
-    checkpoint.save_training_state(
-        folder,
-        trainer.core,
-        trainer.optimizer,
-        spec.architecture,
-        progress.origin(spec),
-        beside={"steps.jsonl": progress.text()},
-    )
+    checkpoint.save_sharded(folder, state, architecture, origin, beside={"steps.jsonl": steps})
 
 
 def _write_outputs(
@@ -219,17 +265,20 @@ def _write_outputs(
         # An older checkpoint beside the new metrics would pass for the new one.
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", progress.text())
-        write_atomic(out / "metrics.json", canonical_json(_metrics(job, stream, progress, key)))
+        write_atomic(out / "metrics.json", canonical_json(_metrics(job, trainer, stream, progress, key)))
     if spec.is_trunk:
-        checkpoint.save_training_state(
-            folder, trainer.core, trainer.optimizer, spec.architecture, progress.origin(spec)
+        checkpoint.save_sharded(
+            folder, training_state.sharded_state(trainer), spec.architecture, progress.origin(spec)
         )
-    elif provenance.rank() == 0:
-        weights = checkpoint.to_canonical(trainer.core.state_dict(), spec.architecture)
+        return
+    weights = training_state.canonical_weights(trainer)
+    if provenance.rank() == 0:
         checkpoint.save_weights(folder, weights, spec.architecture, progress.origin(spec))
 
 
-def _metrics(job: TrainJob, stream: SampleStream, progress: Progress, key: str) -> dict[str, Any]:
+def _metrics(
+    job: TrainJob, trainer: Trainer, stream: SampleStream, progress: Progress, key: str
+) -> dict[str, Any]:
     spec = job.spec
     tokens = (
         (progress.step - (progress.resumed_from or spec.start_step))
@@ -247,6 +296,8 @@ def _metrics(job: TrainJob, stream: SampleStream, progress: Progress, key: str) 
         "tokens_per_s": tokens / progress.seconds if tokens else None,
         "train_seconds": progress.seconds,
         "resumed_from_step": progress.resumed_from,
+        "attention_backend": trainer.attention.backend,
+        "attention_reason": trainer.attention.reason,
         "peak_memory_bytes": provenance.peak_memory_bytes(job.execution.device),
         **provenance.environment(job.execution.device),
     }
