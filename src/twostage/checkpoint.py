@@ -213,7 +213,8 @@ def verify_training_state(manifest: str | Path) -> Architecture:
     Raises:
         UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
     """
-    return _verified(manifest, "training-state")
+    _, architecture = _verified(manifest, "training-state")
+    return architecture
 
 
 def load_sharded(manifest: str | Path, template: dict[str, Any]) -> dict[str, Any]:
