@@ -10,7 +10,7 @@ import torch
 from test_growth import llama, random_state
 from tiny_training import TINY, identity, job, losses, manifest, metrics, run, steps, train_spec
 
-from twostage import checkpoint
+from twostage import checkpoint, training_state
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.samples import SampleStream, TokenSplit
@@ -279,18 +279,18 @@ def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(
 ):
     """The folder holds a checkpoint of an older spec; the new job dies after it has written its metrics."""
     run(train_spec(stop_step=3), tmp_path, corpus_folder)
-    save = checkpoint.save_training_state
+    save = training_state.save_training_state
 
     def fail(*_):
         raise OSError("disk full")
 
     new = train_spec(stop_step=3, peak_lr=1e-3)
-    monkeypatch.setattr(checkpoint, "save_training_state", fail)
+    monkeypatch.setattr(training_state, "save_training_state", fail)
     with pytest.raises(OSError, match="disk full"):
         run(new, tmp_path, corpus_folder)
     assert metrics(tmp_path / "out")["spec"]["schedule"]["peak_lr"] == 1e-3
     assert not manifest(tmp_path / "out").exists()
-    monkeypatch.setattr(checkpoint, "save_training_state", save)
+    monkeypatch.setattr(training_state, "save_training_state", save)
     assert identity(run(new, tmp_path, corpus_folder)) == identity(
         run(new, tmp_path / "clean", corpus_folder)
     )

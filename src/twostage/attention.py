@@ -57,7 +57,7 @@ def choose(
     """
     if len(allowed) == 1:
         return resolve(allowed[0], head_dim, device, available, precision=precision)
-    passed_over = []
+    passed_over: list[str] = []
     for backend in allowed:
         why_not = _obstacle(backend, head_dim, device, available, precision)
         if why_not is None:

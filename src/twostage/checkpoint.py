@@ -141,24 +141,6 @@ def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> 
 # Training state ------------------------------------------------------------------------------------------------------
 
 
-def save_training_state(
-    folder: str | Path,
-    model: GPTModel,
-    optimizer: Any,
-    architecture: Architecture,
-    origin: Mapping[str, Any],
-    beside: Mapping[str, str] | None = None,
-) -> None:
-    """Write model and optimizer in Megatron's dist_checkpointing format and, last, the manifest.
-
-    All ranks call this. What lies in `folder` already is replaced. `beside` (name: text, rank 0's counts) are files that
-    the manifest vouches for as well.
-    """
-    sharded_model = model.sharded_state_dict()
-    state = {"model": sharded_model, "optimizer": optimizer.sharded_state_dict(sharded_model)}
-    save_sharded(folder, state, architecture, origin, beside)
-
-
 def save_sharded(
     folder: str | Path,
     state: dict[str, Any],
@@ -166,7 +148,11 @@ def save_sharded(
     origin: Mapping[str, Any],
     beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a training state that is given as Megatron's sharded tensors; see `save_training_state`."""
+    """Write a training state, given as Megatron's sharded tensors, and, last, its manifest.
+
+    All ranks call this. What lies in `folder` already is replaced. `beside` (name: text, rank 0's counts) are files that
+    the manifest vouches for as well.
+    """
     from megatron.core import dist_checkpointing
 
     folder = Path(folder)

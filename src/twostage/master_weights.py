@@ -7,6 +7,7 @@ spread over the ranks. Checkpoints hold these values only, never a bf16 weight.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -31,7 +32,8 @@ class MasterWeights:
     """
 
     def __init__(self, core: torch.nn.Module, optimizer: Any) -> None:
-        self._parameters = dict(core.named_parameters())
+        # Megatron hangs its bookkeeping on the parameters as attributes.
+        self._parameters: dict[str, Any] = dict(core.named_parameters())
         (self._outer,) = optimizer.chained_optimizers
         self._inner = self._outer.optimizer
 
@@ -41,18 +43,14 @@ class MasterWeights:
 
     def moments(self) -> dict[str, dict[str, torch.Tensor]]:
         """Return `exp_avg` and `exp_avg_sq` of all parameters on the CPU, float32; zero before the first update."""
-
-        def of(moment: str, piece: _Piece) -> torch.Tensor:
-            found: torch.Tensor | None = self._inner.state.get(piece.main, {}).get(moment)
-            return torch.zeros_like(piece.main) if found is None else found
-
         return {
-            moment: {
-                name: self._whole(name, lambda piece, moment=moment: of(moment, piece))
-                for name in self._parameters
-            }
+            moment: {name: self._whole(name, partial(self._moment, moment)) for name in self._parameters}
             for moment in MOMENTS
         }
+
+    def _moment(self, moment: str, piece: _Piece) -> torch.Tensor:
+        found: torch.Tensor | None = self._inner.state.get(piece.main, {}).get(moment)
+        return torch.zeros_like(piece.main) if found is None else found
 
     @property
     def adam_step(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ DEPTH = 2
 
 def batches(
     read: Callable[[int], NDArray[np.int64]], first: int, last: int, device: str, *, ahead: bool
-) -> Iterator[torch.Tensor]:
+) -> Generator[torch.Tensor, None, None]:
     """Yield the batches of updates `first` to `last` on `device`; int64 tensors [samples, context + 1].
 
     Args:

@@ -267,9 +267,7 @@ def _write_outputs(
         write_atomic(out / "steps.jsonl", progress.text())
         write_atomic(out / "metrics.json", canonical_json(_metrics(job, trainer, stream, progress, key)))
     if spec.is_trunk:
-        checkpoint.save_sharded(
-            folder, training_state.sharded_state(trainer), spec.architecture, progress.origin(spec)
-        )
+        training_state.save_training_state(trainer, folder, progress.origin(spec))
         return
     weights = training_state.canonical_weights(trainer)
     if provenance.rank() == 0:

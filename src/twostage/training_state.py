@@ -6,6 +6,7 @@ same keys, so that growth, export and another number of ranks read either alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def sharded_state(trainer: Trainer) -> dict[str, Any]:
         "param_groups": [_settings(group) for group in trainer.optimizer.param_groups],
     }
     return _mixed(model, masters.weights(), masters.moments()) | {"optimizer": optimizer}
+
+
+def save_training_state(trainer: Trainer, folder: str | Path, origin: Mapping[str, Any]) -> None:
+    """Write the trainer's state to `folder`, manifest last; all ranks call this."""
+    checkpoint.save_sharded(folder, sharded_state(trainer), trainer.spec.architecture, origin)
 
 
 def load_training_state(trainer: Trainer, manifest: str | Path) -> dict[str, Any]:
