@@ -410,16 +410,16 @@ def test_a_cosine_run_starts_a_second_stage_too(cosine, corpus_folder, tmp_path)
 
 
 def test_a_cosine_run_resumes_within_itself_bit_by_bit(cosine, corpus_folder, tmp_path, monkeypatch, caplog):
-    update = Trainer.update
+    launch = Trainer.launch
 
     def fail(self, step, batch):
         if step == 8:
             raise OSError("node lost")
-        return update(self, step, batch)
+        return launch(self, step, batch)
 
     this = job(cosine_spec(), tmp_path, corpus_folder, save_every_s=0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", fail)
+        patch.setattr(Trainer, "launch", fail)
         with pytest.raises(OSError, match="node lost"):
             train(this)
     train(this)

@@ -99,12 +99,13 @@ class MasterWeights:
     def _piece(self, name: str) -> _Piece | None:
         """Return this rank's share of a parameter; None where it has none."""
         parameter = self._parameters[name]
+        main = getattr(parameter, "main_param", None)
+        if main is None:
+            return None
         if not getattr(parameter, "main_param_sharded", False):
-            main = getattr(parameter, "main_param", None)
-            # DistributedOptimizer marks only what this rank holds; Float16Optimizer holds everything.
-            return None if main is None else _Piece(main, 0, parameter.numel())
+            return _Piece(main, 0, parameter.numel())
         share = self._outer._get_model_param_range_map(parameter)["param"]
-        return _Piece(parameter.main_param, share.start, share.end)
+        return _Piece(main, share.start, share.end)
 
     def _whole(self, name: str, of: Callable[[_Piece], torch.Tensor]) -> torch.Tensor:
         parameter = self._parameters[name]

@@ -50,7 +50,8 @@ def build_model(
     seed: int,
     device: str,
     backend: Backend = "sdpa",
-    fused: bool = False,
+    fused_activation: bool = False,
+    fused_loss: bool = False,
 ) -> GPTModel:
     """Build a model with freshly drawn weights, in float32.
 
@@ -62,10 +63,11 @@ def build_model(
         init_std, scaled_output_init, seed: of the draw, see `OptimizerRecipe`.
         device: "cpu" or "cuda".
         backend: of the attention; "te" takes transformer-engine's layers throughout.
-        fused: SwiGLU and cross-entropy as compiled kernels (the same mathematics; rounding differs). They are compiled
-            at the first update; on a CPU they run uncompiled.
+        fused_activation: SwiGLU as one kernel, compiled by torch.compile at its first use.
+        fused_loss: the same for cross-entropy. Megatron rounds its gradient to bf16: for models that go to bf16 only.
     """
-    config = _transformer_config(architecture, init_std, scaled_output_init, fused)
+    config = _transformer_config(architecture, init_std, scaled_output_init)
+    config.bias_activation_fusion, config.cross_entropy_loss_fusion = fused_activation, fused_loss
     torch.manual_seed(seed)
     drawn = _gpt_model(architecture, config, _local_spec(backend if backend != "te" else "sdpa"))
     if backend != "te":
@@ -91,7 +93,7 @@ def _gpt_model(a: Architecture, config: Any, spec: Any) -> GPTModel:
     return model
 
 
-def _transformer_config(a: Architecture, init_std: float, scaled_output_init: bool, fused: bool) -> Any:
+def _transformer_config(a: Architecture, init_std: float, scaled_output_init: bool) -> Any:
     from megatron.core.transformer import TransformerConfig
     from megatron.core.utils import init_method_normal
 
@@ -106,11 +108,10 @@ def _transformer_config(a: Architecture, init_std: float, scaled_output_init: bo
         gated_linear_unit=True,
         activation_func=torch.nn.functional.silu,
         add_bias_linear=False,
-        bias_activation_fusion=fused,
+        bias_activation_fusion=False,
         bias_dropout_fusion=False,
         masked_softmax_fusion=False,
         apply_rope_fusion=False,
-        cross_entropy_loss_fusion=fused,
         cross_entropy_fusion_impl="native",
         gradient_accumulation_fusion=False,
         persist_layer_norm=False,

@@ -86,6 +86,7 @@ class Trainer:
             attention.installed(),
             spec.recipe.precision,
         )
+        mixed = spec.recipe.precision == "bf16"
         self.core = build_model(
             spec.architecture,
             init_std=spec.init_std,
@@ -93,9 +94,9 @@ class Trainer:
             seed=spec.seed,
             device=execution.device,
             backend=self.attention.backend,
-            fused=execution.device == "cuda",
+            fused_activation=execution.device == "cuda",
+            fused_loss=execution.device == "cuda" and mixed,
         )
-        mixed = spec.recipe.precision == "bf16"
         # The draw is the master weights' start; the bf16 model holds a rounded copy of it.
         drawn = {name: weight.detach().clone() for name, weight in self.core.named_parameters() if mixed}
         if mixed:

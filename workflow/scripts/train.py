@@ -27,13 +27,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
+    parser.add_argument(
+        "--pipelined", choices=("auto", "yes", "no"), default="auto", help="host beside device; auto: on CUDA"
+    )
+    parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
     args = parser.parse_args()
 
     from twostage.specs import TrainSpec
     from twostage.train import Execution, TrainJob, train
 
     execution = Execution(
-        device=args.device, threads=args.threads, micro_batch=args.micro_batch, save_every_s=args.save_every_s
+        device=args.device,
+        threads=args.threads,
+        micro_batch=args.micro_batch,
+        save_every_s=args.save_every_s,
+        pipelined={"auto": None, "yes": True, "no": False}[args.pipelined],
+        compile=args.compile,
     )
     train(
         TrainJob(
