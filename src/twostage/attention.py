@@ -50,7 +50,7 @@ def candidates(requested: Requested, head_dims: Iterable[int]) -> tuple[Backend,
 def choose(
     allowed: tuple[Backend, ...], head_dim: int, device: str, available: Collection[str], precision: Precision
 ) -> Choice:
-    """Choose a job's backend: the first of `allowed` that can serve its model here; explains what it passes over.
+    """Choose a job's backend: the first of `allowed` (see `candidates`) that can serve its model here, and say why.
 
     Raises:
         UserError: none can.
@@ -58,8 +58,10 @@ def choose(
     if len(allowed) == 1:
         return resolve(allowed[0], head_dim, device, available, precision=precision)
     passed_over: list[str] = []
-    for backend in allowed:
+    for backend in SPEED_ORDER:
         why_not = _obstacle(backend, head_dim, device, available, precision)
+        if why_not is None and backend not in allowed:
+            why_not = "another model of the study cannot use it"
         if why_not is None:
             return Choice(backend, "; ".join([*passed_over, _how(backend, head_dim)]))
         passed_over.append(f"not {backend}: {why_not}")
