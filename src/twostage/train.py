@@ -20,6 +20,8 @@ import torch
 from twostage import attention, checkpoint, provenance, training_state
 from twostage.architecture import Architecture
 from twostage.background import BackgroundWriter
+from twostage.budget import flops_per_token
+from twostage.device_peaks import peak_tflops
 from twostage.errors import UserError
 from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
@@ -292,6 +294,7 @@ def _metrics(
         "grad_norm_mean": progress.grad_norm_mean,
         "epochs": dict(zip((name for name, _ in spec.mixture), epochs, strict=True)),
         "tokens_per_s": tokens / progress.seconds if tokens else None,
+        "model_flops_utilisation": _utilisation(job, tokens / progress.seconds) if tokens else None,
         "train_seconds": progress.seconds,
         "resumed_from_step": progress.resumed_from,
         "attention_backend": trainer.attention.backend,
@@ -299,3 +302,13 @@ def _metrics(
         "peak_memory_bytes": provenance.peak_memory_bytes(job.execution.device),
         **provenance.environment(job.execution.device),
     }
+
+
+def _utilisation(job: TrainJob, tokens_per_s: float) -> float | None:
+    """Return the model's own FLOPs over the dense bf16 peak of its GPUs; None on a CPU, in fp32 or where no peak is known."""
+    if job.execution.device != "cuda" or job.spec.recipe.precision != "bf16":
+        return None
+    peak = peak_tflops(provenance.device_kind("cuda"))
+    if peak is None:
+        return None
+    return flops_per_token(job.spec.architecture) * tokens_per_s / (peak * 1e12 * provenance.world_size())
