@@ -1,6 +1,6 @@
 """Memory and time of finding exact duplicates, against a Python set of whole digests, each in its own process.
 
-    python benchmarks/dedup_memory.py [--millions 4]
+python benchmarks/dedup_memory.py [--millions 4]
 """
 
 import argparse

@@ -1,55 +1,18 @@
-# From losses to laws: cells.csv, a fit file for each method and base model, Tables 1 and 7. All take seconds, so they
-# list their code as inputs and are run again when it changes.
+# Laws and curves fitted to the cells: a fit file for each method and base model, laws over model sizes, and one law over
+# both stages. They take seconds, so they list their code as inputs and are run again when it changes.
 
 
-rule aggregate_cells:
-    input:
-        evaluations=all_evaluations,
-        metrics=all_metrics,
-        script=f"{SCRIPTS}/aggregate_cells.py",
-        code=library_code("cells.py"),
-    output:
-        cells=report(
-            f"{RESULTS}/tables/cells.csv",
-            caption="../report/cells.rst",
-            category="Tables",
-            labels={"table": "Cells"},
-        ),
-        base_cells=report(
-            f"{RESULTS}/tables/base-cells.csv",
-            caption="../report/base-cells.rst",
-            category="Tables",
-            labels={"table": "Base checkpoints at D2 = 0"},
-        ),
-    log:
-        f"{LOGS}/aggregate_cells.log",
-    threads: 1
-    resources:
-        mem_mb=1000,
-    params:
-        study=STUDY_FILE,
-        results=subpath(output.cells, ancestor=2),
-        excluded=[entry.model_dump() for entry in study.excluded_cells],
-    message:
-        "gather the cells of study {study.name}"
-    shell:
-        "python {input.script} --study {params.study} --results {params.results} "
-        "--cells {output.cells} --base-cells {output.base_cells} > {log} 2>&1"
+# fit_law's pattern, fits/<method>/<model>.json, holds these paths too; no method may be called joint or scratch.
+ruleorder: fit_joint_law > fit_law
+ruleorder: fit_scratch_law > fit_law
 
 
 rule fit_law:
     input:
-        cells=rules.aggregate_cells.output.cells,
+        cells=CELLS,
         script=f"{SCRIPTS}/fit_law.py",
         code=library_code(
-            "cells.py",
-            "method_fit.py",
-            "curves.py",
-            "power_law.py",
-            *(
-                f"laws/{path.name}"
-                for path in sorted(Path(LIBRARY, "laws").glob("*.py"))
-            ),
+            "cells.py", "method_fit.py", "curves.py", "power_law.py", *LAWS_CODE
         ),
     output:
         f"{RESULTS}/fits/{{method}}/{{model}}.json",
@@ -72,77 +35,56 @@ rule fit_law:
         "--forms {params.forms} --delta {params.delta} --out {output} > {log} 2>&1"
 
 
-rule make_table_1:
+rule fit_joint_law:
     input:
-        fits=[in_results(path) for path in presentation.all_fits(study)],
-        published=expand(f"{PUBLISHED}/table_{{number}}.csv", number=[1, 2]),
-        script=f"{SCRIPTS}/make_table.py",
-        code=library_code("tables.py", "presentation.py"),
+        cells=joint_cells,
+        script=f"{SCRIPTS}/fit_joint_law.py",
+        code=library_code("cells.py", "joint_fit.py", "cli/fit_file.py", *LAWS_CODE),
     output:
-        csv=f"{RESULTS}/tables/table-1.csv",
-        html=report(
-            f"{RESULTS}/tables/table-1.html",
-            caption="../report/table-1.rst",
-            category="Tables",
-            labels={"table": "Table 1"},
-        ),
+        f"{RESULTS}/fits/joint/{{method}}.json",
     log:
-        f"{LOGS}/make_table_1.log",
+        f"{LOGS}/fit_joint_law/{{method}}.log",
+    wildcard_constraints:
+        method=r"[^/]+",
     threads: 1
     resources:
         mem_mb=1000,
     params:
-        study=STUDY_FILE,
-        excluded=[entry.model_dump() for entry in study.excluded_cells],
+        delta=study.laws.huber_delta,
     message:
-        "make Table 1: leave-one-out errors"
+        "fit the joint law of {wildcards.method}"
     shell:
-        "python {input.script} --table table-1 --study {params.study} "
-        "--fits {input.fits} --csv {output.csv} --html {output.html} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
+        "--method {wildcards.method} --delta {params.delta} --out {output} > {log} 2>&1"
 
 
-rule make_table_7:
+rule fit_scratch_law:
     input:
-        fits=[in_results(path) for path in presentation.all_fits(study)],
-        published=f"{PUBLISHED}/table_7.csv",
-        script=f"{SCRIPTS}/make_table.py",
-        code=library_code("tables.py", "presentation.py"),
+        cells=scratch_cells,
+        script=f"{SCRIPTS}/fit_joint_law.py",
+        code=library_code("cells.py", "joint_fit.py", "cli/fit_file.py", *LAWS_CODE),
     output:
-        csv=f"{RESULTS}/tables/table-7.csv",
-        html=report(
-            f"{RESULTS}/tables/table-7.html",
-            caption="../report/table-7.rst",
-            category="Tables",
-            labels={"table": "Table 7"},
-        ),
+        f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
-        f"{LOGS}/make_table_7.log",
+        f"{LOGS}/fit_scratch_law/{{corpus}}.log",
     threads: 1
     resources:
         mem_mb=1000,
     params:
-        study=STUDY_FILE,
-        excluded=[entry.model_dump() for entry in study.excluded_cells],
+        delta=study.laws.huber_delta,
     message:
-        "make Table 7: exponents of the multiplicative law"
+        "fit the law of models trained from scratch on {wildcards.corpus}"
     shell:
-        "python {input.script} --table table-7 --study {params.study} "
-        "--fits {input.fits} --csv {output.csv} --html {output.html} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
+        "--scratch {wildcards.corpus} --delta {params.delta} --out {output} > {log} 2>&1"
 
 
 rule fit_unified_law:
     input:
-        cells=rules.aggregate_cells.output.cells,
-        base_cells=rules.aggregate_cells.output.base_cells,
+        cells=CELLS,
+        base_cells=BASE_CELLS,
         script=f"{SCRIPTS}/fit_unified_law.py",
-        code=library_code(
-            "cells.py",
-            "unified_fit.py",
-            *(
-                f"laws/{path.name}"
-                for path in sorted(Path(LIBRARY, "laws").glob("*.py"))
-            ),
-        ),
+        code=library_code("cells.py", "unified_fit.py", *LAWS_CODE),
     output:
         report(
             f"{RESULTS}/tables/unified-law.csv",
@@ -162,11 +104,3 @@ rule fit_unified_law:
     shell:
         "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
         "--base-cells {input.base_cells} --delta {params.delta} --out {output} > {log} 2>&1"
-
-
-rule all_tables:
-    input:
-        rules.fit_unified_law.output,
-        rules.aggregate_cells.output,
-        rules.make_table_1.output,
-        rules.make_table_7.output,

@@ -9,7 +9,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from twostage import dataspecs, joint_design, paths, presentation, specs
+from twostage import catalogue, comparisons, dataspecs, imported, jobs
+from twostage import joint_design, paths, presentation, specs
 from twostage import downstream_spec as downstream_specs
 from twostage.design import Design
 from twostage.errors import UserError
@@ -62,6 +63,12 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = str(ROOT / "workflow/scripts")
 LIBRARY = str(ROOT / "src/twostage")
 PUBLISHED = str(ROOT / "results/published")
+
+# What everything is fitted to and drawn from: measured (cells.smk), or taken from elsewhere (imported.smk).
+CELLS = f"{RESULTS}/tables/cells.csv"
+BASE_CELLS = f"{RESULTS}/tables/base-cells.csv"
+CURVES = f"{RESULTS}/tables/curves.csv"
+explained(imported.check_headers)(study, RESULTS)
 
 
 wildcard_constraints:
@@ -148,48 +155,167 @@ def evaluated_tokens(wildcards):
     return in_results(paths.tokens_manifest(wildcards.corpus))
 
 
-def measured_cells():
-    """All cells but those that the study excludes, which may not be measurable at all."""
-    excluded = {entry.cell for entry in study.excluded_cells}
-    return [cell for cell in design.cells() if cell.path not in excluded]
-
-
 def all_evaluations(wildcards):
-    return [in_results(cell.path) for cell in measured_cells()]
+    return [in_results(cell.path) for cell in jobs.measured_cells(design)]
 
 
 def all_metrics(wildcards):
     """The metrics of every evaluated branch, each once."""
     return [
         in_results(branch.metrics)
-        for branch in dict.fromkeys(cell.branch for cell in measured_cells())
+        for branch in dict.fromkeys(cell.branch for cell in jobs.measured_cells(design))
     ]
+
+
+@explained
+def method_branches(wildcards):
+    """Every evaluated branch of one method (or `scratch`) at one size, and the base checkpoints it starts from."""
+    branches = dict.fromkeys(
+        cell.branch for cell in design.cells_of(wildcards.method, wildcards.model)
+    )
+    runs = dict.fromkeys(branch.run for branch in branches if branch.run.stage == 2)
+    return [in_results(job.metrics) for job in [*branches, *map(design.base, runs)]]
+
+
+@explained
+def method_evaluations(wildcards):
+    cells = design.cells_of(wildcards.method, wildcards.model)
+    excluded = {entry.cell for entry in study.excluded_cells}
+    return [in_results(cell.path) for cell in cells if cell.path not in excluded]
+
+
+def curve_branches():
+    """The branches whose loss curves are drawn."""
+    return comparisons.wanted_branches(design, catalogue.drawable_figures(study))
+
+
+def curve_metrics(wildcards):
+    """The metrics of every job of their curves: trunk segments, then the branch."""
+    jobs = [
+        job for branch in curve_branches() for job in comparisons.chain(design, branch)
+    ]
+    return [in_results(job.metrics) for job in dict.fromkeys(jobs)]
 
 
 @explained
 def joint_cells(wildcards):
     """The cells, for a method whose joint law can be fitted."""
     joint_design.check_joint(study, wildcards.method)
-    return rules.aggregate_cells.output.cells
+    return CELLS
 
 
 @explained
 def scratch_cells(wildcards):
     """The cells, for a corpus whose from-scratch law can be fitted."""
     joint_design.check_scratch(study, wildcards.corpus)
-    return rules.aggregate_cells.output.cells
+    return CELLS
 
 
-def joint_fits(figure):
-    """Input function: the fits behind a figure, the joint law first."""
+# Figures and tables ---------------------------------------------------------------------------------------------------
 
-    @explained
+
+LAWS_CODE = [f"laws/{path.name}" for path in sorted(Path(LIBRARY, "laws").glob("*.py"))]
+OVER_SIZES_CODE = [
+    "joint_design.py",
+    "joint_fit.py",
+    "figures/from_fits.py",
+    *LAWS_CODE,
+]
+CURVES_CODE = ["comparisons.py", "figures/loss_curves.py"]
+
+
+def figure_input(figure, *code):
+    """Inputs of a figure: the tables and fits it is drawn from, and its own code under figures/ and elsewhere."""
+
     def fits(wildcards):
-        return [
-            in_results(path) for path in joint_design.joint_source(study, figure).fits
-        ]
+        if figure in joint_design.JOINT_FIGURES:
+            return joint_design.joint_source(study, figure).fits
+        return presentation.figure_fits(study, figure)
 
-    return fits
+    from_curves = figure in comparisons.CURVE_FIGURES
+    from_cells = figure not in joint_design.JOINT_FIGURES
+    return {
+        "cells": CELLS if from_cells else [],
+        "curves": CURVES if from_curves and imported.curves_wanted(study) else [],
+        "fits": (
+            []
+            if from_curves
+            else explained(lambda wildcards: [in_results(p) for p in fits(wildcards)])
+        ),
+        "script": f"{SCRIPTS}/plot_figure.py",
+        "code": library_code(
+            "presentation.py",
+            "figures/drawing.py",
+            "figures/notes.py",
+            "figures/style.py",
+            *code,
+        ),
+    }
+
+
+def figure_output(figure):
+    """PDF, PNG (in the report, with its caption) and the plotted numbers."""
+    stem = f"{RESULTS}/figures/{figure}"
+    return {
+        "pdf": f"{stem}.pdf",
+        "png": report(
+            f"{stem}.png",
+            caption=f"../report/{figure}.rst",
+            category="Figures",
+            labels={"figure": catalogue.FIGURES[figure].title},
+        ),
+        "csv": f"{stem}.csv",
+    }
+
+
+def figure_choice(figure):
+    """What a figure shows of the study, so that another choice draws it again."""
+    if catalogue.figure_obstacle(study, figure):
+        return []
+    if figure in comparisons.COMPARED:
+        return [repr(panel) for panel in comparisons.panels(study, figure)]
+    if figure == "figure-5":
+        return [study.ablations.schedule.model_dump_json()]
+    if figure in joint_design.JOINT_FIGURES:
+        return [str(study.laws.catch_up_n_final)]
+    return [
+        presentation.method_title(study, name)
+        for name, _ in presentation.figure_pairs(study, figure)
+    ]
+
+
+def table_input(table, *code, fits=(), published=()):
+    """Inputs of a table: fit files (paths below the results), the paper's tables beside it, and its code."""
+    return {
+        "fits": [in_results(path) for path in fits],
+        "published": [f"{PUBLISHED}/table_{number}.csv" for number in published],
+        "script": f"{SCRIPTS}/make_table.py",
+        "code": library_code("presentation.py", "tables.py", *code),
+    }
+
+
+def table_settings(table):
+    """The study's own numbers in a table, so that it is made again when they change."""
+    sections = {
+        "table-3": {"models", "context", "tokenizer"},
+        "table-4": {"recipe", "context", "tokenizer"},
+        "table-5": {"models", "grid", "methods", "seeds"},
+    }
+    return study.model_dump_json(include=sections[table])
+
+
+def table_output(table):
+    """The numbers, and a page for the report."""
+    stem = f"{RESULTS}/tables/{table}"
+    return {
+        "csv": f"{stem}.csv",
+        "html": report(
+            f"{stem}.html",
+            caption=f"../report/{table}.rst",
+            category="Tables",
+            labels={"table": catalogue.TABLES[table].title},
+        ),
+    }
 
 
 @explained
@@ -256,3 +382,53 @@ def downstream_spec(wildcards):
 def task_folder_option(wildcards):
     folder = downstream_specs.section(design).task_folder
     return f"--task-folder {shlex.quote(folder)}" if folder else ""
+
+
+# What becomes of checkpoints (never part of an identity: another policy trains nothing again) -------------------------
+
+
+@functools.cache
+def released_checkpoints():
+    """Manifests whose payload is deleted once used -> the manifests of every job planned from it."""
+    return jobs.releases(design, jobs.planned_jobs(design))
+
+
+def all_released(wildcards):
+    if study.cells_from:
+        return []
+    return [
+        in_results(f"{Path(manifest).parent}/released.json")
+        for manifest in released_checkpoints()
+    ]
+
+
+@explained
+def users_of_trunk(wildcards):
+    return _users_of(segment_of(wildcards).manifest)
+
+
+@explained
+def users_of_grown(wildcards):
+    return _users_of(paths.grown_manifest(paths.parse_run(wildcards.run)))
+
+
+def _users_of(manifest):
+    if manifest not in released_checkpoints():
+        raise UserError(
+            f"{manifest}: study {study.name} keeps this checkpoint; see its section `checkpoints`"
+        )
+    return [in_results(user) for user in released_checkpoints()[manifest]]
+
+
+@explained
+def segment_payload(wildcards):
+    return _payload(segment_of(wildcards))
+
+
+@explained
+def branch_payload(wildcards):
+    return _payload(branch_of(wildcards))
+
+
+def _payload(job):
+    return "protect" if jobs.is_protected(design, job) else "keep"

@@ -15,6 +15,7 @@ rule train_trunk_segment:
     resources:
         device="cpu",
         save_every_s=600,
+        payload=segment_payload,
         mem_mb=2000,
     params:
         spec=segment_spec,
@@ -26,7 +27,7 @@ rule train_trunk_segment:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} > {log} 2>&1"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload} > {log} 2>&1"
 
 
 rule train_decay_branch:
@@ -42,6 +43,7 @@ rule train_decay_branch:
     resources:
         device="cpu",
         save_every_s=600,
+        payload=branch_payload,
         mem_mb=2000,
     params:
         spec=branch_spec,
@@ -53,4 +55,4 @@ rule train_decay_branch:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} > {log} 2>&1"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload} > {log} 2>&1"

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from twostage.design import Cell, Design
-from twostage.paths import Stage2Run, grown_manifest
+from twostage.paths import Branch, Stage2Run, grown_manifest
 from twostage.specs import branch_spec, evaluate_spec, grow_spec
 from twostage.study import Study
 
@@ -59,7 +60,8 @@ def loss_of(design: Design, cell: Cell) -> float:
         return 40 * tokens**-0.2 + 2.4 + corpus
     if cell.corpus != design.corpus(run):
         return 40 * run.d1_tokens**-0.2 + 2.6 + 0.01 * np.log(tokens)
-    return float(mul_loss(run.d1_tokens, tokens)) * (1.0 if run.method.startswith("cpt") else 0.9)
+    changed = {"low": 1.03, "fresh": 0.999}.get(run.method.split("-")[-1], 1.0)
+    return float(mul_loss(run.d1_tokens, tokens)) * (1.0 if run.method.startswith("cpt") else 0.9) * changed
 
 
 def build(design: Design, results: Path, *, noise: float = 0.003, seed: int = 0) -> Path:
@@ -98,6 +100,48 @@ def build(design: Design, results: Path, *, noise: float = 0.003, seed: int = 0)
             origin = grow_spec(design, run).model_dump(mode="json", exclude={"source", "target"})
             write(results / grown_manifest(run), {"kind": "weights", "origin": origin, "payload": {}})
     return results
+
+
+def synthetic_curves(design: Design, branches: list[Branch], every: int = 10) -> pd.DataFrame:
+    """Rows of `curves.csv` for some runs: every step a rate and a gradient norm, now and then a validation loss.
+
+    Losses fall as a power of the tokens, from above the base's loss (re-warming) to a little less than the run's final
+    one; a validation loss stands at every multiple of `every` steps and at the end.
+    """
+    random = np.random.default_rng(1)
+    rows = []
+    for branch in branches:
+        run, spec = branch.run, branch_spec(design, branch)
+        corpus = design.corpus(run)
+        final = loss_of(design, Cell(branch, corpus))
+        two = isinstance(run, Stage2Run)
+        per_step = design.tokens_per_step(run.model)
+        stop = design.branch_steps(branch)[1]
+        for step in range(1, stop + 1):
+            share = step / stop
+            rate = spec.schedule.rate(step)
+            rise = (0.5 if two else 3.5) * (1.0 + rate / spec.schedule.peak_lr) / 2
+            loss = final + 0.03 + rise * share**0.02 * (0.02 + share) ** -0.3 * (1 - share) ** 0.9 * 0.5
+            rows.append(
+                {
+                    "method": design.label(branch),
+                    "model": run.model,
+                    "seed": run.seed,
+                    "d1_tokens": run.d1_tokens if two else 0,
+                    "d2_tokens": branch.tokens,
+                    "step": step,
+                    "tokens": step * per_step,
+                    "lr": rate,
+                    "train_loss_nats": loss + 0.1 * random.normal(),
+                    "valid_loss_nats": loss + 0.004 * random.normal()
+                    if step % every == 0 or step == stop
+                    else None,
+                    "grad_norm": (0.4 + (run.d1_tokens if two else 1e5) ** 0.25 / 40)
+                    * (1 + 2 * np.exp(-30 * share))
+                    * np.exp(0.15 * random.normal()),
+                }
+            )
+    return pd.DataFrame(rows).astype({"valid_loss_nats": float})
 
 
 def write(path: Path, value: dict) -> None:

@@ -13,6 +13,7 @@ from tiny_training import TINY, train_spec
 from twostage import checkpoint, training_state
 from twostage.errors import UserError
 from twostage.model import start_process_group
+from twostage.storage import release_payload, verify_payload
 from twostage.trainer import Execution, Trainer
 
 BATCHES = torch.randint(300, (12, 8, 17), generator=torch.Generator().manual_seed(0))
@@ -75,6 +76,22 @@ def test_the_manifest_holds_shape_origin_and_checksums_only(saved_weights):
     assert content.keys() == {"kind", "architecture", "origin", "payload"}
     assert content["kind"] == "weights"
     assert content["payload"].keys() == {"model.safetensors"}
+
+
+def test_saving_again_ends_a_release(tmp_path, saved_weights):
+    """Weights and training state alike: what says that a payload is gone must not outlive its return."""
+    manifest, state = saved_weights
+    this = trainer()
+    for again, path in (
+        (lambda folder: checkpoint.save_weights(folder, state, TINY, {"step": 7}), manifest),
+        (lambda folder: save(this, folder), save(this, tmp_path / "state")),
+    ):
+        release_payload(path, users=[path])
+        with pytest.raises(UserError, match="released after its last planned use"):
+            verify_payload(path)
+        again(path.parent)
+        assert verify_payload(path)
+        assert not path.with_name("released.json").exists()
 
 
 def test_incomplete_weights_are_not_saved(tmp_path):

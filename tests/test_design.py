@@ -21,7 +21,7 @@ BASE = Stage1Run("generic", "33k", 0)
 
 
 def make(**changes) -> Design:
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     for path, value in changes.items():
         *parents, last = path.split("__")
         section = fields

@@ -149,7 +149,7 @@ def test_a_folder_without_permission(tmp_path):
 
 
 def test_needs_follow_the_design():
-    design = Design(load_study(ROOT / "config/tiny.yaml"))
+    design = Design(load_study(ROOT / "tests/studies/tiny.yaml"))
     base = design.architecture(next(iter(design.stage1_runs())))
     grown = base.with_shape(n_layer=2 * base.n_layer)
     total = grown.n_params + grown.n_embedding_params

@@ -281,7 +281,7 @@ def test_a_missing_task_folder_is_named(export, tmp_path):
 
 
 def design(tmp_path, **section):
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     fields["models"]["90k"] = fields["models"]["33k"] | {"d_model": 64}
     fields["downstream"] = section
     path = Path(tmp_path) / "mine.yaml"
@@ -326,7 +326,7 @@ def test_impossible_sections_are_refused(section, message, tmp_path):
 
 def test_a_study_without_the_section_says_so():
     with pytest.raises(UserError, match="study tiny evaluates no benchmarks; add a section `downstream:`"):
-        downstream_branches(Design(load_study(ROOT / "config/tiny.yaml")))
+        downstream_branches(Design(load_study(ROOT / "tests/studies/tiny.yaml")))
 
 
 def test_own_task_files_are_inputs(task_folder, tmp_path):

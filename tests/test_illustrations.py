@@ -23,7 +23,7 @@ MANY = {
     for share in range(5, 60, 5)
 }
 DESIGNS = {
-    "tiny": lambda: Design(load_study(ROOT / "config/tiny.yaml")),
+    "tiny": lambda: Design(load_study(ROOT / "tests/studies/tiny.yaml")),
     "paper": lambda: Design(load_study(ROOT / "config/paper.yaml")),
     "one method": lambda: make_design(methods={"cpt-code": {"kind": "cpt", "corpus": "code"}}),
     "growth only": lambda: make_design(methods={"wide": {"kind": "expand"}, "deep": {"kind": "stack"}}),
@@ -142,7 +142,16 @@ def test_figure_2_says_how_many_names_it_left_out():
 def test_the_script_writes_all_three_files(name, tmp_path):
     script = ROOT / "workflow/scripts/plot_illustration.py"
     png = tmp_path / f"{name}.png"
-    command = [sys.executable, script, "--figure", name, "--study", ROOT / "config/tiny.yaml", "--png", png]
+    command = [
+        sys.executable,
+        script,
+        "--figure",
+        name,
+        "--study",
+        ROOT / "tests/studies/tiny.yaml",
+        "--png",
+        png,
+    ]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     assert png.read_bytes()[:4] == b"\x89PNG"
     assert png.with_suffix(".pdf").read_bytes()[:4] == b"%PDF"

@@ -27,6 +27,8 @@ from twostage.joint_fit import SizesFit, fit_joint, fit_scratch
 from twostage.laws import checks
 from twostage.paths import Stage2Run
 from twostage.study import load_study
+from twostage.tables import render_html
+from twostage.tables_sizes import COEFFICIENTS, table_8
 
 ROOT = Path(__file__).parents[1]
 JOINT = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "B": 20.0, "beta": 0.3, "E": 2.0}
@@ -225,14 +227,14 @@ def test_scratch_on_a_corpus_without_runs_is_refused(noisy):
 @pytest.fixture
 def fields():
     """The tiny study with three sizes and all figures over sizes."""
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     fields["models"] = copy.deepcopy(MODELS)
     fields["methods"] = {
         "cpt-code": {"kind": "cpt", "corpus": "code"},
         "stack": {"kind": "stack"},
         "expand": {"kind": "expand"},
     }
-    fields["scratch"] = [{"corpus": "code"}]
+    fields["scratch"] = {"code": {"corpus": "code"}}
     fields["figures"] = list(JOINT_FIGURES)
     return fields
 
@@ -299,11 +301,11 @@ IMPOSSIBLE = {
         ["'figure-4-right'", "d1_steps", "[100]", "add a value"],
     ),
     "no scratch on code": (
-        put("scratch", []),
-        ["'figure-11'", "cpt-code", "scratch: there are no runs on 'code'", "add {corpus: code}"],
+        put("scratch", {}),
+        ["'figure-11'", "cpt-code", "scratch: there are no runs on 'code'", "add code: {corpus: code}"],
     ),
     "scratch at one size": (
-        put("scratch", [{"corpus": "code", "models": ["33k"]}]),
+        put("scratch", {"code": {"corpus": "code", "models": ["33k"]}}),
         ["'figure-11'", "scratch of corpus code, models", "list more models"],
     ),
     "reserved name": (put("methods/joint", {"kind": "stack"}), ["methods.joint", "reserved", "another name"]),
@@ -352,7 +354,7 @@ def drawn(noisy, tmp_path_factory):
     """Cells table -> four fit files -> five figures, through the scripts; the folder of the figures."""
     folder = tmp_path_factory.mktemp("drawn")
     write_table(noisy, folder / "cells.csv")
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text()) | {"models": MODELS}
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text()) | {"models": MODELS}
     (folder / "mine.yaml").write_text(
         yaml.safe_dump(fields | {"scratch": {"code": {"corpus": "code"}}, "figures": list(JOINT_FIGURES)})
     )
@@ -366,10 +368,32 @@ def drawn(noisy, tmp_path_factory):
                     "fit_joint_law", "--cells", folder / "cells.csv", option, name, "--delta", "1e-3", "--out", folder / path,
                 )  # fmt: skip
         run_script(
-            "plot_joint_figure", "--figure", figure, "--study", folder / "mine.yaml",
+            "plot_figure", "--figure", figure, "--study", folder / "mine.yaml",
             "--fits", *(folder / path for path in source.fits), "--png", folder / f"{figure}.png",
         )  # fmt: skip
     return folder
+
+
+def test_table_8_holds_the_coefficients_of_the_fit_files(fits):
+    numbers = table_8(list(fits.values())).numbers
+    assert numbers["law"].tolist() == [fit.name for fit in fits.values()]
+    for (_, row), fit in zip(numbers.iterrows(), fits.values(), strict=True):
+        own = fit.fit.coefficients
+        if (
+            fit.fit.form == "chinchilla"
+        ):  # the paper's notation: alpha and A belong to tokens, beta and B to N
+            own = {"alpha": own["beta"], "A": own["B"], "beta": own["alpha"], "B": own["A"], "E": own["E"]}
+        found = {name: row[name] for name in COEFFICIENTS if pd.notna(row[name])}
+        assert found == own
+        for name in found:
+            assert not row[f"{name}_lower"] > row[name]
+            assert not row[f"{name}_upper"] < row[name]
+        assert row["n_models"] == 3
+    # The paper's numbers stand under the same meaning: its base law falls with tokens as D^-0.092.
+    assert numbers.set_index(["law", "corpus"]).loc[("scratch", "generic"), "paper_alpha"] == "0.092"
+    assert numbers.set_index("law").loc["stack", "paper_alpha3"] == "0.003"
+    assert "α₃" in render_html(table_8([fits["stack"]]))
+    assert "α₃" not in "".join(table_8([fits["generic"]]).shown.columns)
 
 
 @pytest.mark.parametrize("figure", JOINT_FIGURES)

@@ -16,7 +16,9 @@ from twostage.storage import (
     atomic_path,
     canonical_json,
     payload_entries,
+    protect_payload,
     read_manifest,
+    release_payload,
     sha256_file,
     verify_payload,
     write_atomic,
@@ -157,3 +159,44 @@ def test_a_manifest_without_payload_vouches_for_nothing(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.json", {"payload": {}})
     with pytest.raises(UserError, match="lists no payload"):
         verify_payload(tmp_path / "manifest.json")
+
+
+def test_a_released_payload_is_gone_and_its_manifest_says_how_it_comes_back(tmp_path: Path) -> None:
+    manifest = _payload(tmp_path)
+    before = manifest.read_text()
+    release_payload(manifest, users=[manifest])
+    assert not (tmp_path / "a.bin").exists()
+    assert not (tmp_path / "sub/b.bin").exists()
+    assert manifest.read_text() == before
+    assert json.loads((tmp_path / "released.json").read_text()) == {
+        "bytes": 3003,
+        "files": ["a.bin", "sub/b.bin"],
+    }
+    with pytest.raises(UserError) as caught:
+        verify_payload(manifest)
+    assert "a.bin: payload file is missing, released after its last planned use" in str(caught.value)
+    assert f"snakemake -f {manifest}" in str(caught.value)
+
+
+def test_releasing_twice_changes_nothing(tmp_path: Path) -> None:
+    manifest = _payload(tmp_path)
+    release_payload(manifest, users=[manifest])
+    fact = (tmp_path / "released.json").read_text()
+    release_payload(manifest, users=[manifest])
+    assert (tmp_path / "released.json").read_text() == fact
+
+
+def test_nothing_is_released_before_all_users_are_there(tmp_path: Path) -> None:
+    manifest = _payload(tmp_path)
+    with pytest.raises(UserError, match=r"later/manifest\.json: manifest is missing"):
+        release_payload(manifest, users=[manifest, tmp_path / "later/manifest.json"])
+    assert verify_payload(manifest)
+    assert not (tmp_path / "released.json").exists()
+
+
+def test_a_protected_payload_is_read_only_and_readable(tmp_path: Path) -> None:
+    manifest = _payload(tmp_path)
+    protect_payload(manifest)
+    files = [manifest, tmp_path / "a.bin", tmp_path / "sub/b.bin"]
+    assert [file.stat().st_mode & 0o222 for file in files] == [0, 0, 0]
+    assert verify_payload(manifest)

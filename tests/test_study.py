@@ -17,7 +17,7 @@ from twostage.schema import study_schema
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[1]
-TINY = ROOT / "config/tiny.yaml"
+TINY = ROOT / "tests/studies/tiny.yaml"
 
 
 @pytest.fixture

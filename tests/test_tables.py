@@ -1,4 +1,4 @@
-"""Fit files and Tables 1 and 7: numbers are those of the laws, gaps have reasons, notes are printed."""
+"""Fit files and Tables 1 to 5 and 7: numbers are those of the laws, gaps have reasons, notes are printed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
 from twostage.laws.selection import leave_one_out
 from twostage.method_fit import MethodFit, fit_method
-from twostage.presentation import figure_pairs, fitted_pairs, method_title
-from twostage.study import ExcludedCell
-from twostage.tables import excluded_notes, render_html, table_1, table_7
+from twostage.presentation import figure_pairs, fitted_pairs, method_title, table_pairs
+from twostage.study import ExcludedCell, load_study
+from twostage.table_maker import make_table
+from twostage.tables import excluded_notes, not_drawn_table, render_html, table_1, table_7
+from twostage.tables_setup import table_3, table_4, table_5
 
 FORMS = ("mul", "mul0", "add", "hyb")
 PUBLISHED = Path(__file__).parents[1] / "results/published"
@@ -193,8 +195,70 @@ def test_presentation_of_a_study():
     ).study
     assert fitted_pairs(study) == [("stack", "33k"), ("cpt-code", "33k"), ("expand", "33k")]
     assert figure_pairs(study, "figure-1") == [("cpt-code", "33k"), ("stack", "33k")]
-    assert figure_pairs(study, "figure-3") == fitted_pairs(study)
+    assert figure_pairs(study, "figure-3") == figure_pairs(study, "figure-1")
+    assert figure_pairs(study, "figure-8") == [("expand", "33k")]
     assert method_title(study, "cpt-code") == "Continual pretraining on code, 25% replay (cpt-code)"
     assert method_title(study, "stack") == "Model growth by stacking ×4 (stack)"
     with pytest.raises(UserError, match="figure-2"):
         figure_pairs(study, "figure-2")
+    with pytest.raises(UserError, match="table-8"):
+        table_pairs(study, "table-8")
+
+
+# Tables 3, 4, 5 and 8 -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return load_study(Path(__file__).parents[1] / "config/paper.yaml")
+
+
+def test_table_3_of_the_papers_study_is_the_papers(paper):
+    numbers = table_3(paper).numbers.set_index("model")
+    assert len(numbers) == 6
+    for name in ("n_layer", "d_model", "n_head", "n_parameters"):
+        assert numbers[name].astype(str).tolist() == numbers[f"paper_{name}"].tolist()
+    assert numbers.loc["1B", "n_embedding"] == 2 * 32000 * 1504
+
+
+def test_table_4_of_the_papers_study_is_the_papers(paper):
+    numbers = table_4(paper).numbers
+    printed = numbers[numbers["paper"].notna()]
+    assert len(printed) == 8
+    assert [(v if v[0].isalpha() else float(v.replace(",", ""))) for v in printed["value"]] == [
+        (v if v[0].isalpha() else float(v.replace(",", ""))) for v in printed["paper"]
+    ]
+
+
+def test_table_5_of_the_papers_study_is_the_papers(paper):
+    numbers = table_5(paper).numbers.set_index("model")
+    for name in ("warmup_iterations", "max_iterations", "batch_size", "learning_rate"):
+        assert numbers[name].tolist() == [float(text) for text in numbers[f"paper_{name}"]]
+    assert numbers["init_std"].round(3).tolist() == [float(text) for text in numbers["paper_init_std"]]
+    # Table 5 of the paper: iterations x batch x context.
+    assert numbers.loc["15M", "d1_max_tokens"] == numbers.loc["15M", "d2_max_tokens"] == 17600 * 128 * 1024
+
+
+def test_models_of_other_names_stand_alone():
+    study = make_design().study
+    assert table_3(study).numbers["paper_n_layer"].isna().all()
+    assert table_3(study).shown.loc[0, "n_layer"] == "2"
+    assert table_5(study).numbers.loc[0, "max_iterations"] == 880
+    assert "[" not in "".join(table_5(study).shown.loc[0])
+
+
+def test_tables_are_made_by_name(cells, fits):
+    study = make_design().study
+    texts = [fit.to_json() for fit in fits]
+    assert make_table("table-1", study, texts).numbers.equals(table_1(fits).numbers)
+    assert make_table("table-2", study, texts).numbers.equals(table_1(fits).numbers)
+    assert make_table("table-2", study, texts).title != table_1(fits).title
+    assert make_table("table-4", study, []).numbers.equals(table_4(study).numbers)
+    with pytest.raises(UserError, match=r"table 'table-6'.*table-8"):
+        make_table("table-6", study, [])
+
+
+def test_what_is_not_drawn_is_a_table_with_reasons():
+    table = not_drawn_table(make_design().study)
+    assert "figure-5" in table.numbers["name"].tolist()
+    assert "ablations.schedule" in render_html(table)

@@ -142,7 +142,7 @@ def test_the_page_holds_the_constants_and_their_label(table):
 
 
 def test_scores_are_read_from_the_studys_checkpoints(tmp_path):
-    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     fields["downstream"] = {"points": [{"model": "33k", "d1_steps": 100}, {"model": "33k"}]}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(fields))
     design = Design(load_study(tmp_path / "mine.yaml"))

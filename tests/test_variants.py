@@ -234,7 +234,7 @@ def test_sections_that_name_what_is_not_there_are_refused(changes, words):
 def test_a_subset_is_part_of_the_whole_with_the_same_identities(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
-        (ROOT / "config/tiny.yaml").read_text()
+        (ROOT / "tests/studies/tiny.yaml").read_text()
         + "\nrepeats: [{seeds: [1], methods: [stack]}]\nsubsets:\n  half: {description: one method, methods: [stack]}\n"
         "  bare: {description: no repeats, repeats: false}\n"
     )

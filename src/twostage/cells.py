@@ -50,7 +50,7 @@ _TEXT = (
     "evaluation",
     "excluded",
 )
-_REQUIRED = (*KEY, "n_base", "n_final", "loss_nats", "evaluation", "excluded")
+_REQUIRED = (*KEY, "n_base", "n_final", "loss_nats")
 _SHOWN = 5  # files named in an error
 
 
@@ -62,8 +62,8 @@ class CellTables:
     base_cells: pd.DataFrame
 
 
-def aggregate_cells(design: Design, results: Path) -> CellTables:
-    """Read every cell of the study below `results` (the study's results folder).
+def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | None = None) -> CellTables:
+    """Read every cell of the study below `results` (the study's results folder), or those of one (method, base model).
 
     Columns of `cells`: method (`scratch` for stage 1), model (the base model), n_base, n_final (non-embedding
     parameters before and after growth), d1_tokens (0 for scratch), d2_tokens, seed, valid_corpus, loss_nats (per
@@ -80,7 +80,11 @@ def aggregate_cells(design: Design, results: Path) -> CellTables:
     """
     excluded = _excluded(design)
     reader = _Reader(design, results, excluded)
-    wanted = [cell for cell in design.cells() if cell.path not in excluded or (results / cell.path).is_file()]
+    wanted = [
+        cell
+        for cell in (design.cells() if only is None else design.cells_of(*only))
+        if cell.path not in excluded or (results / cell.path).is_file()
+    ]
     reader.require_files(wanted)
     continued = {design.study.corpus_of(name) for name in design.study.methods}
     rows, base_rows = [], []
@@ -327,6 +331,9 @@ def read_cells(path: str | Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: column {missing[0]!r} is missing; make the table again with: snakemake -f {path}"
         )
+    for name in ("evaluation", "excluded"):  # a table from elsewhere may have neither
+        if name not in frame:
+            frame[name] = ""
     for name in (name for name in _TEXT if name in frame):
         frame[name] = frame[name].fillna("")
     keys = list(KEY)

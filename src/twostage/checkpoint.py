@@ -21,6 +21,7 @@ from twostage.architecture import Architecture
 from twostage.canonical import StateDict, check_state
 from twostage.errors import UserError
 from twostage.storage import (
+    RELEASED_FILE,
     atomic_path,
     fsync_file,
     payload_entries,
@@ -247,6 +248,7 @@ def _in_process_strategy() -> Any:
 def _write_manifest(
     folder: Path, kind: str, architecture: Architecture, origin: Mapping[str, Any], names: list[str]
 ) -> None:
+    (folder / RELEASED_FILE).unlink(missing_ok=True)  # the payload is back
     manifest = {
         "kind": kind,
         "architecture": architecture.to_json(),

@@ -1,21 +1,17 @@
 """How many jobs of each rule a study needs: the workflow's rule graph in numbers, counted from the design alone.
 
-Pure functions, for the DAG picture. Snakemake's own dry run counts the same jobs (a test compares them); tables and
-figures are not counted here beyond one job each.
+Pure functions, for the DAG picture. Snakemake's own dry run counts the same jobs (a test compares them). Left out is
+what only tidies up or takes no part in the story: released checkpoints, curves, the list of what is not drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twostage import dataspecs, joint_design, presentation
+from twostage import catalogue, dataspecs, joint_design, presentation
 from twostage.design import Design
 from twostage.paths import Stage2Run
 from twostage.study import Study
-
-#: What `all_figures` draws for a study that does not say.
-DEFAULT_FIGURES = ("figure-1", "figure-3")
 
 
 @dataclass(frozen=True)
@@ -27,13 +23,13 @@ class RuleJobs:
     jobs: int
 
 
-def rule_jobs(study: Study, design: Design, figures: Sequence[str] | None = None) -> list[RuleJobs]:
-    """Count the jobs from raw text to fitted laws and figures, in the order of the workflow, rules without jobs too.
+def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
+    """Count the jobs from raw text to fitted laws, figures and tables, in the order of the workflow, rules without jobs too.
 
-    Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` stands for the rules of all `figures`, by
-    default those that the study asks for.
+    Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` and `make_table` stand for the rules of all
+    figures and tables that the study draws.
     """
-    figures = figures or study.figures or DEFAULT_FIGURES
+    figures, tables = catalogue.drawable_figures(study), catalogue.drawable_tables(study)
     segments, branches = design.jobs()
     runs = design.runs()
     cells = design.cells()
@@ -47,6 +43,8 @@ def rule_jobs(study: Study, design: Design, figures: Sequence[str] | None = None
         if figure in joint_design.JOINT_FIGURES
         for path in joint_design.joint_source(study, figure).fits
     }
+    if "table-8" in tables:
+        over_sizes |= set(joint_design.sizes_fits(study))
     joint = {path for path in over_sizes if path.startswith("fits/joint/")}
     counts = [
         ("data", "prepare_corpus", len(prepared)),
@@ -66,5 +64,6 @@ def rule_jobs(study: Study, design: Design, figures: Sequence[str] | None = None
         ("laws", "fit_joint_law", len(joint)),
         ("laws", "fit_scratch_law", len(over_sizes - joint)),
         ("results", "plot_figure", len(figures)),
+        ("results", "make_table", len(tables)),
     ]
     return [RuleJobs(*count) for count in counts]

@@ -366,6 +366,21 @@ class Design:
                     cells[Cell(branch, corpus)] = None
         return list(cells)
 
+    def cells_of(self, method: str, model: str) -> list[Cell]:
+        """Return the evaluations of one method (or `scratch`) at one base model.
+
+        Raises:
+            UserError: there are none; what there is, is listed.
+        """
+        labels = {cell: (self.label(cell.branch), cell.branch.run.model) for cell in self.cells()}
+        chosen = [cell for cell, label in labels.items() if label == (method, model)]
+        if not chosen:
+            known = sorted(set(labels.values()))
+            raise UserError(
+                f"no cells of method {method!r} and model {model!r} in study {self.study.name}; there are {known}"
+            )
+        return chosen
+
     def is_base(self, branch: Branch) -> bool:
         """Tell whether a branch is a base checkpoint: on the base corpus and on the grid."""
         run = branch.run

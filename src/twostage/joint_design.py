@@ -72,34 +72,51 @@ def joint_source(study: Study, figure: str) -> JointSource:
     Raises:
         UserError: the study lacks the sizes, the method or the from-scratch runs; key, value and fix are named.
     """
+    source = _source(study, figure)
+    if isinstance(source, str):
+        raise UserError(f"figures: {figure!r} cannot be drawn: {source}, or leave {figure!r} out of figures")
+    return source
+
+
+def joint_obstacle(study: Study, figure: str) -> str:
+    """Why a figure cannot be drawn, with the fix; empty where it can."""
+    source = _source(study, figure)
+    return source if isinstance(source, str) else ""
+
+
+def _source(study: Study, figure: str) -> JointSource | str:
     if figure not in JOINT_FIGURES:
         raise UserError(
             f"figure {figure!r} is not drawn from laws over N; those are {', '.join(JOINT_FIGURES)}"
         )
     kind, needs_scratch = JOINT_FIGURES[figure]
-    problem = f"figures: {figure!r} needs a method of kind {kind} at {MIN_SIZES} or more sizes over {MIN_SIZE_RANGE:g}x in N"
-    without = f"or leave {figure!r} out of figures"
+    problem = f"it needs a method of kind {kind} at {MIN_SIZES} or more sizes over {MIN_SIZE_RANGE:g}x in N"
     names = [name for name, method in study.methods.items() if method.kind == kind]
     if not names:
-        raise UserError(f"{problem}, but methods {sorted(study.methods)} has none; add one {without}")
+        return f"{problem}, but methods {sorted(study.methods)} has none; add one"
     shortages = {name: _shortage_of_method(study, name) for name in names}
     method = next((name for name, shortage in shortages.items() if not shortage), None)
     if method is None:
-        raise UserError(f"{problem}; {'; '.join(shortages.values())}, {without}")
+        return f"{problem}; {'; '.join(dict.fromkeys(shortages.values()))}"
     if not needs_scratch:
         return JointSource(method, None)
-    corpus = corpus_of(study, method)
+    corpus = study.corpus_of(method)
     if shortage := _shortage_of_scratch(study, corpus):
-        raise UserError(
-            f"figures: {figure!r} compares method {method} with models trained from scratch on {corpus!r}; "
-            f"{shortage}, {without}"
-        )
+        return f"it compares method {method} with models trained from scratch on {corpus!r}; {shortage}"
     return JointSource(method, corpus)
 
 
-def corpus_of(study: Study, method: str) -> str:
-    """The corpus of a method's second stage."""
-    return study.corpus_of(method)
+def sizes_fits(study: Study) -> list[str]:
+    """Every law over N that the study can fit, relative to `results/<study>/`: of models from scratch, then of methods."""
+    corpora = dict.fromkeys([study.stage1.corpus, *(section.corpus for section in study.scratch.values())])
+    scratch = [f"fits/scratch/{corpus}.json" for corpus in corpora if not _shortage_of_scratch(study, corpus)]
+    joint = [f"fits/joint/{name}.json" for name in study.methods if not _shortage_of_method(study, name)]
+    return scratch + joint
+
+
+def sizes_obstacle(study: Study) -> str:
+    """Why no law over N can be fitted at all, with the fix; empty where one can."""
+    return "" if sizes_fits(study) else _shortage_of_scratch(study, study.stage1.corpus)
 
 
 def _shortage_of_method(study: Study, name: str) -> str:

@@ -130,6 +130,23 @@ class Lease:
                 os.utime(self._path)
 
 
+def live_owner(folder: str | Path) -> dict[str, Any] | None:
+    """Return who holds a folder's lease, at a glance and for display only; None where nobody does.
+
+    On this machine the process itself is looked up. Elsewhere a heartbeat younger than `STALE_S` counts, by this
+    machine's clock: good enough to show, never to take a job over by.
+    """
+    leases = sorted(Path(folder).glob("lease-*.json"), key=_generation)
+    owner = _read(leases[-1]) if leases else {}
+    if not owner:
+        return None
+    here = _this_process()
+    if all(owner.get(key) == here[key] for key in ("host", "boot", "pid_namespace")):
+        return owner if _start_time(owner["pid"]) == owner["start_time"] else None
+    beat = _mtime(leases[-1])
+    return owner if beat is not None and time.time() - beat / 1e9 < STALE_S else None
+
+
 def _generation(path: Path) -> int:
     match = re.fullmatch(r"lease-(\d+)\.json", path.name)
     return int(match[1]) if match else 0

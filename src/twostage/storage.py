@@ -19,6 +19,8 @@ from typing import Any
 from twostage.errors import UserError
 
 _CHUNK_BYTES = 1 << 20
+#: Beside a manifest: its payload was deleted on purpose, see `release_payload`.
+RELEASED_FILE = "released.json"
 
 
 def _fsync_directory(directory: Path) -> None:
@@ -147,7 +149,11 @@ def verify_payload(
         entry = payload[name]
         file = manifest_path.parent / name
         if not file.is_file():
-            raise UserError(f"{file}: payload file is missing; {_remake(manifest_path)}")
+            why = ", released after its last planned use (checkpoints: in the study)"
+            released = (manifest_path.parent / RELEASED_FILE).is_file()
+            raise UserError(
+                f"{file}: payload file is missing{why if released else ''}; {_remake(manifest_path)}"
+            )
         size = file.stat().st_size
         if size != entry["bytes"]:
             kind = "truncated" if size < entry["bytes"] else "altered"
@@ -157,3 +163,34 @@ def verify_payload(
         if checksum and sha256_file(file) != entry["sha256"]:
             raise UserError(f"{file}: SHA-256 differs from the manifest's; {_remake(manifest_path)}")
     return manifest
+
+
+# What becomes of a payload ------------------------------------------------------------------------------------------
+
+
+def protect_payload(manifest_path: str | Path) -> None:
+    """Make a manifest and its payload read-only, so that Snakemake refuses to remake them; undo: `chmod -R u+w <folder>`."""
+    manifest_path = Path(manifest_path)
+    for file in (
+        *(manifest_path.parent / name for name in read_manifest(manifest_path)["payload"]),
+        manifest_path,
+    ):
+        file.chmod(file.stat().st_mode & ~0o222)
+
+
+def release_payload(manifest_path: str | Path, *, users: Iterable[str | Path]) -> None:
+    """Delete a manifest's payload and write `released.json` beside it; the manifest stays.
+
+    `users` are the manifests of everything that was to be made from the payload. Releasing twice changes nothing.
+
+    Raises:
+        UserError: one of the `users` is not there; nothing is deleted.
+    """
+    manifest_path = Path(manifest_path)
+    payload = read_manifest(manifest_path)["payload"]
+    for user in users:
+        read_manifest(user)
+    for name in payload:
+        (manifest_path.parent / name).unlink(missing_ok=True)
+    fact = {"bytes": sum(entry["bytes"] for entry in payload.values()), "files": sorted(payload)}
+    write_atomic(manifest_path.parent / RELEASED_FILE, canonical_json(fact))

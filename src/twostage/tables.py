@@ -1,7 +1,7 @@
-"""Tables 1 and 7 for a study's own methods, beside the paper's numbers: as numbers, and as a page for the report.
+"""Tables 1, 2 and 7 for a study's own methods, beside the paper's numbers: as numbers, and as a page for the report.
 
 Takes fits that are already made and fits nothing. What could not be fitted is a gap with its reason under the table,
-as are the study's excluded cells.
+as are the study's excluded cells. Tables 3 to 5 are in `tables_setup`, Table 8 in `tables_sizes`.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from twostage.catalogue import FIGURES, TABLES, not_drawn
 from twostage.laws.published import published_table
 from twostage.method_fit import MethodFit
 from twostage.presentation import PAPER_VARIANTS
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 
 FORM_TITLES = {"mul": "Mul.", "mul0": "Mul. (α₃ = 0)", "add": "Add.", "hyb": "Hyb."}
 EXPONENTS = ("alpha1", "alpha2", "alpha3")
 EXPONENT_TITLES = {"alpha1": "α₁", "alpha2": "α₂", "alpha3": "α₃"}
 PAPER = "paper, 0.1B"
-_GAP = "–"
+GAP = "–"
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,21 @@ class Table:
 
 
 def table_1(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
-    """Leave-one-out RMS errors of the forms, in 1e-3 nats per token (Tables 1 and 2 of the paper).
+    """Leave-one-out RMS errors of the forms for the main methods (Table 1 of the paper); columns as `table_2`."""
+    return _loo_table("Table 1: leave-one-out RMS error of four laws, 10⁻³ nats per token", fits, excluded)
+
+
+def table_2(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
+    """Leave-one-out RMS errors of the forms for variants of the methods, in 1e-3 nats per token (Table 2 of the paper).
 
     Numbers: method, model, n_base, n_final, n_cells, n_seeds, rms_<form>, best_form, noise_floor (standard deviation
     between seeds of one cell; empty with one seed), unit, paper_variant, paper_rms_<form> (as printed), note.
     """
+    title = "Table 2: leave-one-out RMS error of four laws for variants of the methods, 10⁻³ nats per token"
+    return _loo_table(title, fits, excluded)
+
+
+def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell]) -> Table:
     paper = pd.concat([published_table(1), published_table(2)])
     forms = list(dict.fromkeys(form for fit in fits for form in fit.laws))
     rows, shown, notes = [], [], _Notes()
@@ -61,17 +72,17 @@ def table_1(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
         )
         cells = {}
         for form in forms:
-            text = _GAP if rms.get(form) is None else f"{1e3 * known[form]:.2f}"
+            text = GAP if rms.get(form) is None else f"{1e3 * known[form]:.2f}"
             mark = notes.mark(fit.laws[form].reason) if form in fit.laws else ""
             cells[FORM_TITLES[form]] = text + ("*" if form == best and len(known) > 1 else "") + mark
         shown.append(
             _shown_identity(fit)
             | cells
-            | {"noise between seeds": _GAP if noise is None else f"{noise:.2f}"}
-            | {f"{FORM_TITLES[form]} ({PAPER})": theirs[form] or _GAP for form in forms}
+            | {"noise between seeds": GAP if noise is None else f"{noise:.2f}"}
+            | {f"{FORM_TITLES[form]} ({PAPER})": theirs[form] or GAP for form in forms}
         )
     return Table(
-        title="Table 1: leave-one-out RMS error of four laws, 10⁻³ nats per token",
+        title=title,
         numbers=pd.DataFrame(rows),
         shown=pd.DataFrame(shown),
         notes=(
@@ -110,7 +121,7 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
             value = None if fitted is None else fitted.centred["values"][name]
             numbers[f"{name}_centred"] = value
             numbers[f"{other}_centre_tokens"] = None if fitted is None else _exp(fitted.centre[other])
-            cells[f"{EXPONENT_TITLES[name]} at the centre"] = _GAP if value is None else f"{value:.4f}"
+            cells[f"{EXPONENT_TITLES[name]} at the centre"] = GAP if value is None else f"{value:.4f}"
         note = "; ".join([reason] * bool(reason) + list(fitted.warnings if fitted else ()))
         rows.append(
             _identity(fit)
@@ -122,7 +133,7 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
         shown.append(
             _shown_identity(fit)
             | cells
-            | {f"{EXPONENT_TITLES[name]} ({PAPER})": theirs[name] or _GAP for name in EXPONENTS}
+            | {f"{EXPONENT_TITLES[name]} ({PAPER})": theirs[name] or GAP for name in EXPONENTS}
         )
     return Table(
         title="Table 7: exponents of the multiplicative law with interaction (Eq. 2)",
@@ -136,6 +147,24 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
             *notes.texts,
             *excluded_notes(excluded),
         ),
+    )
+
+
+def not_drawn_table(study: Study) -> Table:
+    """Figures and tables that the study does not get: name, title, shows, reason. Empty where it gets all."""
+    rows = [
+        {"name": name, "title": entry.title, "shows": entry.shows, "reason": reason}
+        for name, reason in not_drawn(study)
+        for entry in [(FIGURES | TABLES)[name]]
+    ]
+    columns = ["name", "title", "shows", "reason"]
+    numbers = pd.DataFrame(rows, columns=columns)
+    note = "Reasons name the key of the study file to change." if rows else "Every figure and table is drawn."
+    return Table(
+        title=f"Figures and tables that study {study.name} does not draw",
+        numbers=numbers,
+        shown=numbers[["title", "shows", "reason"]],
+        notes=(note,),
     )
 
 
@@ -168,6 +197,7 @@ table {{ border-collapse: collapse; border-top: 2px solid #333; border-bottom: 2
 th {{ border-bottom: 1px solid #333; vertical-align: bottom; max-width: 9em; }}
 th, td {{ padding: 0.3em 0.8em; text-align: right; }}
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
+td {{ max-width: 46em; }}
 p {{ font-size: 12px; max-width: 70em; margin: 0.5em 0; }}
 </style>
 </head>
@@ -239,6 +269,6 @@ def _with_interval(fit: MethodFit, name: str) -> tuple[float | None, float | Non
 
 def _interval_text(value: float | None, lower: float | None, upper: float | None) -> str:
     if value is None:
-        return _GAP
-    ends = [_GAP if end is None else f"{end:.4f}" for end in (lower, upper)]
+        return GAP
+    ends = [GAP if end is None else f"{end:.4f}" for end in (lower, upper)]
     return f"{value:.4f}" if lower is None and upper is None else f"{value:.4f} [{ends[0]}, {ends[1]}]"

@@ -37,7 +37,7 @@ def unified_table(cells: pd.DataFrame, base_cells: pd.DataFrame, delta: float) -
         One row per method, model and group (base, from scratch, reused): RMS errors in nats of the unified law and of
         the group's own law; a `note` where nothing could be fitted.
     """
-    cells, base_cells = (table[table["excluded"].fillna("") == ""] for table in (cells, base_cells))
+    cells, base_cells = (_kept(table) for table in (cells, base_cells))
     rows: list[pd.DataFrame] = []
     for (method, model, corpus), own in cells.groupby(["method", "model", "valid_corpus"], sort=False):
         base = base_cells[(base_cells["model"] == model) & (base_cells["valid_corpus"] == corpus)]
@@ -60,3 +60,10 @@ def unified_table(cells: pd.DataFrame, base_cells: pd.DataFrame, delta: float) -
         rows.append(summary.assign(method=str(method), model=str(model)))
     table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
     return table.reindex(columns=list(COLUMNS))
+
+
+def _kept(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows that are not excluded; a table from elsewhere may not have that column."""
+    if "excluded" not in table:
+        return table
+    return table[table["excluded"].isna() | (table["excluded"] == "")]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
+import yaml
+from test_paper_study import (
+    ARM_RUNS,
+    BRANCHES,
+    EVALUATIONS,
+    GROWN,
+    JOINT_RUNS,
+    REPEAT_RUNS,
+    SEGMENTS,
+    VARIANT_RUNS,
+)
 from working_copy import ROOT
 
+from twostage import catalogue
 from twostage.dag import rule_jobs
 from twostage.design import Design
 from twostage.study import load_study
@@ -22,27 +33,32 @@ def test_lint_is_clean(pristine):
 
 
 def test_job_counts_of_the_tiny_study(pristine):
-    """By hand: 9 runs (the base, 4 of each method) with 4 trunk segments and 4 branches each."""
     counts = pristine.planned(*TINY)
-    assert counts["train_trunk_segment"] == counts["train_decay_branch"] == 9 * 4
-    assert counts["grow_checkpoint"] == 4
-    assert counts["evaluate_checkpoint"] == 4 * 2 + 16 * 2 + 16
-    assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 2
+    # Base, four D1 of cpt-code and of stack: four segments and branches each. cpt-math and expand: three D1, two D2 at
+    # 100 and 400 steps. Three ablation arms of one cell each up to 400 steps, and the cosine run, which has no trunk.
+    assert counts["train_trunk_segment"] == 4 * (1 + 4 + 4) + 3 * (3 + 3) + 3 * 3
+    assert counts["train_decay_branch"] == 4 * (1 + 4 + 4) + 2 * (3 + 3) + 3 + 1
+    assert counts["grow_checkpoint"] == 4 + 3 + 2
+    # The base on its own corpus and the two others; continual pretraining on its own corpus and on the base's.
+    assert counts["evaluate_checkpoint"] == 4 * 3 + 2 * (16 + 6 + 1) + (16 + 6 + 2) + 1
+    assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 3
 
 
-@pytest.mark.skipif(
-    shutil.which("sinfo") is not None, reason="a Slurm is installed here; no site is touched by tests"
-)
-def test_the_exact_user_command_resolves_without_slurm(pristine):
-    counts = pristine.planned("--profile", "profiles/slurm", "all_figures")
-    # By hand: base and code from scratch at six sizes; cpt-code and stack at six, four more methods at 0.1B; 5 x 5 grids.
-    runs = 2 * 6 + 2 * 6 * 5 + 4 * 5
-    assert counts["train_trunk_segment"] == counts["train_decay_branch"] == runs * 5
-    assert counts["grow_checkpoint"] == (6 + 1 + 1) * 5
+def test_the_exact_user_command_resolves(pristine):
+    counts = pristine.planned("--profile", "profiles/slurm", "all_figures", "all_tables")
+    assert counts["train_trunk_segment"] == SEGMENTS
+    assert counts["train_decay_branch"] == BRANCHES
+    assert counts["grow_checkpoint"] == counts["release_grown"] == GROWN
+    assert counts["evaluate_checkpoint"] == EVALUATIONS
+    # Stage-2 trunks but the last of each run, which a longer D2 would go on from.
+    assert counts["release_trunk"] == 4 * (JOINT_RUNS + VARIANT_RUNS + ARM_RUNS + REPEAT_RUNS)
+    # cpt-code and stack at six sizes, seven more at 0.1B; the arms have no grid of their own.
+    assert counts["fit_law"] == 2 * 6 + 7
     assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
-    assert all(
-        counts[f"plot_figure_{name}"] == 1 for name in ("1", "3", "4_left", "4_right", "9", "10", "11")
-    )
+    assert counts["export_checkpoint"] == counts["evaluate_downstream"] == 1
+    drawn = {rule for rule in counts if rule.startswith(("plot_", "make_"))}
+    figures = {f"plot_{name.replace('-', '_')}" for name in catalogue.FIGURES}
+    assert drawn == figures | {f"make_{name.replace('-', '_')}" for name in catalogue.TABLES}
 
 
 @pytest.mark.parametrize("name", ["tiny", "paper"])
@@ -53,8 +69,9 @@ def test_the_dag_picture_counts_what_snakemake_plans(pristine, name):
     drawn: dict[str, int] = {}
     for job in rule_jobs(study, Design(study)):
         drawn[job.rule] = drawn.get(job.rule, 0) + job.jobs
-    figures = sum(count for rule, count in planned.items() if rule.startswith("plot_"))
-    assert drawn.pop("plot_figure") == figures
+    for several in ("plot", "make"):
+        count = sum(jobs for rule, jobs in planned.items() if rule.startswith(f"{several}_"))
+        assert drawn.pop({"plot": "plot_figure", "make": "make_table"}[several]) == count
     assert drawn == {rule: planned.get(rule, 0) for rule in drawn}
 
 
@@ -76,7 +93,7 @@ def test_default_profile_holds_exactly_one_key():
         ("results/tiny/stage1/generic/33k/seed-0/decay/D1-999/checkpoint/manifest.json", ["D1 = 999", "nearest: 112640"]),
         ("results/tiny/stage1/generic/7B/seed-0/trunk/1024/checkpoint/manifest.json", ["'7B'", "['33k']"]),
         ("results/tiny/stage2/cpt-code/33k/seed-0/D1-112640/init/checkpoint/manifest.json", ["does not grow"]),
-        ("results/tiny/stage1/generic/33k/seed-0/decay/D1-112640/eval-physics.json", ["'physics'", "['code', 'generic']"]),
+        ("results/tiny/stage1/generic/33k/seed-0/decay/D1-112640/eval-physics.json", ["'physics'", "['code', 'generic', 'math']"]),
     ],
 )  # fmt: skip
 def test_impossible_targets_say_why_before_anything_runs(pristine, target, words):
@@ -104,3 +121,66 @@ def test_only_the_rules_import_snakemake():
         text=True,
     )
     assert found.stdout == ""
+
+
+EVERYTHING = {
+    "description": "Every figure and table of the paper, at sizes that only a dry-run sees.",
+    "corpora": {
+        name: {"source": "embedded", "domain": name, "max_bytes": 1_000_000} for name in ("generic", "code", "math")
+    },
+    "tokenizer": {"kind": "bpe", "vocab_size": 512, "train_bytes": 300_000},
+    "context": 64,
+    "models": {
+        f"w{width}": {
+            "n_layer": 2, "d_model": width, "n_head": 2, "batch_size": 8, "warmup_steps": 10, "peak_lr": 8e-3,
+        }
+        for width in (16, 32, 64)
+    },
+    "grid": {"d1": {"trunk_steps": [20, 40]}, "d2": {"trunk_steps": [20, 40]}},
+    "validation": {"every_steps": 5, "samples": 8},
+    "ablations": {"schedule": {"model": "w16", "total_steps": 40}},
+    "stage1": {"corpus": "generic"},
+    "methods": {
+        "cpt-code": {"kind": "cpt", "corpus": "code"},
+        "stack": {"kind": "stack"},
+        "expand": {"kind": "expand", "models": ["w16"]},
+        "stack-x4": {"kind": "stack", "factor": 4, "models": ["w16"]},
+        "stack-fresh": {"kind": "stack", "data": "fresh", "models": ["w16"], "d1_steps": [40], "d2_steps": [40]},
+        "stack-low": {
+            "kind": "stack", "schedule": "constant", "peak_lr_fraction": 0.1, "models": ["w16"], "d1_steps": [40], "d2_steps": [40],
+        },
+    },
+    "scratch": {"code": {"corpus": "code"}},
+}  # fmt: skip
+
+
+def test_every_figure_and_table_has_a_rule_of_its_own(pristine):
+    (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
+    counts = pristine.planned("--config", "study=config/everything.yaml", "--", "all_figures", "all_tables")
+    for figure in catalogue.FIGURES:
+        assert counts.pop(f"plot_{figure.replace('-', '_')}") == 1
+    for table in set(catalogue.TABLES) - {"table-6"}:  # has a study of its own: it needs `downstream`
+        assert counts.pop(f"make_{table.replace('-', '_')}") == 1
+    # By hand: cpt-code and stack at three sizes, expand and stack-x4 at one have a grid; joint laws of two methods; the law
+    # from scratch on two corpora.
+    assert counts["fit_law"] == 2 * 3 + 2
+    assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
+    assert counts["gather_curves"] == counts["list_not_drawn"] == 1
+
+
+def test_one_figure_needs_only_what_it_shows(pristine):
+    (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
+    figure = "results/everything/figures/figure-4-left.png"
+    counts = pristine.planned("--config", "study=config/everything.yaml", "--", figure)
+    assert counts["plot_figure_4_left"] == counts["fit_joint_law"] == 1
+    assert "fit_law" not in counts
+
+
+def test_an_impossible_figure_is_refused_before_anything_runs(pristine):
+    (pristine.root / "config/impossible.yaml").write_text(
+        (ROOT / "config/tiny.yaml").read_text() + "\nfigures: [figure-9]\n"
+    )
+    done = pristine.snakemake("-n", "--config", "study=config/impossible.yaml", check=False)
+    assert done.returncode != 0
+    assert "figures: 'figure-9' cannot be drawn" in done.stdout
+    assert "Traceback" not in done.stdout

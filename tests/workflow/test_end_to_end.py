@@ -42,11 +42,16 @@ def test_cells_hold_every_measured_point(finished):
     counts = cells.groupby("method").size().to_dict()
     assert counts == {
         "scratch": 2,
+        "scratch-wsd": 1,  # the two arms of the schedule ablation
+        "scratch-cosine": 1,
         "cpt-code": 4,
         "cpt-math": 2,
         "cpt-code-replay": 1,
         "stack": 4,
         "expand": 4,
+        "stack-fresh": 1,
+        "stack-low": 1,
+        "cpt-code-low": 1,
     }
     assert cells["loss_nats"].between(2, 6.3).all()  # better than a uniform guess, ln 512 = 6.24
     assert (cells.loc[cells["method"] == "stack", "n_final"] > 1.9 * cells["n_base"].iloc[0]).all()
@@ -57,12 +62,15 @@ def test_cells_hold_every_measured_point(finished):
 
 def test_figures_and_tables_are_there(finished):
     folder = finished.root / RESULTS
-    for name in ("figure-1", "figure-3"):
+    for name in ("figure-1", "figure-3", "figure-5", "figure-6", "figure-7", "figure-8", "gradient-norm"):
         assert (folder / f"figures/{name}.png").stat().st_size > 20_000
         assert (folder / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
         assert len(pd.read_csv(folder / f"figures/{name}.csv")) > 4
-    for name in ("table-1", "table-7"):
-        assert len(pd.read_csv(folder / f"tables/{name}.csv")) >= 3
+    for name, rows in (("table-1", 3), ("table-3", 1), ("table-4", 15), ("table-5", 1), ("table-7", 3)):
+        assert len(pd.read_csv(folder / f"tables/{name}.csv")) == rows
+    reasons = pd.read_csv(folder / "tables/not-drawn.csv").set_index("name")["reason"]
+    assert "list more models" in reasons["figure-9"]
+    assert "figure-7" not in reasons.index
 
 
 def test_rolling_state_is_gone_and_no_half_written_file_is_left(finished):
@@ -122,8 +130,68 @@ def test_an_extra_d1_adds_one_side_segment_to_the_base(copied):
 def test_a_changed_learning_rate_retrains_everything_and_tokenises_nothing(copied):
     copied.edit_study(STUDY, lambda study: study["models"]["8k"].update(peak_lr=4e-3))
     counts = copied.planned(*CONFIG, *TARGETS)
-    assert counts["train_trunk_segment"] == 2 + 2 * 2 + 2 + 1 + 2 * 2 + 2 * 2
+    # Base with the ablation's side segment, cpt-code, cpt-math, replay, stack, expand, and three ablations of one point.
+    assert counts["train_trunk_segment"] == 2 + 1 + 2 * 2 + 2 + 1 + 2 * 2 + 2 * 2 + 3
     assert not counts.keys() & {"prepare_corpus", "train_tokenizer", "tokenize_corpus"}
+
+
+def test_tables_from_elsewhere_redraw_everything_without_training(finished, tmp_path):
+    """The study's own tables, taken from another place: equal fits, tables and figures, to the byte."""
+    workflow = copy_workflow(tmp_path / "redrawn")
+    elsewhere = workflow.root / "elsewhere"
+    elsewhere.mkdir()
+    names = {"cells": "cells.csv", "base_cells": "base-cells.csv", "curves": "curves.csv"}
+    for name in names.values():
+        shutil.copy(finished.root / RESULTS / "tables" / name, elsewhere / name)
+    shutil.copy(finished.root / STUDY, workflow.root / STUDY)
+    given = {key: f"elsewhere/{name}" for key, name in names.items()}
+    workflow.edit_study(STUDY, lambda study: study.update(cells_from=given))
+    counts = workflow.planned(*CONFIG, *TARGETS)
+    assert counts["import_cells"] == counts["import_base_cells"] == counts["import_curves"] == 1
+    assert not [
+        rule for rule in counts if rule.startswith(("train", "prepare", "tokenize", "grow", "evaluate"))
+    ]
+    workflow.snakemake("--cores", "1", *CONFIG, *TARGETS)
+    made = sorted((finished.root / RESULTS).glob("fits/**/*.json"))
+    made += sorted((finished.root / RESULTS).glob("tables/*.csv"))
+    made += sorted((finished.root / RESULTS).glob("figures/*.csv"))
+    assert len(made) > 15
+    for path in made:
+        if path.name != "not-drawn.csv":  # names other keys where nothing can be trained
+            again = workflow.root / path.relative_to(finished.root)
+            assert again.read_bytes() == path.read_bytes(), path
+
+
+def test_tables_without_a_column_are_refused_before_anything_runs(finished, tmp_path):
+    workflow = copy_workflow(tmp_path / "refused")
+    shutil.copy(finished.root / STUDY, workflow.root / STUDY)
+    table = pd.read_csv(finished.root / RESULTS / "tables/cells.csv").drop(columns="n_base")
+    table.to_csv(workflow.root / "mine.csv", index=False)
+    workflow.edit_study(STUDY, lambda study: study.update(cells_from={"cells": "mine.csv"}))
+    done = workflow.snakemake("-n", *CONFIG, *TARGETS, check=False)
+    assert done.returncode != 0
+    assert "cells_from.cells: mine.csv has no column 'n_base'" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_one_method_at_one_size_is_a_target(copied):
+    """From nothing, it trains what its cells need: the base and its own runs."""
+    shutil.rmtree(copied.root / RESULTS / "stage2")
+    shutil.rmtree(copied.root / RESULTS / "stage1")
+    counts = copied.planned(*CONFIG, "--", f"{RESULTS}/cells/stack/8k.csv")
+    assert counts["train_trunk_segment"] == counts["train_decay_branch"] == 2 + 2 * 2
+    assert counts["grow_checkpoint"] == 2
+    assert counts["evaluate_checkpoint"] == 2 * 2  # measured on the base corpus, which is its own
+    done = copied.snakemake("-n", *CONFIG, "--", f"{RESULTS}/cells/stack/9k.csv", check=False)
+    assert "no cells of method 'stack' and model '9k'" in done.stdout
+
+
+def test_cells_of_one_method_are_those_of_the_whole(copied):
+    copied.snakemake("--cores", "1", *CONFIG, "--", f"{RESULTS}/cells/stack/8k.csv")
+    own = pd.read_csv(copied.root / RESULTS / "cells/stack/8k.csv")
+    cells = pd.read_csv(copied.root / RESULTS / "tables/cells.csv")
+    whole = cells[cells["method"] == "stack"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(own[["evaluation", "loss_nats"]], whole[["evaluation", "loss_nats"]])
 
 
 def test_one_cell_again_runs_one_job_and_gives_the_same_loss(copied):

@@ -69,6 +69,8 @@ def copy_workflow(target: Path) -> Workflow:
     return Workflow(target)
 
 
+FIRST_POINT = {"d1_steps": [20], "d2_steps": [20]}
+LOW_RATE = {"schedule": "constant", "peak_lr_fraction": 0.1}
 SMALL_STUDY = {
     "description": "A two-by-two grid of a very small model with every method; real text, for the test suite only.",
     "corpora": {
@@ -82,6 +84,8 @@ SMALL_STUDY = {
         "8k": {"n_layer": 2, "d_model": 16, "n_head": 2, "batch_size": 8, "warmup_steps": 10, "peak_lr": 8e-3}
     },
     "grid": {"d1": {"trunk_steps": [20, 40]}, "d2": {"trunk_steps": [20, 40]}},
+    "validation": {"every_steps": 5, "samples": 8},
+    "ablations": {"schedule": {"model": "8k", "total_steps": 40}},
     "stage1": {"corpus": "generic"},
     "methods": {
         "cpt-code": {"kind": "cpt", "corpus": "code"},
@@ -90,11 +94,13 @@ SMALL_STUDY = {
             "kind": "cpt",
             "corpus": "code",
             "replay": 0.25,
-            "d1_steps": [20],
-            "d2_steps": [20],
+            **FIRST_POINT,
         },
         "stack": {"kind": "stack"},
         "expand": {"kind": "expand"},
+        "stack-fresh": {"kind": "stack", "data": "fresh", **FIRST_POINT},
+        "stack-low": {"kind": "stack", **LOW_RATE, **FIRST_POINT},
+        "cpt-code-low": {"kind": "cpt", "corpus": "code", **LOW_RATE, **FIRST_POINT},
     },
 }
 

@@ -1,4 +1,4 @@
-"""Make Table 1 or 7 of a study, as CSV and as a page for the report; see `twostage.tables`."""
+"""Make a table of a study, as CSV and as a page for the report; see `twostage.tables` and `twostage.table_maker`."""
 
 import argparse
 from pathlib import Path
@@ -9,24 +9,24 @@ from twostage.scripting import run_script
 def main() -> None:
     """Parse the command line, make the table, write both files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", choices=("table-1", "table-7"), required=True)
+    parser.add_argument("--table", required=True, help="a table's name, e.g. table-1")
     parser.add_argument("--study", type=Path, required=True, help="the study file")
-    parser.add_argument("--fits", type=Path, nargs="+", required=True, help="fit files, a row each")
+    # "*": Tables 3 to 5 come from the study alone.
+    parser.add_argument("--fits", type=Path, nargs="*", default=[], help="fit files, a row each")
     parser.add_argument("--csv", type=Path, required=True, help="numbers to write")
     parser.add_argument("--html", type=Path, required=True, help="page to write")
     args = parser.parse_args()
 
-    from twostage import tables
     from twostage.cells import write_table
-    from twostage.method_fit import MethodFit
     from twostage.storage import write_atomic
     from twostage.study import load_study
+    from twostage.table_maker import make_table
+    from twostage.tables import render_html
 
-    make = {"table-1": tables.table_1, "table-7": tables.table_7}[args.table]
-    fits = [MethodFit.from_json(path.read_text(encoding="utf-8")) for path in args.fits]
-    table = make(fits, load_study(args.study).excluded_cells)
+    fits = [path.read_text(encoding="utf-8") for path in args.fits]
+    table = make_table(args.table, load_study(args.study), fits)
     write_table(table.numbers, args.csv)
-    write_atomic(args.html, tables.render_html(table))
+    write_atomic(args.html, render_html(table))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw Figure 1 or 3 of a study from its cells and fits; see `twostage.figures`."""
+"""Draw a figure of a study from its cells, loss curves and fits; see `twostage.figures.drawing`."""
 
 import argparse
 from pathlib import Path
@@ -9,25 +9,23 @@ from twostage.scripting import run_script
 def main() -> None:
     """Parse the command line, draw, write PDF, PNG and the plotted numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--figure", choices=("figure-1", "figure-3"), required=True)
+    parser.add_argument("--figure", required=True, help="a figure's name, e.g. figure-1")
     parser.add_argument("--study", type=Path, required=True, help="the study file")
-    parser.add_argument("--cells", type=Path, required=True, help="cells.csv")
-    parser.add_argument("--fits", type=Path, nargs="+", required=True, help="fit files, a row or panel each")
+    # "*": a rule passes nothing where its figure needs none.
+    parser.add_argument("--cells", type=Path, nargs="*", default=[], help="cells.csv")
+    parser.add_argument("--curves", type=Path, nargs="*", default=[], help="curves.csv")
+    parser.add_argument("--fits", type=Path, nargs="*", default=[], help="fit files, in the figure's order")
     parser.add_argument("--png", type=Path, required=True, help="image to write; PDF and CSV go beside it")
     args = parser.parse_args()
 
-    from twostage.cells import read_cells
-    from twostage.figures import figure_1, figure_3
+    from twostage.figures.drawing import Sources, draw_figure
     from twostage.figures.style import save_figure
-    from twostage.method_fit import MethodFit
-    from twostage.presentation import method_title
     from twostage.study import load_study
 
-    draw = {"figure-1": figure_1.draw, "figure-3": figure_3.draw}[args.figure]
-    study = load_study(args.study)
-    fits = [MethodFit.from_json(path.read_text(encoding="utf-8")) for path in args.fits]
-    titled = {method_title(study, fit.method): fit for fit in fits}
-    figure, numbers = draw(read_cells(args.cells), titled)
+    sources = Sources(
+        cells=next(iter(args.cells), None), curves=next(iter(args.curves), None), fits=args.fits
+    )
+    figure, numbers = draw_figure(args.figure, load_study(args.study), sources)
     save_figure(figure, args.png.with_suffix(""), numbers)
 
 

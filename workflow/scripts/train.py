@@ -17,23 +17,21 @@ def main() -> None:
         "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
     )
     parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="checkpoint manifest to write; metrics.json and steps.jsonl go above it",
+        "--out", type=Path, required=True, help="manifest to write; metrics.json goes above it"
     )
     parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
-    parser.add_argument(
-        "--pipelined", choices=("auto", "yes", "no"), default="auto", help="host beside device; auto: on CUDA"
-    )
+    parser.add_argument("--payload", choices=("keep", "protect"), default="keep", help="protect: read-only")
+    parser.add_argument("--pipelined", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA")
     parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
     args = parser.parse_args()
 
+    from twostage.provenance import rank
     from twostage.specs import TrainSpec
+    from twostage.storage import protect_payload
     from twostage.train import Execution, TrainJob, train
 
     execution = Execution(
@@ -54,6 +52,8 @@ def main() -> None:
             execution=execution,
         )
     )
+    if args.payload == "protect" and rank() == 0:
+        protect_payload(args.out)
 
 
 if __name__ == "__main__":

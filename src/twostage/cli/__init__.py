@@ -15,7 +15,20 @@ from twostage import __version__
 from twostage.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
-COMMANDS = ("pin", "doctor", "fit", "compare", "predict", "advise", "export", "import_hf")
+COMMANDS = (
+    "new",
+    "pin",
+    "plan",
+    "status",
+    "figures",
+    "doctor",
+    "fit",
+    "compare",
+    "predict",
+    "advise",
+    "export",
+    "import_hf",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

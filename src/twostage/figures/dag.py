@@ -5,7 +5,7 @@ Drawn with Matplotlib from `dag.rule_jobs`, so that it shows this study and need
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,23 +30,22 @@ COLUMNS_OF_RULES: Mapping[str, tuple[str, tuple[str | None, ...]]] = {
     "laws": ("Laws", ("fit_law", "fit_joint_law", "fit_scratch_law")),
     "results": ("Results", (None, "plot_figure", "make_table")),
 }
-ONCE = {"make_table"}  # no number: each table of the workflow is made once
 MANY = {"plot_figure": "plot_figure_*", "make_table": "make_table_*"}  # stand for several rules
 
 
-def draw(study: Study, design: Design, figures: Sequence[str] | None = None) -> tuple[Figure, pd.DataFrame]:
-    """Draw the rule graph of one study; `figures` as in `dag.rule_jobs`.
+def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
+    """Draw the rule graph of one study.
 
     Returns:
         The figure and its numbers: part, rule, jobs, one row per box with a number and the sum as rule `total`.
     """
-    jobs = rule_jobs(study, design, figures)
+    jobs = rule_jobs(study, design)
     figure, axes = canvas(HEIGHT_INCHES)
     total = sum(job.jobs for job in jobs)
     axes.text(
         MARGIN + 0.02,
         HEIGHT_INCHES - 0.07,
-        f"Study {study.name}: {total:,} jobs up to laws and figures",
+        f"Study {study.name}: {total:,} jobs",
         va="top",
         fontsize=8.5,
         fontweight="bold",
@@ -82,15 +81,15 @@ def _draw_boxes(axes: Axes, jobs: list[RuleJobs]) -> dict[str, Box]:
             top = panel.top - HEADER_INCHES - row * ROW_INCHES
             box = Box(panel.centre[0] - BOX_WIDTH / 2, top - BOX_HEIGHT, BOX_WIDTH, BOX_HEIGHT)
             draw_box(axes, box)
-            _label(axes, box, MANY.get(rule, rule), None if rule in ONCE else counts[part, rule])
+            _label(axes, box, MANY.get(rule, rule), counts[part, rule])
             boxes[f"{part}/{rule}"] = box
     return boxes
 
 
-def _label(axes: Axes, box: Box, rule: str, jobs: int | None) -> None:
+def _label(axes: Axes, box: Box, rule: str, jobs: int) -> None:
     x, y = box.centre
     axes.text(x, y + 0.075, rule, ha="center", va="center", fontsize=5.5, family="monospace")
-    text = "one each" if jobs is None else f"{jobs:,} job" + ("s" if jobs != 1 else "")
+    text = f"{jobs:,} job" + ("s" if jobs != 1 else "")
     axes.text(x, y - 0.08, text, ha="center", va="center", fontsize=7, fontweight="bold")
 
 

@@ -1,6 +1,6 @@
-"""Figure 3: losses against D1 for each D2, one panel for each method, with power laws that share a floor (Condition 2).
+"""Figures 3 and 8: losses against D1 for each D2, a panel for each method, with power laws that share a floor (Condition 2).
 
-Figure 8 of the paper is the same for its other methods; here every method of a study has a panel. `draw` is pure.
+Figure 3 shows the methods of Figure 1, Figure 8 the other ones (`presentation.figure_pairs`). `draw` is pure.
 """
 
 from __future__ import annotations

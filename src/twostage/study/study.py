@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from twostage.architecture import Architecture
+from twostage.catalogue import check_chosen
 from twostage.errors import UserError
-from twostage.joint_design import JOINT_FIGURES, joint_source
 from twostage.study.base import Frozen, Name
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
@@ -106,7 +106,9 @@ class Study(Frozen):
         None, description="default: all that the study has the cells for"
     )
     figure_1_methods: tuple[Name, ...] = Field(
-        (), description="rows of Figure 1; default: first cpt, first growth"
+        (),
+        description="rows of Figure 1 and gradient norms, panels of Figure 3; default: first cpt, first growth. Figure 8 "
+        "shows the other main methods",
     )
     excluded_cells: tuple[ExcludedCell, ...] = ()
     cells_from: CellsFrom | None = Field(None, description="redraw from these tables; nothing is trained")
@@ -120,10 +122,8 @@ class Study(Frozen):
         return self
 
     @model_validator(mode="after")
-    def _figures_over_sizes_can_be_drawn(self) -> Study:
-        for figure in self.figures or ():
-            if figure in JOINT_FIGURES:
-                joint_source(self, figure)
+    def _chosen_figures_can_be_drawn(self) -> Study:
+        check_chosen(self)
         return self
 
     @property

@@ -1,0 +1,93 @@
+# From evaluations to tables: all cells of the study, those of one method at one size, and loss curves. They take
+# seconds, so they list their code as inputs and are run again when it changes.
+
+
+rule aggregate_cells:
+    input:
+        evaluations=all_evaluations,
+        metrics=all_metrics,
+        script=f"{SCRIPTS}/aggregate_cells.py",
+        code=library_code("cells.py"),
+    output:
+        cells=report(
+            CELLS,
+            caption="../report/cells.rst",
+            category="Tables",
+            labels={"table": "Cells"},
+        ),
+        base_cells=report(
+            BASE_CELLS,
+            caption="../report/base-cells.rst",
+            category="Tables",
+            labels={"table": "Base checkpoints at D2 = 0"},
+        ),
+    log:
+        f"{LOGS}/aggregate_cells.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        results=subpath(output.cells, ancestor=2),
+        excluded=[entry.model_dump() for entry in study.excluded_cells],
+    message:
+        "gather the cells of study {study.name}"
+    shell:
+        "python {input.script} --study {params.study} --results {params.results} "
+        "--cells {output.cells} --base-cells {output.base_cells} > {log} 2>&1"
+
+
+# A target for one method at one size: trains and measures what its cells need and nothing else, e.g.
+# results/<study>/cells/stack/0.1B.csv; the method `scratch` stands for base and from-scratch models.
+rule aggregate_method_cells:
+    input:
+        evaluations=method_evaluations,
+        metrics=method_branches,
+        script=f"{SCRIPTS}/aggregate_cells.py",
+        code=library_code("cells.py"),
+    output:
+        f"{RESULTS}/cells/{{method}}/{{model}}.csv",
+    log:
+        f"{LOGS}/aggregate_method_cells/{{method}}/{{model}}.log",
+    wildcard_constraints:
+        method=r"[^/]+",
+        model=r"[^/]+",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        results=subpath(output[0], ancestor=3),
+    message:
+        "gather the cells of {wildcards.method} on {wildcards.model}"
+    shell:
+        "python {input.script} --study {params.study} --results {params.results} "
+        "--method {wildcards.method} --model {wildcards.model} --cells {output} > {log} 2>&1"
+
+
+rule gather_curves:
+    input:
+        metrics=curve_metrics,
+        script=f"{SCRIPTS}/gather_curves.py",
+        code=library_code("curves_table.py"),
+    output:
+        report(
+            CURVES,
+            caption="../report/curves.rst",
+            category="Tables",
+            labels={"table": "Loss curves"},
+        ),
+    log:
+        f"{LOGS}/gather_curves.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        results=subpath(output[0], ancestor=2),
+        wanted=[branch.folder for branch in curve_branches()],
+    message:
+        "gather the loss curves of study {study.name}"
+    shell:
+        "python {input.script} --study {params.study} --results {params.results} "
+        "--wanted {params.wanted} --out {output} > {log} 2>&1"

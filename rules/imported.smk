@@ -1,0 +1,72 @@
+# In place of cells.smk for a study with `cells_from`: the tables are taken from elsewhere, checked, and nothing is
+# trained. Rules for tables that the study does not name do not exist.
+
+TABLES_FROM = imported.table_paths(study)
+
+
+rule import_cells:
+    input:
+        table=TABLES_FROM["cells"],
+        script=f"{SCRIPTS}/import_table.py",
+        code=library_code("imported.py"),
+    output:
+        report(
+            CELLS,
+            caption="../report/cells.rst",
+            category="Tables",
+            labels={"table": "Cells"},
+        ),
+    log:
+        f"{LOGS}/import_cells.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        kind="cells",
+        declared=[list(pair) for pair in presentation.all_pairs(study)],
+    message:
+        "take {params.kind} from {input.table}"
+    shell:
+        "python {input.script} --study {params.study} --kind {params.kind} "
+        "--table {input.table:q} --out {output} > {log} 2>&1"
+
+
+if "base_cells" in TABLES_FROM:
+
+    use rule import_cells as import_base_cells with:
+        input:
+            table=TABLES_FROM["base_cells"],
+            script=f"{SCRIPTS}/import_table.py",
+            code=library_code("imported.py"),
+        output:
+            report(
+                BASE_CELLS,
+                caption="../report/base-cells.rst",
+                category="Tables",
+                labels={"table": "Base checkpoints at D2 = 0"},
+            ),
+        log:
+            f"{LOGS}/import_base_cells.log",
+        params:
+            kind="base_cells",
+
+
+if "curves" in TABLES_FROM:
+
+    use rule import_cells as import_curves with:
+        input:
+            table=TABLES_FROM["curves"],
+            script=f"{SCRIPTS}/import_table.py",
+            code=library_code("imported.py"),
+        output:
+            report(
+                CURVES,
+                caption="../report/curves.rst",
+                category="Tables",
+                labels={"table": "Loss curves"},
+            ),
+        log:
+            f"{LOGS}/import_curves.log",
+        params:
+            kind="curves",

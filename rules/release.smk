@@ -1,0 +1,40 @@
+# Deletion of checkpoints that nothing planned will read again (section `checkpoints` of the study, `release`). Manifests
+# stay; released.json beside them is the visible fact.
+
+
+rule release_trunk:
+    input:
+        manifest=f"{RESULTS}/{{run}}/trunk/{{tokens}}/checkpoint/manifest.json",
+        users=users_of_trunk,
+    output:
+        f"{RESULTS}/{{run}}/trunk/{{tokens}}/checkpoint/released.json",
+    log:
+        f"{LOGS}/{{run}}/release-trunk-{{tokens}}.log",
+    wildcard_constraints:
+        run=paths.STAGE2_RUN_PATTERN,
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "release trunk {wildcards.run} at {wildcards.tokens} tokens"
+    shell:
+        "python $SCRIPTS/release_checkpoint.py --manifest {input.manifest} --users {input.users} > {log} 2>&1"
+
+
+rule release_grown:
+    input:
+        manifest=f"{RESULTS}/{{run}}/init/checkpoint/manifest.json",
+        users=users_of_grown,
+    output:
+        f"{RESULTS}/{{run}}/init/checkpoint/released.json",
+    log:
+        f"{LOGS}/{{run}}/release-init.log",
+    wildcard_constraints:
+        run=paths.STAGE2_RUN_PATTERN,
+    threads: 1
+    resources:
+        mem_mb=1000,
+    message:
+        "release grown {wildcards.run}"
+    shell:
+        "python $SCRIPTS/release_checkpoint.py --manifest {input.manifest} --users {input.users} > {log} 2>&1"

@@ -1,0 +1,75 @@
+"""`twostage new config/mine.yaml`: a commented study to start from."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from pathlib import Path
+from typing import Any
+
+#: As in `new_study.STARTS`, whose import would slow every command down; a test keeps them equal.
+STARTS = ("tiny", "files", "paper")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "new",
+        help="write a commented study to start from",
+        description="Write a study file in which every key is set, or stands as a comment with how to choose it.",
+    )
+    parser.add_argument(
+        "path", type=Path, metavar="STUDY.yaml", help="file to write; its stem is the study's name"
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        choices=STARTS,
+        help="tiny: embedded text, minutes; files: your text (--corpus), minutes; paper: the paper's recipe and sizes "
+        "(default: files where --corpus is given, else tiny)",
+    )
+    parser.add_argument(
+        "--corpus",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a corpus and its file, glob or folder; repeat it for more corpora (the first is the base corpus) or "
+        "more paths of one",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the study and say what comes next."""
+    from twostage.new_study import new_study
+    from twostage.storage import write_atomic
+
+    if args.path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"{args.path}: a study file ends in .yaml; write {args.path.with_suffix('.yaml')}")
+    if args.path.exists():
+        raise ValueError(
+            f"{args.path}: exists already and is not overwritten; choose another name or remove it"
+        )
+    corpora = _corpora(args.corpus)
+    text = new_study(args.path, args.start or ("files" if corpora else "tiny"), corpora)
+    write_atomic(args.path, text)
+    print(f"Written: {args.path}")
+    for path in (path for paths in corpora.values() for path in paths):
+        if not glob.glob(path, recursive=True):  # noqa: PTH207  (absolute patterns too)
+            print(f"Note: nothing lies at {path} yet")
+    print(f"Next:    twostage plan {args.path}")
+    print(f"         snakemake --profile profiles/local --config study={args.path} -- all_figures all_tables")
+    return 0
+
+
+def _corpora(options: list[str]) -> dict[str, tuple[str, ...]]:
+    """`["a=x", "b=y", "a=z"]` -> `{"a": ("x", "z"), "b": ("y",)}`."""
+    corpora: dict[str, tuple[str, ...]] = {}
+    for option in options:
+        name, sign, path = option.partition("=")
+        if not (name and sign and path):
+            raise ValueError(
+                f"--corpus: {option!r} is not of the form NAME=PATH, e.g. books='data/books/*.txt'"
+            )
+        corpora[name] = (*corpora.get(name, ()), path)
+    return corpora

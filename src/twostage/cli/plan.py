@@ -1,0 +1,148 @@
+"""`twostage plan STUDY.yaml[:part]`: jobs, tokens, FLOPs, GPU-hours, cost and disk space before anything runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twostage.budget import ASSUMED_BYTES_PER_TOKEN, Machine
+
+if TYPE_CHECKING:
+    from twostage.plan import Held, Plan
+    from twostage.study import Study
+
+DEFAULT_UTILISATION = 0.4
+#: NVIDIA H100 SXM, dense bf16 (NVIDIA's data sheet); 0.4 of it is close to the 400 TFLOP/s of appendix B.4.
+DEFAULT_PEAK_TFLOPS = 989.0
+DEFAULT_PRICE = 2.0
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "plan",
+        help="what a study will cost: jobs, FLOPs, GPU-hours, disk",
+        description="What a study will cost before anything runs. GPU-hours follow from the exact FLOPs of training.",
+    )
+    parser.add_argument(
+        "study", metavar="STUDY.yaml[:part]", help="a study, or a named subset of it (or :full)"
+    )
+    parser.add_argument(
+        "--utilisation",
+        type=float,
+        default=DEFAULT_UTILISATION,
+        help="model FLOPs over the GPU's peak (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peak-tflops",
+        type=float,
+        default=DEFAULT_PEAK_TFLOPS,
+        help="dense peak of a GPU, TFLOP/s (default: %(default)s, an H100 in bf16)",
+    )
+    parser.add_argument(
+        "--tflops", type=float, help="model TFLOP/s that a GPU delivers, instead of the two options above"
+    )
+    parser.add_argument(
+        "--price",
+        type=float,
+        default=DEFAULT_PRICE,
+        help="USD per GPU-hour (default: %(default)s, appendix B.4)",
+    )
+    parser.add_argument(
+        "--bytes-per-token",
+        type=float,
+        default=ASSUMED_BYTES_PER_TOKEN,
+        help="bytes of text per token, for corpora that are not tokenised yet (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Plan and print."""
+    from twostage.plan import plan_study
+    from twostage.study import load_study, study_file
+
+    machine = _machine(args)
+    if not args.bytes_per_token > 0:
+        raise ValueError(f"--bytes-per-token: {args.bytes_per_token} must be positive, e.g. 4")
+    study = load_study(args.study)
+    held = held_by_corpora(study, args.bytes_per_token)
+    plan = plan_study(study, held)
+    whole = load_study(f"{study_file(args.study)}:full")
+    parts = {name: plan_study(whole.part(name), held) for name in (*whole.subsets, "full")}
+    if args.json:
+        from twostage.laws.jsonio import dumps
+
+        print(dumps(_record(plan, parts, machine)))
+        return 0
+    from twostage.cli.plan_tables import show
+
+    show(plan, parts, machine, args.study)
+    return 0
+
+
+def _machine(args: argparse.Namespace) -> Machine:
+    if args.tflops is None:
+        return Machine(peak_tflops=args.peak_tflops, utilisation=args.utilisation, price=args.price)
+    if (args.utilisation, args.peak_tflops) != (DEFAULT_UTILISATION, DEFAULT_PEAK_TFLOPS):
+        raise ValueError(
+            "--tflops: stands for --utilisation times --peak-tflops; give either it or those two"
+        )
+    return Machine(peak_tflops=args.tflops, utilisation=1, price=args.price)
+
+
+def held_by_corpora(study: Study, bytes_per_token: float, results: Path = Path("results")) -> dict[str, Held]:
+    """What each corpus holds for training: from its tokens where they exist, else estimated from `max_bytes`.
+
+    Raises:
+        UserError: a manifest of tokens is damaged.
+    """
+    from twostage.paths import tokens_manifest
+    from twostage.plan import Held, estimated
+    from twostage.storage import read_manifest
+
+    held = {}
+    for corpus in study.corpora:
+        manifest = results / study.name / tokens_manifest(corpus)
+        if manifest.is_file():
+            held[corpus] = Held(
+                tokens=read_manifest(manifest)["splits"]["train"]["tokens"], source="exact: tokenised"
+            )
+        else:
+            held[corpus] = estimated(study, corpus, bytes_per_token)
+    return held
+
+
+def _record(plan: Plan, parts: dict[str, Plan], machine: Machine) -> dict[str, Any]:
+    from twostage.plan import PAPER
+
+    def bill(flops: float) -> dict[str, float]:
+        return {"gpu_hours": machine.gpu_hours(flops), "cost_usd": machine.cost(flops)}
+
+    return plan.to_json() | {
+        "machine": {"tflops": machine.tflops, "price_usd": machine.price},
+        **bill(plan.work.flops),
+        "naive_bill": bill(plan.naive.flops),
+        "paper": {
+            "flops": PAPER.flops,
+            "gpu_hours": PAPER.gpu_hours,
+            "all_gpu_hours": PAPER.all_gpu_hours,
+            "all_cost_usd": PAPER.all_cost,
+            "flops_6nd_continual": PAPER.recomputed(growth=1),
+            "flops_6nd_growth": PAPER.recomputed(growth=2),
+        },
+        "parts": {
+            name: {
+                "jobs": part.jobs,
+                "tokens": part.work.tokens,
+                "flops_6nd": part.work.flops_6nd,
+                "flops": part.work.flops,
+                "disk_bytes": part.disk.total_bytes,
+                "disk_final_bytes": part.disk.final_bytes,
+                **bill(part.work.flops),
+            }
+            for name, part in parts.items()
+        },
+    }

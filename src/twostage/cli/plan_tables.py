@@ -1,0 +1,251 @@
+"""The tables of `twostage plan`; every number comes from `twostage.plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from twostage.budget import Machine
+from twostage.disk import Disk, DiskRow
+from twostage.plan import PAPER, CorpusUse, Plan, Work
+from twostage.units import format_quantity
+
+#: Columns that the widest table needs.
+MIN_WIDTH = 136
+
+
+def show(plan: Plan, parts: dict[str, Plan], machine: Machine, name: str) -> None:
+    """Print a plan, and the bills of all named parts of the study."""
+    console = wide_console()
+    console.print(
+        f"[bold]Plan of {escape(name)}[/bold]: {plan.jobs:,} jobs, nothing has run", highlight=False
+    )
+    if not plan.jobs:
+        console.print("The study's cells come from tables (cells_from); nothing is trained.")
+        return
+    console.print(_rules(plan))
+    console.print(_bill(plan, machine))
+    console.print(_comparison(plan, machine))
+    for note in paper_notes(plan):
+        console.print(note, highlight=False)
+    console.print(_disk(plan.disk))
+    console.print(_disk_note(plan.disk), highlight=False)
+    console.print(_corpora(plan.corpora))
+    for warning in warnings(plan):
+        console.print(f"[yellow]Warning:[/yellow] {escape(warning)}", highlight=False)
+    console.print(_parts(parts, machine))
+
+
+def wide_console() -> Console:
+    """A console on which no number is cut off, however narrow the terminal (or pipe) says it is."""
+    console = Console()
+    return Console(width=max(console.width, MIN_WIDTH))
+
+
+def _table(title: str, left: int, headings: Sequence[str]) -> Table:
+    """A table whose first `left` columns are text."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for place, heading in enumerate(headings):
+        if place < left:
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _number(value: float) -> str:
+    """Three digits, thousands separated: 12,300; 0.0471."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _flops(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _bytes(value: int | None) -> str:
+    return "?" if value is None else f"{format_quantity(value)}B".replace("BB", "GB")
+
+
+def _money(work: Work, machine: Machine) -> tuple[str, str]:
+    return _number(machine.gpu_hours(work.flops)), _number(machine.cost(work.flops))
+
+
+def _space(rows: Sequence[DiskRow]) -> tuple[str, str]:
+    return _bytes(sum(row.total_bytes for row in rows)), _bytes(sum(row.final_bytes for row in rows))
+
+
+def _rules(plan: Plan) -> Table:
+    table = _table("Jobs (tables, fits and figures besides: seconds each)", 1, ("rule", "jobs"))
+    for rule, count in plan.rules.items():
+        table.add_row(rule, f"{count:,}")
+    return table
+
+
+def _bill(plan: Plan, machine: Machine) -> Table:
+    title = f"Training, at {machine.tflops:.0f} model TFLOP/s and {machine.price:g} USD an hour of a GPU"
+    heads = ("method", "base model", "N", "jobs", "cells", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD")
+    table = _table(title, 2, (*heads, "disk", "in the end"))
+    for row in plan.rows:
+        table.add_row(
+            row.method,
+            row.model,
+            format_quantity(row.n_params),
+            f"{row.jobs:,}",
+            f"{row.cells:,}",
+            format_quantity(row.work.tokens),
+            _flops(row.work.flops_6nd),
+            _flops(row.work.flops),
+            *_money(row.work, machine),
+            *_space(
+                [disk for disk in plan.disk.rows if (disk.method, disk.model) == (row.method, row.model)]
+            ),
+        )
+    table.add_section()
+    work = plan.work
+    table.add_row(
+        "all",
+        "",
+        "",
+        f"{sum(row.jobs for row in plan.rows):,}",
+        f"{sum(row.cells for row in plan.rows):,}",
+        format_quantity(work.tokens),
+        _flops(work.flops_6nd),
+        _flops(work.flops),
+        *_money(work, machine),
+        *_space(plan.disk.rows),
+    )
+    table.caption = "exact: every matrix product forward and backward, causal attention, output layer; N without embeddings"
+    return table
+
+
+def _comparison(plan: Plan, machine: Machine) -> Table:
+    table = _table("In comparison", 1, ("", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD"))
+    for name, work in (("this plan", plan.work), ("every cell alone, D1 and D2 again", plan.naive)):
+        table.add_row(
+            name,
+            format_quantity(work.tokens),
+            _flops(work.flops_6nd),
+            _flops(work.flops),
+            *_money(work, machine),
+        )
+    one = PAPER.gpu_hours
+    table.add_row(
+        "paper, B.4: one first and one second stage of its largest model",
+        format_quantity(2 * PAPER.tokens),
+        _flops(PAPER.flops),
+        "",
+        _number(one),
+        _number(one * PAPER.all_cost / PAPER.all_gpu_hours),
+    )
+    table.add_row(
+        "paper, B.4: the whole project", "", "", "", _number(PAPER.all_gpu_hours), _number(PAPER.all_cost)
+    )
+    return table
+
+
+def paper_notes(plan: Plan) -> list[str]:
+    """How the paper's number comes about, and why a grid costs more."""
+    ratio = plan.work.flops_6nd / PAPER.flops
+    notes = [
+        f"The paper's 1e21 FLOPs: 6ND with N = {format_quantity(PAPER.n_params, 4)}, D = {format_quantity(PAPER.tokens, 4)} gives "
+        f"{PAPER.recomputed(growth=1):.2e} for continual pretraining (second stage at N, which is theirs) and "
+        f"{PAPER.recomputed(growth=2):.2e} for growth (at 2N)."
+    ]
+    if ratio > 1:
+        notes.append(
+            f"This plan is {ratio:.1f} times that, because a D1 x D2 grid cannot share its second stages: every D1 of every method "
+            f"needs a trunk of its own ({plan.second_stages} of the largest model here, not one), growth trains twice the parameters, "
+            "the shorter D1 and D2 have decays of their own (a tenth more), and smaller models and from-scratch runs come on top."
+        )
+    return notes
+
+
+def _disk(disk: Disk) -> Table:
+    heads = ("kind", "policy", "files", "if all is kept", "in the end")
+    table = _table("Checkpoints on disk", 2, heads)
+    for kind, policy in disk.policy.items():
+        rows = [row for row in disk.rows if row.kind == kind]
+        table.add_row(
+            kind,
+            policy,
+            f"{sum(row.files for row in rows):,}",
+            *_space(rows),
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        f"{sum(row.files for row in disk.rows):,}",
+        *_space(disk.rows),
+    )
+    return table
+
+
+def _disk_note(disk: Disk) -> str:
+    """The peak, restart states and tokens in one sentence each."""
+    if disk.final_bytes < disk.total_bytes:
+        peak = (
+            f"At the peak {_bytes(disk.peak_bytes)} if runs follow each other; side by side up to {_bytes(disk.total_bytes)}. "
+            "stage-2 trunks: the last of each run always stays."
+        )
+    else:
+        peak = "Nothing is released; section `checkpoints` of the study decides."
+    tokens = ", ".join(f"{corpus} {_bytes(size)}" for corpus, size in disk.token_bytes.items())
+    return (
+        f"{peak} Each running job keeps restart states of up to {_bytes(disk.rolling_bytes)} in rolling/. Tokens: {tokens} "
+        "(the texts themselves besides)."
+    )
+
+
+def _corpora(uses: Sequence[CorpusUse]) -> Table:
+    heads = ("corpus", "most read by", "reads", "holds", "epochs", "tokens held are")
+    table = Table(title="Corpora", title_justify="left", title_style="bold")
+    for heading in heads:
+        table.add_column(heading, justify="right" if heading in ("reads", "holds", "epochs") else "left")
+    for use in uses:
+        held = "?" if use.held.tokens is None else format_quantity(use.held.tokens)
+        epochs = "?" if use.epochs is None else f"{use.epochs:.2f}"
+        table.add_row(use.corpus, use.run, format_quantity(use.tokens), held, epochs, use.held.source)
+    return table
+
+
+def warnings(plan: Plan) -> list[str]:
+    """A sentence for every corpus that a run reads more than once."""
+    return [
+        f"corpora.{use.corpus}: {use.run} reads it {use.epochs:.2f} times ({format_quantity(use.tokens)} of "
+        f"{format_quantity(use.held.tokens or 0)} tokens; {use.held.source}); add text, or shorten the grid"
+        for use in plan.corpora
+        if use.epochs is not None and use.epochs > 1
+    ]
+
+
+def _parts(parts: dict[str, Plan], machine: Machine) -> Table:
+    heads = (
+        "part",
+        "jobs",
+        "cells",
+        "tokens",
+        "6ND",
+        "exact FLOPs",
+        "GPU-hours",
+        "USD",
+        "disk",
+        "in the end",
+    )
+    table = _table("Parts of the study", 1, heads)
+    for name, part in parts.items():
+        table.add_row(
+            name,
+            f"{part.jobs:,}",
+            f"{sum(row.cells for row in part.rows):,}",
+            format_quantity(part.work.tokens),
+            _flops(part.work.flops_6nd),
+            _flops(part.work.flops),
+            *_money(part.work, machine),
+            _bytes(part.disk.total_bytes),
+            _bytes(part.disk.final_bytes),
+        )
+    return table

@@ -1,0 +1,155 @@
+"""Gradient norms in the second stage: against D2 for each D1, and their mean against D1 at each D2 (after v2's summary).
+
+One row for each method of Figure 1. Norms are of the whole gradient before clipping; trajectories are means over
+equal stretches of tokens, since norms of single steps scatter. `draw` is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from twostage.cells import method_cells
+from twostage.errors import UserError
+from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
+from twostage.figures.loss_curves import token_ticks
+from twostage.figures.style import (
+    TEXT_WIDTH_INCHES,
+    apply_style,
+    d1_palette,
+    d2_palette,
+    plain_log_axis,
+    seed_markers,
+    token_axis,
+)
+
+ROW_INCHES = 2.2
+STRETCHES = 60  # of a trajectory
+PANEL_CHARACTERS = 40  # of token labels, see style.token_axis
+COLUMNS = ("method", "model", "panel", "d1_tokens", "d2_tokens", "seed", "tokens", "value")
+
+
+def draw(
+    cells: pd.DataFrame, curves: pd.DataFrame | None, rows: Mapping[str, tuple[str, str]]
+) -> tuple[Figure, pd.DataFrame]:
+    """Draw one row for each method; without curves only the means.
+
+    Args:
+        cells: as `cells.read_cells` returns them.
+        curves: rows of `curves.csv`, or None where a study records none.
+        rows: title -> (method, base model).
+
+    Returns:
+        The figure and the plotted numbers: panel `trajectory` (mean norm over a stretch that ends at `tokens`) or `mean`
+        (over the whole run, warmup and decay left out).
+
+    Raises:
+        UserError: the table of cells has no gradient norms.
+    """
+    if "grad_norm_mean" not in cells or cells["grad_norm_mean"].isna().all():
+        raise UserError(
+            "cells.csv: column 'grad_norm_mean' is missing or empty; measure it, or leave gradient-norm out"
+        )
+    apply_style()
+    height = ROW_INCHES * len(rows) + LEGEND_INCHES
+    columns = 1 if curves is None else 2
+    figure = Figure(figsize=(TEXT_WIDTH_INCHES, height), layout="constrained")
+    parts = figure.subfigures(
+        len(rows) + 1, 1, height_ratios=[*[ROW_INCHES] * len(rows), LEGEND_INCHES], squeeze=False
+    )[:, 0]
+    frames = {title: method_cells(cells, *pair) for title, pair in rows.items()}
+    d1_colours = d1_palette(float(value) for frame in frames.values() for value in frame["d1_tokens"])
+    d2_colours = d2_palette(float(value) for frame in frames.values() for value in frame["d2_tokens"])
+    numbers: list[dict[str, Any]] = []
+    for part, (title, frame) in zip(parts, frames.items(), strict=False):
+        part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
+        panels = part.subplots(1, columns, squeeze=False)[0]
+        drawn = _draw_means(panels[-1], frame, d2_colours)
+        if curves is not None:
+            drawn += _draw_trajectories(panels[0], curves, rows[title], d1_colours)
+        method, model = rows[title]
+        numbers += [{"method": method, "model": model, **row} for row in drawn]
+    strips = parts[-1].subfigures(1, columns, squeeze=False)[0]
+    if curves is not None:
+        draw_legend(strips[0], "first-stage tokens $D_1$", d1_colours, [])
+    seeds = sorted({int(seed) for frame in frames.values() for seed in frame["seed"]})
+    draw_legend(strips[-1], "second-stage tokens $D_2$", d2_colours, seeds)
+    return figure, pd.DataFrame(numbers).reindex(columns=list(COLUMNS))
+
+
+def _draw_trajectories(
+    axes: Axes, curves: pd.DataFrame, pair: tuple[str, str], palette: Mapping[float, Colour]
+) -> list[dict[str, Any]]:
+    method, model = pair
+    own = curves[(curves["method"] == method) & (curves["model"] == model) & curves["grad_norm"].notna()]
+    own = own[own["seed"] == own["seed"].min()]
+    own = own[own["d2_tokens"] == own["d2_tokens"].max()]
+    rows: list[dict[str, Any]] = []
+    for d1, curve in own.groupby("d1_tokens"):
+        means = stretch_means(curve["tokens"].to_numpy(), curve["grad_norm"].to_numpy())
+        axes.plot(*means, color=palette[float(str(d1))], linewidth=1.1)
+        rows += [
+            {
+                "panel": "trajectory",
+                "d1_tokens": d1,
+                "d2_tokens": curve["d2_tokens"].iloc[0],
+                "seed": curve["seed"].iloc[0],
+                "tokens": tokens,
+                "value": value,
+            }
+            for tokens, value in zip(*(part.tolist() for part in means), strict=True)
+        ]
+    axes.set_ylabel("gradient norm")
+    axes.set_xlabel("second-stage tokens $D_2$")
+    axes.set_xlim(left=0)
+    token_ticks(axes)
+    if rows:
+        plain_log_axis(axes)
+    return rows
+
+
+def stretch_means(tokens: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over `STRETCHES` equal stretches of tokens, or fewer where there are fewer steps; at each stretch's end."""
+    order = np.argsort(tokens, kind="stable")
+    edges = np.linspace(0, tokens.max(), min(STRETCHES, len(tokens)) + 1)
+    stretch = np.clip(np.searchsorted(edges, tokens[order], side="left") - 1, 0, len(edges) - 2)
+    present = np.unique(stretch)
+    means = np.array([norms[order][stretch == index].mean() for index in present])
+    return edges[present + 1], means
+
+
+def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]) -> list[dict[str, Any]]:
+    markers = seed_markers(frame["seed"])
+    for d2, group in frame.groupby("d2_tokens"):
+        colour = palette[float(str(d2))]
+        mean = group.groupby("d1_tokens")["grad_norm_mean"].mean()
+        axes.plot(mean.index, mean.to_numpy(), color=colour, linewidth=1.0, zorder=2)
+        for seed, own in group.groupby("seed"):
+            axes.plot(
+                own["d1_tokens"],
+                own["grad_norm_mean"],
+                markers[int(str(seed))],
+                color=colour,
+                markeredgecolor="white",
+                zorder=3,
+            )
+    axes.set_ylabel("mean gradient norm")
+    axes.set_xlabel("first-stage tokens $D_1$")
+    token_axis(axes, frame["d1_tokens"].tolist(), max_characters=PANEL_CHARACTERS)
+    plain_log_axis(axes)
+    return [
+        {
+            "panel": "mean",
+            "d1_tokens": row["d1_tokens"],
+            "d2_tokens": row["d2_tokens"],
+            "seed": row["seed"],
+            "tokens": row["d2_tokens"],
+            "value": row["grad_norm_mean"],
+        }
+        for _, row in frame.iterrows()
+    ]
