@@ -156,7 +156,7 @@ def test_the_seed_and_nothing_else_names_the_initial_weights():
     assert not torch.equal(one[name], other[name])
 
 
-def reference_attention(q, k, v, softmax_scale, causal):
+def reference_attention(q, k, v, softmax_scale, causal, deterministic):
     """What flash-attn documents of flash_attn_func: [b, s, h, d] in and out."""
     assert q.shape[-1] % 8 == 0  # else the library pads by itself; here it must not have to
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * softmax_scale

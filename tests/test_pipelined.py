@@ -81,6 +81,16 @@ def test_a_snapshot_is_the_state_of_its_step_whatever_is_trained_meanwhile(tmp_p
     assert live != now
 
 
+def test_a_deterministic_job_is_the_same_on_a_cpu(waiting, corpus_folder, tmp_path):
+    this = job(SPEC, tmp_path, corpus_folder)
+    process = subprocess.run(
+        [sys.executable, *arguments(this), "--deterministic"], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert identity(this.out) == identity(waiting)
+    assert metrics(this.out)["execution"]["deterministic"]
+
+
 # A stand-in for a slow disk: the third rolling state is complete but for its manifest, and never gets one.
 STALLED = """
 import runpy, sys, time

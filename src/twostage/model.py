@@ -190,5 +190,13 @@ class FlashCoreAttention(torch.nn.Module):
             torch.nn.functional.pad(x.transpose(0, 1), (0, extra)) if extra else x.transpose(0, 1)
             for x in (query, key, value)
         )
-        out: torch.Tensor = self._attend(q, k, v, softmax_scale=head_dim**-0.5, causal=True)[..., :head_dim]
+        out: torch.Tensor = self._attend(
+            q,
+            k,
+            v,
+            softmax_scale=head_dim**-0.5,
+            causal=True,
+            deterministic=torch.are_deterministic_algorithms_enabled(),
+        )
+        out = out[..., :head_dim]
         return out.transpose(0, 1).reshape(query.shape[0], query.shape[1], -1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -70,6 +71,11 @@ def train(job: TrainJob) -> None:
         raise UserError(
             "recipe.precision: bf16 trains on CUDA only; use a profile with GPUs (device: cuda), or precision: fp32"
         )
+    if job.execution.deterministic:
+        # cuBLAS and transformer-engine read these when they are first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "0")
+        torch.use_deterministic_algorithms(True)
     torch.set_num_threads(job.execution.threads)
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
@@ -167,6 +173,7 @@ def _key(job: TrainJob) -> str:
             job.spec.recipe.precision,
         ).backend,
         compile=job.execution.compile,
+        deterministic=job.execution.deterministic,
     )
 
 

@@ -33,6 +33,7 @@ class Execution:
             rolling states written in the background. None: on CUDA only.
         fetch_every: updates between two looks at the losses where `pipelined`.
         compile: let torch.compile fuse each layer; costs minutes at the start.
+        deterministic: on CUDA, the same bits for the same job again, at some cost in speed; a CPU is so anyway.
     """
 
     device: str = "cpu"
@@ -42,6 +43,7 @@ class Execution:
     pipelined: bool | None = None
     fetch_every: int = 20
     compile: bool = False
+    deterministic: bool = False
 
     @property
     def overlaps(self) -> bool:

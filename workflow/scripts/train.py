@@ -27,6 +27,9 @@ def main() -> None:
     parser.add_argument("--payload", choices=("keep", "protect"), default="keep", help="protect: read-only")
     parser.add_argument("--pipelined", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA")
     parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="the same bits again, on CUDA too; slower"
+    )
     args = parser.parse_args()
 
     from twostage.provenance import rank
@@ -41,6 +44,7 @@ def main() -> None:
         save_every_s=args.save_every_s,
         pipelined={"auto": None, "yes": True, "no": False}[args.pipelined],
         compile=args.compile,
+        deterministic=args.deterministic,
     )
     train(
         TrainJob(
