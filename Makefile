@@ -12,7 +12,9 @@ BIN := $(VENV)/bin
 STUDY ?= config/tiny.yaml
 
 .DELETE_ON_ERROR:
-.PHONY: figures report test test-all check schema clean-venv
+GPU_PYTHON ?= .venv-gpu/bin/python
+
+.PHONY: figures report test test-all test-gpu check schema clean-venv
 
 figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
@@ -24,7 +26,10 @@ test: $(VENV)/.installed ## the test suite, at most 30 minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
 
 test-all: $(VENV)/.installed ## everything, simulations and fault injection included
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not gpu"
+
+test-gpu: ## what only a machine with a GPU can test (docs/gpu.md); uses GPU_PYTHON, since .venv holds the CPU build
+	$(GPU_PYTHON) -m pytest -m gpu tests/gpu
 
 check: $(VENV)/.installed ## format, lint, types, workflow lint
 	$(BIN)/ruff check .
