@@ -210,6 +210,33 @@ def test_pytorchs_fused_adam_is_the_same_update(mixed, tmp_path):
     assert run(again, last=2) == run(fused, last=2)
 
 
+def test_float16optimizer_too_is_read_and_written(mixed):
+    """Megatron's other mixed-precision optimizer, which this trainer does not use, through the same door."""
+    from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
+    from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+    from megatron.core.optimizer.optimizer import Float16OptimizerWithFloat16Params
+
+    core = trainer(recipe=OptimizerRecipe()).core
+    drawn = {name: weight.detach().clone() for name, weight in core.named_parameters()}
+    core.to(torch.bfloat16)
+    settings = DistributedDataParallelConfig(grad_reduce_in_fp32=True)
+    model = DistributedDataParallel(core.config, settings, core)
+    config = OptimizerConfig(optimizer="adam", lr=1e-3, bf16=True, params_dtype=torch.bfloat16)
+    optimizer = get_megatron_optimizer(config, [model])
+    assert isinstance(optimizer.chained_optimizers[0], Float16OptimizerWithFloat16Params)
+    masters = MasterWeights(core, optimizer)
+    masters.write_weights(drawn)
+    assert equal(masters.weights(), drawn)
+    generator = torch.Generator().manual_seed(4)
+    moments = {
+        moment: {name: torch.rand(weight.shape, generator=generator) for name, weight in drawn.items()}
+        for moment in MOMENTS
+    }
+    masters.write_moments(moments, 7)
+    assert masters.adam_step == 7
+    assert all(equal(masters.moments()[moment], moments[moment]) for moment in MOMENTS)
+
+
 @pytest.mark.parametrize("grad_clip", [1.0, 1e-3, 1e6])
 def test_the_step_on_the_device_is_megatrons(grad_clip):
     """fp32, where both can run: clipped hard, mildly, not at all."""

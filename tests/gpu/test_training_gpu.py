@@ -113,8 +113,8 @@ def test_an_fp32_snapshot_leaves_the_device(tmp_path):
     this = trainer("fp32")
     run(this, 1, 3)
     state = training_state.sharded_state(this)
-    checkpoint.save_sharded(tmp_path / "now", state, SMALL, {"step": 3})
     copy = training_state.snapshot(state)
+    checkpoint.save_sharded(tmp_path / "now", state, SMALL, {"step": 3})  # spends `state`
     run(this, 4, 6)
     checkpoint.save_sharded(tmp_path / "later", copy, SMALL, {"step": 3})
     now, later = ((tmp_path / name / "manifest.json").read_text() for name in ("now", "later"))
