@@ -25,7 +25,7 @@ from twostage.clipping import step_on_device
 from twostage.errors import UserError
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import stacked_architecture
-from twostage.master_weights import MOMENTS
+from twostage.master_weights import MOMENTS, MasterWeights
 from twostage.model import start_process_group
 from twostage.optimizer_state import load_adam_state
 from twostage.specs import GrowSpec
