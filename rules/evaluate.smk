@@ -12,12 +12,13 @@ rule evaluate_checkpoint:
     threads: 1
     resources:
         device="cpu",
+        launcher="",
         mem_mb=2000,
     params:
         spec=evaluation_spec,
     message:
         "evaluate {wildcards.run} {wildcards.branch} on {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/evaluate_checkpoint.py "
+        "OMP_NUM_THREADS={threads} {resources.launcher} python $SCRIPTS/evaluate_checkpoint.py "
         "--spec {params.spec:q} --checkpoint {input.checkpoint} --data {input.data} "
         "--out {output} --device {resources.device} --threads {threads} > {log} 2>&1"

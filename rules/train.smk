@@ -14,6 +14,7 @@ rule train_trunk_segment:
     threads: 1
     resources:
         device="cpu",
+        launcher="",
         save_every_s=600,
         payload=segment_payload,
         mem_mb=2000,
@@ -23,7 +24,7 @@ rule train_trunk_segment:
     message:
         "train trunk {wildcards.run} to {wildcards.tokens} tokens"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} {resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
@@ -42,6 +43,7 @@ rule train_decay_branch:
     threads: 1
     resources:
         device="cpu",
+        launcher="",
         save_every_s=600,
         payload=branch_payload,
         mem_mb=2000,
@@ -51,7 +53,7 @@ rule train_decay_branch:
     message:
         "train decay {wildcards.run} to {wildcards.branch}"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} {resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
