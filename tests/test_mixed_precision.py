@@ -259,6 +259,25 @@ def test_a_norm_that_is_not_finite_is_seen():
     assert not torch.isfinite(step_on_device(this.optimizer, 1.0))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_compiled_layers_are_one_graph_each_and_the_same_model(mixed, precision):
+    import torch._dynamo
+    from torch._dynamo.utils import counters
+
+    recipe = OptimizerRecipe(precision=precision)
+    plain = mixed(recipe=recipe)
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = Trainer(train_spec(recipe=recipe), Execution(micro_batch=4, compile=True))
+    np.testing.assert_allclose(
+        run(compiled, last=3), run(plain, last=3), rtol=1e-5 if precision == "fp32" else 5e-3
+    )
+    assert not counters["graph_break"]
+    assert counters["stats"]["unique_graphs"] >= 1
+    assert compiled.core.state_dict().keys() == plain.core.state_dict().keys()
+
+
 def test_fetching_late_gives_the_same_numbers(mixed):
     for make in (mixed, lambda: trainer(recipe=OptimizerRecipe())):
         at_once, late = make(), make()

@@ -6,6 +6,7 @@ update. What an update computes follows from the `TrainSpec`; an `Execution` cha
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -112,8 +113,7 @@ class Trainer:
         if self.masters:
             self.masters.write_weights(drawn)
         if execution.compile:
-            for layer in self.core.decoder.layers:
-                layer.compile()
+            _compile_layers(self.core)
         self._on_device = mixed or execution.device == "cuda"
         self.forward_backward = get_forward_backward_func()
 
@@ -215,6 +215,17 @@ def _optimizer(model: Any, spec: TrainSpec, *, mixed: bool) -> Any:
         overlap_param_gather=model.ddp_config.overlap_param_gather,
     )
     return get_megatron_optimizer(config, [model], config_overrides=get_standard_config_overrides(config))
+
+
+def _compile_layers(core: Any) -> None:
+    """Compile each layer as one graph; names of weights stay."""
+    import torch._dynamo
+
+    # Megatron's linear layers warn of a default in every pass, which would cut a layer into nine graphs.
+    ignored: set[Any] = getattr(torch._dynamo.config, "ignore_logging_functions", set())
+    ignored.add(warnings.warn)
+    for layer in core.decoder.layers:
+        layer.compile()
 
 
 def _fuse_adam(optimizer: Any) -> None:
