@@ -21,13 +21,14 @@ container: "envs/twostage.sif"
 
 
 include: "rules/common.smk"
+include: "rules/cluster.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/grow.smk"
 include: "rules/evaluate.smk"
 include: "rules/downstream.smk"
 include: "rules/release.smk"
-include: "rules/imported.smk" if study.cells_from else "rules/cells.smk"
+include: "rules/imported.smk" if study.cells_table else "rules/cells.smk"
 include: "rules/analysis.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
@@ -44,3 +45,8 @@ rule all:
     input:
         rules.all_figures.input,
         rules.all_tables.input,
+
+
+# On a cluster, what takes seconds runs beside the head.
+if SITE:
+    workflow.localrules(*local_rules())

@@ -14,6 +14,7 @@ from twostage import joint_design, paths, presentation, specs
 from twostage import downstream_spec as downstream_specs
 from twostage.design import Design
 from twostage.errors import UserError
+from twostage.folders import check_folder
 from twostage.study import load_study
 
 # Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory. In a
@@ -58,6 +59,8 @@ design = Design(study)
 RESULTS = f"results/{study.name}"
 ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
+for folder in (RESULTS, ROLLING):
+    explained(check_folder)(folder)
 # Relative, since inputs are compared by name too: a project that is moved or cloned must not look new.
 ROOT = Path(os.path.relpath(workflow.basedir))
 SCRIPTS = str(ROOT / "workflow/scripts")
@@ -394,7 +397,7 @@ def released_checkpoints():
 
 
 def all_released(wildcards):
-    if study.cells_from:
+    if study.cells_table:
         return []
     return [
         in_results(f"{Path(manifest).parent}/released.json")

@@ -9,13 +9,16 @@ rule prepare_corpus:
         f"{LOGS}/corpora/{{corpus}}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(
+            f"{LOGS}/corpora/{{corpus}}.log", mem_mb=prepare_mb, runtime=prepare_min
+        ),
     params:
         spec=corpus_spec,
     message:
         "prepare corpus {wildcards.corpus}"
     shell:
-        "python $SCRIPTS/prepare_corpus.py --spec {params.spec:q} --out {output} > {log} 2>&1"
+        "exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/prepare_corpus.py --spec {params.spec:q} --out {output}"
 
 
 rule train_tokenizer:
@@ -28,14 +31,15 @@ rule train_tokenizer:
         f"{LOGS}/tokens/tokenizer.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(f"{LOGS}/tokens/tokenizer.log", mem_mb=2000, runtime=240),
     params:
         spec=tokenizer_spec,
     message:
         "make the tokenizer"
     shell:
-        "RAYON_NUM_THREADS={threads} python $SCRIPTS/train_tokenizer.py --spec {params.spec:q} "
-        "--corpora {input.corpora} --out {output} > {log} 2>&1"
+        "RAYON_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/train_tokenizer.py --spec {params.spec:q} "
+        "--corpora {input.corpora} --out {output}"
 
 
 rule tokenize_corpus:
@@ -46,14 +50,17 @@ rule tokenize_corpus:
         f"{RESULTS}/tokens/{{corpus}}/manifest.json",
     log:
         f"{LOGS}/tokens/{{corpus}}.log",
-    threads: 1
+    threads: TOKENIZE_WORKERS
     resources:
-        mem_mb=2000,
+        **cpu_resources(
+            f"{LOGS}/tokens/{{corpus}}.log", mem_mb=6000, runtime=tokenize_min
+        ),
     params:
         spec=tokenize_spec,
     message:
         "tokenise {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS=1 python $SCRIPTS/tokenize_corpus.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS=1 exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/tokenize_corpus.py --spec {params.spec:q} "
         "--documents {input.documents} --tokenizer {input.tokenizer} --out {output} "
-        "--workers {threads} > {log} 2>&1"
+        "--workers {threads}"

@@ -12,15 +12,18 @@ rule export_checkpoint:
         f"{LOGS}/{{run}}/export-{{branch}}.log",
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(
+            f"{LOGS}/{{run}}/export-{{branch}}.log", mem_mb=export_mb, runtime=60
+        ),
     params:
         spec=export_spec,
     message:
         "export {wildcards.run} {wildcards.branch}"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/export_checkpoint.py "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/export_checkpoint.py "
         "--spec {params.spec:q} --checkpoint {input.checkpoint} "
-        "--tokenizer {input.tokenizer} --out {output} > {log} 2>&1"
+        "--tokenizer {input.tokenizer} --out {output}"
 
 
 rule evaluate_downstream:
@@ -33,17 +36,17 @@ rule evaluate_downstream:
         f"{LOGS}/{{run}}/downstream-{{branch}}.log",
     threads: 1
     resources:
-        device="cpu",
-        mem_mb=4000,
+        **gpu_resources(f"{LOGS}/{{run}}/downstream-{{branch}}.log", runtime=240),
     params:
         spec=downstream_spec,
         task_folder=task_folder_option,
     message:
         "run the lm-eval harness on {wildcards.run} {wildcards.branch}"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/evaluate_downstream.py "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/evaluate_downstream.py "
         "--spec {params.spec:q} --export {input.export} {params.task_folder} "
-        "--out {output} --device {resources.device} --threads {threads} > {log} 2>&1"
+        "--out {output} --device {resources.device} --threads {threads}"
 
 
 rule make_table_6:

@@ -11,14 +11,13 @@ rule evaluate_checkpoint:
         f"{LOGS}/{{run}}/eval-{{branch}}-{{corpus}}.log",
     threads: 1
     resources:
-        device="cpu",
-        launcher="",
-        mem_mb=2000,
+        **gpu_resources(f"{LOGS}/{{run}}/eval-{{branch}}-{{corpus}}.log", runtime=60),
     params:
         spec=evaluation_spec,
     message:
         "evaluate {wildcards.run} {wildcards.branch} on {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS={threads} {resources.launcher} python $SCRIPTS/evaluate_checkpoint.py "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "{resources.launcher} python $SCRIPTS/evaluate_checkpoint.py "
         "--spec {params.spec:q} --checkpoint {input.checkpoint} --data {input.data} "
-        "--out {output} --device {resources.device} --threads {threads} > {log} 2>&1"
+        "--out {output} --device {resources.device} --threads {threads}"

@@ -13,11 +13,12 @@ rule grow_checkpoint:
         run=paths.STAGE2_RUN_PATTERN,
     threads: 1
     resources:
-        mem_mb=2000,
+        **cpu_resources(f"{LOGS}/{{run}}/grow.log", mem_mb=growth_mb, runtime=60),
     params:
         spec=growth_spec,
     message:
         "grow {wildcards.run}"
     shell:
-        "OMP_NUM_THREADS={threads} python $SCRIPTS/grow_checkpoint.py "
-        "--spec {params.spec:q} --base {input} --out {output} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "python $SCRIPTS/grow_checkpoint.py "
+        "--spec {params.spec:q} --base {input} --out {output}"

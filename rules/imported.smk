@@ -1,4 +1,4 @@
-# In place of cells.smk for a study with `cells_from`: the tables are taken from elsewhere, checked, and nothing is
+# In place of cells.smk for a study with `cells_table`: the tables are taken from elsewhere, checked, and nothing is
 # trained. Rules for tables that the study does not name do not exist.
 
 TABLES_FROM = imported.table_paths(study)

@@ -33,7 +33,9 @@ rule simulate_toy_model:
         f"{TOY_RESULTS}/logs/simulate_toy_model.log",
     threads: 1
     resources:
-        mem_mb=1000,
+        **cpu_resources(
+            f"{TOY_RESULTS}/logs/simulate_toy_model.log", mem_mb=1000, runtime=30
+        ),
     params:
         model=json.dumps(TOY_MODEL),
         d1=TOY_D1_SAMPLES,

@@ -13,22 +13,20 @@ rule train_trunk_segment:
         f"{LOGS}/{{run}}/trunk-{{tokens}}.log",
     threads: 1
     resources:
-        device="cpu",
-        launcher="",
-        save_every_s=600,
+        **training_resources(segment_of, f"{LOGS}/{{run}}/trunk-{{tokens}}.log"),
         payload=segment_payload,
-        mem_mb=2000,
     params:
         spec=segment_spec,
         rolling=f"{ROLLING}/{{run}}/trunk-{{tokens}}",
     message:
         "train trunk {wildcards.run} to {wildcards.tokens} tokens"
     shell:
-        "OMP_NUM_THREADS={threads} {resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "{resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} --payload {resources.payload} > {log} 2>&1"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload}"
 
 
 rule train_decay_branch:
@@ -42,19 +40,17 @@ rule train_decay_branch:
         f"{LOGS}/{{run}}/decay-{{branch}}.log",
     threads: 1
     resources:
-        device="cpu",
-        launcher="",
-        save_every_s=600,
+        **training_resources(branch_of, f"{LOGS}/{{run}}/decay-{{branch}}.log"),
         payload=branch_payload,
-        mem_mb=2000,
     params:
         spec=branch_spec,
         rolling=f"{ROLLING}/{{run}}/decay-{{branch}}",
     message:
         "train decay {wildcards.run} to {wildcards.branch}"
     shell:
-        "OMP_NUM_THREADS={threads} {resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
+        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
+        "{resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} --payload {resources.payload} > {log} 2>&1"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload}"

@@ -3,9 +3,43 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
+
+LAST_SLURM_RUN = Path(__file__).parent / "slurm/last-run.txt"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slurm-report", type=Path, help="write date and result of each Slurm test to this file"
+    )
+
+
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    """Write the result of a run of the Slurm tests, or tell of the last one."""
+    target = config.getoption("--slurm-report")
+    if target:
+        found = [
+            (report.nodeid, outcome)
+            for outcome in ("passed", "failed", "skipped", "error")
+            for report in terminalreporter.stats.get(outcome, [])
+        ]
+        counts = ", ".join(
+            f"{sum(outcome == kind for _, outcome in found)} {kind}"
+            for kind in ("passed", "failed", "skipped", "error")
+        )
+        lines = [
+            f"{time.strftime('%Y-%m-%d')}: {counts}",
+            *(f"{outcome:8}{test}" for test, outcome in sorted(found)),
+        ]
+        target.write_text("\n".join(lines) + "\n")
+    elif LAST_SLURM_RUN.is_file():
+        first = LAST_SLURM_RUN.read_text().splitlines()[0]
+        terminalreporter.write_line(
+            f"all Slurm tests, last run {first} (tests/slurm/last-run.txt, `make test-slurm`)"
+        )
 
 
 @pytest.fixture(scope="session")

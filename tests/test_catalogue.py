@@ -135,9 +135,9 @@ def test_a_figure_without_its_cells_names_key_and_fix(figure, tmp_path):
 @pytest.mark.parametrize("figure", ["figure-5", "figure-6", "figure-7"])
 def test_loss_curves_need_validation_losses(figure):
     assert "validation" in figure_obstacle(full(validation=None), figure)
-    from_elsewhere = full(validation=None, cells_from={"cells": "elsewhere.csv"})
-    assert "cells_from.curves" in figure_obstacle(from_elsewhere, figure)
-    given = full(validation=None, cells_from={"cells": "elsewhere.csv", "curves": "curves.csv"})
+    from_elsewhere = full(validation=None, cells_table={"cells": "elsewhere.csv"})
+    assert "cells_table.curves" in figure_obstacle(from_elsewhere, figure)
+    given = full(validation=None, cells_table={"cells": "elsewhere.csv", "curves": "curves.csv"})
     assert figure_obstacle(given, figure) == ""
 
 
@@ -152,7 +152,7 @@ def test_gradient_norms_can_do_without_curves():
         ("table-2", {"methods": {"stack": STACK}}, "deviates"),
         ("table-7", {"methods": {"stack": STACK | {"d1_steps": [100]}}}, "grid.d1"),
         ("table-8", {"models": {"33k": model(32)}, "methods": {"stack": STACK}}, "list more models"),
-        ("table-6", {"cells_from": {"cells": "elsewhere.csv"}}, "cells_from"),
+        ("table-6", {"cells_table": {"cells": "elsewhere.csv"}}, "cells_table"),
     ],
 )
 def test_a_table_without_its_cells_names_key_and_fix(table, changes, word):
@@ -289,7 +289,7 @@ def test_listing_tells_what_is_drawn(tmp_path):
 
 def test_the_command_names_reasons():
     done = subprocess.run(
-        [sys.executable, "-m", "twostage.cli", "figures", str(ROOT / "config/tiny.yaml"), "--json"],
+        [sys.executable, "-m", "twostage.cli", "figures", str(ROOT / "tests/studies/tiny.yaml"), "--json"],
         capture_output=True,
         text=True,
         check=True,

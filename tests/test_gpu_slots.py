@@ -73,11 +73,11 @@ def test_jobs_go_to_the_emptiest_gpu(tmp_path):
 
 def test_the_command_replaces_the_allocator_and_its_code_comes_back(tmp_path):
     command = [sys.executable, "-m", "twostage.gpu_slots", "--locks", str(tmp_path), "--gpus", "3", "--"]
-    code = "import os, sys; print(os.getpid(), os.environ['CUDA_VISIBLE_DEVICES']); sys.exit(7)"
+    code = "import os, sys; print(os.getpid(), os.environ['CUDA_VISIBLE_DEVICES'], os.environ['TWOSTAGE_GPU_SHARE']); sys.exit(7)"
     process = subprocess.Popen([*command, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 7
-    assert out.split() == [str(process.pid), "3"]
+    assert out.split() == [str(process.pid), "3", "0.25"]
 
 
 def test_a_killed_job_frees_its_units(tmp_path):

@@ -1,4 +1,4 @@
-"""`cells_from`: tables from elsewhere are complete before anything runs, and are refused with key, file and column."""
+"""`cells_table`: tables from elsewhere are complete before anything runs, and are refused with key, file and column."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def study_from(folder, **changes):
         "base_cells": str(folder / "base-cells.csv"),
         "curves": str(folder / "curves.csv"),
     }
-    return make_design(steps=(100, 200), cells_from=given | changes.pop("cells_from", {}), **changes).study
+    return make_design(steps=(100, 200), cells_table=given | changes.pop("cells_table", {}), **changes).study
 
 
 def test_own_tables_are_complete(tables):
@@ -83,7 +83,7 @@ def test_a_missing_column_is_named_with_its_file(tables, tmp_path, name, kind, c
     study = without_column(tables, tmp_path, name, column)
     with pytest.raises(UserError) as refusal:
         check_headers(study, "results/synthetic")
-    for word in (f"cells_from.{kind}", str(tmp_path / name), repr(column)):
+    for word in (f"cells_table.{kind}", str(tmp_path / name), repr(column)):
         assert word in str(refusal.value)
 
 
@@ -93,8 +93,8 @@ def test_a_column_that_no_chosen_figure_needs_may_be_absent(tables, tmp_path):
 
 
 def test_missing_files_and_the_studys_own_outputs_are_refused(tables):
-    with pytest.raises(UserError, match=r"cells_from.cells: nowhere.csv cannot be read"):
-        check_headers(study_from(tables, cells_from={"cells": "nowhere.csv"}), "results/synthetic")
+    with pytest.raises(UserError, match=r"cells_table.cells: nowhere.csv cannot be read"):
+        check_headers(study_from(tables, cells_table={"cells": "nowhere.csv"}), "results/synthetic")
     with pytest.raises(UserError, match=r"which this study writes; copy it elsewhere"):
         check_headers(study_from(tables), tables)
 
@@ -147,3 +147,9 @@ def test_the_script_copies_bytes(tables, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["import_table", *map(str, arguments)])
     runpy.run_path(str(ROOT / "workflow/scripts/import_table.py"), run_name="__main__")
     assert out.read_bytes() == (tables / "cells.csv").read_bytes()
+
+
+def test_a_path_alone_stands_for_the_section():
+    study = make_design(steps=(100, 200), cells_table="mine.csv").study
+    assert study.cells_table is not None
+    assert (study.cells_table.cells, study.cells_table.curves) == ("mine.csv", None)

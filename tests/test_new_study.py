@@ -95,7 +95,7 @@ def test_commented_keys_are_valid_when_their_hash_is_removed(here, start):
         "scratch",
         "ablations",
         "excluded_cells",
-        "cells_from",
+        "cells_table",
         "subsets",
         "figures",
     ):

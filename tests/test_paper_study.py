@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from twostage.comparisons import ablation_pairs
 from twostage.design import SCRATCH, Design
 from twostage.laws.published import published_table
 from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
@@ -166,3 +167,23 @@ def test_subsets_nest():
     assert {run.seed for run in designs[0].runs()} == {0}
     assert "1B-2N" in {run.model for run in designs[2].runs()}
     assert not any(isinstance(run, Stage2Run) and run.model.endswith("2N") for run in designs[2].runs())
+
+
+@pytest.mark.parametrize(
+    ("figure", "key", "arms"),
+    [
+        ("figure-6", "first_sample", {("stack-fresh", "stack")}),
+        ("figure-7", "schedule", {("cpt-code-low-lr", "cpt-code"), ("stack-low-lr", "stack")}),
+    ],
+)
+def test_ablation_pairs_differ_in_exactly_one_key(paper, figure, key, arms):
+    assert set(ablation_pairs(paper.study, figure)) == arms
+    for arm, twin in arms:
+        runs = {
+            run.d1_tokens: run for run in paper.stage2_runs(twin) if run.model == "0.1B" and run.seed == 0
+        }
+        for run in paper.stage2_runs(arm):
+            other = runs[run.d1_tokens]
+            assert paper.base(run) == paper.base(other)
+            ours, theirs = (segment_spec(paper, paper.segments(r)[0]).run_identity() for r in (run, other))
+            assert {name for name in ours if ours[name] != theirs[name]} == {key}

@@ -167,8 +167,8 @@ def test_every_planned_job_has_its_parent_in_the_plan():
     assert tokens == design.planned_tokens()
 
 
-def test_cells_from_elsewhere_plan_nothing():
-    plan = plan_of(make_design(cells_from={"cells": "cells.csv"}))
+def test_cells_table_elsewhere_plan_nothing():
+    plan = plan_of(make_design(cells_table={"cells": "cells.csv"}))
     assert plan.jobs == plan.work.tokens == plan.disk.total_bytes == 0
 
 

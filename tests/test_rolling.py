@@ -7,6 +7,8 @@ import pytest
 from twostage.rolling import RollingState, rolling_key
 from twostage.storage import payload_entries, write_manifest
 
+ONE_RANK, TWO_RANKS = {"ranks": 1, "threads": 1}, {"ranks": 2, "threads": 1}
+
 
 def write(folder):
     (folder / "data").write_text(f"state in {folder.name}")
@@ -19,7 +21,7 @@ def names(state):
 
 @pytest.fixture
 def state(tmp_path):
-    state = RollingState(tmp_path / "state", "mine")
+    state = RollingState(tmp_path / "state", "mine", ONE_RANK)
     for step in (8, 9, 10):
         state.save(step, write)
     return state
@@ -31,7 +33,7 @@ def test_the_newest_two_are_kept_in_order_of_their_numbers(state):
 
 
 def test_nothing_saved_is_none(tmp_path):
-    assert RollingState(tmp_path / "state", "mine").newest() is None
+    assert RollingState(tmp_path / "state", "mine", ONE_RANK).newest() is None
 
 
 def test_a_damaged_state_is_reported_removed_and_the_one_before_used(state, caplog):
@@ -43,6 +45,37 @@ def test_a_damaged_state_is_reported_removed_and_the_one_before_used(state, capl
     (state.folder / "step-9/manifest.json").unlink()
     assert state.newest() is None
     assert "manifest is missing" in caplog.text
+
+
+def test_state_of_another_layout_is_taken_over_with_a_warning_and_a_record(state, caplog):
+    wider = RollingState(state.root, "mine", TWO_RANKS)
+    wider.discard_others()
+    assert wider.newest() == state.folder / "step-10"
+    assert (
+        "step-10: saved by another layout, {'ranks': 1, 'threads': 1}; going on with {'ranks': 2"
+        in caplog.text
+    )
+    assert wider.layouts == [ONE_RANK, TWO_RANKS | {"from_step": 10}]
+    caplog.clear()
+    # Its own state from here on, with the story so far; the other layout's older ones go.
+    wider.save(11, write)
+    wider.save(12, write)
+    again = RollingState(state.root, "mine", TWO_RANKS)
+    assert again.newest() == wider.folder / "step-12"
+    assert again.layouts == wider.layouts
+    assert caplog.text == ""
+    assert not list(state.folder.glob("step-*"))
+
+
+def test_of_equally_new_states_this_layouts_own_is_taken(state, caplog):
+    wider = RollingState(state.root, "mine", TWO_RANKS)
+    wider.save(10, write)
+    assert state.newest() == state.folder / "step-10"
+    assert RollingState(state.root, "mine", TWO_RANKS).newest() == wider.folder / "step-10"
+    assert caplog.text == ""
+    (wider.folder / "step-10/layouts.json").write_text("[")
+    assert RollingState(state.root, "mine", TWO_RANKS).newest() == state.folder / "step-10"
+    assert "damaged rolling state" in caplog.text
 
 
 def test_a_save_that_fails_leaves_what_was_there(state):
@@ -65,7 +98,7 @@ def test_a_step_can_be_saved_again(state):
 
 
 def test_other_keys_are_discarded_with_a_warning(state, caplog):
-    other = RollingState(state.root, "other")
+    other = RollingState(state.root, "other", ONE_RANK)
     assert other.newest() is None
     other.discard_others()
     assert not state.folder.exists()

@@ -121,15 +121,33 @@ def test_a_changed_learning_rate_starts_over(leftover, corpus_folder, tmp_path, 
     assert identity(out) == identity(clean)
 
 
-def test_another_micro_batch_starts_over(leftover, corpus_folder, tmp_path, caplog):
-    """It changes rounding, so state of the one must not go on as the other."""
-    this = job(LONG, tmp_path, corpus_folder, micro_batch=4)
-    process = start(this)
-    wait_until(lambda: "discarding rolling state of another configuration" in log_of(this), process)
-    wait_until(lambda: not rolling_steps(leftover), process)
-    assert "resuming" not in log_of(this)
-    process.kill()
-    process.wait()
+def test_another_micro_batch_goes_on_with_a_warning(leftover, undisturbed, corpus_folder, tmp_path, caplog):
+    """It changes rounding, not what is computed; which layout trained from where is on record."""
+    step = rolling_steps(leftover)[-1]
+    out = run(LONG, tmp_path, corpus_folder, micro_batch=4)
+    assert f"step-{step}: saved by another layout" in caplog.text
+    found = metrics(out)
+    assert found["resumed_from_step"] == step
+    assert [(part["micro_batch"], part.get("from_step")) for part in found["layouts"]] == [
+        (8, None),
+        (4, step),
+    ]
+    assert losses(out)[:step] == losses(undisturbed)[:step]
+    assert losses(out)[step:] != losses(undisturbed)[step:]
+    assert losses(out)[step : step + 50] == pytest.approx(losses(undisturbed)[step : step + 50], rel=1e-5)
+
+
+def test_another_number_of_ranks_goes_on_with_a_warning(leftover, undisturbed, corpus_folder, tmp_path):
+    step = rolling_steps(leftover)[-1]
+    this = job(LONG, tmp_path, corpus_folder)
+    assert [process.wait(300) for process in start_ranks(this)] == [0, 0], log_of(this) + log_of(this, 1)
+    assert f"step-{step}: saved by another layout" in log_of(this)
+    found = metrics(this.out)
+    assert found["resumed_from_step"] == step
+    assert [(part["ranks"], part.get("from_step")) for part in found["layouts"]] == [(1, None), (2, step)]
+    assert losses(this.out)[step : step + 50] == pytest.approx(
+        losses(undisturbed)[step : step + 50], rel=1e-5
+    )
 
 
 def test_a_stopped_job_saves_resumes_and_ends_bit_identical(undisturbed, corpus_folder, tmp_path, caplog):

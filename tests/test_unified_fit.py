@@ -54,3 +54,17 @@ def test_too_few_points_say_so(tables):
     few = tables.cells[tables.cells["method"] == "cpt-code"].head(1)
     table = unified_table(pd.concat([cells, few]), tables.base_cells.head(1), delta=1e-3)
     assert table["note"].str.len().gt(10).all()
+
+
+def test_growth_on_another_corpus_is_left_out_too(tmp_path):
+    """Its base was measured on that corpus, but at another size."""
+    methods = {
+        "cpt-code": {"kind": "cpt", "corpus": "code"},
+        "stack-code": {"kind": "stack", "corpus": "code"},
+    }
+    design = make_design(methods=methods)
+    tables = aggregate_cells(design, build(design, tmp_path))
+    assert "stack-code" in set(tables.cells["method"])
+    assert unified_table(tables.cells, tables.base_cells, delta=1e-3)["method"].unique().tolist() == [
+        "cpt-code"
+    ]

@@ -51,9 +51,9 @@ def _no_others(study: Study) -> str:
 
 
 def _no_curves(study: Study) -> str:
-    if study.cells_from is not None:
-        missing = study.cells_from.curves is None
-        return "cells_from.curves: there are no loss curves; name a curves.csv" if missing else ""
+    if study.cells_table is not None:
+        missing = study.cells_table.curves is None
+        return "cells_table.curves: there are no loss curves; name a curves.csv" if missing else ""
     if study.validation is None:
         return (
             "validation: there are no losses during training; add validation: {every_steps: 20, samples: 64}"
@@ -97,8 +97,8 @@ def _rows(table: str, problem: str) -> Obstacle:
 
 
 def _no_downstream(study: Study) -> str:
-    if study.cells_from is not None:
-        return "cells_from: scores of tasks are measured on checkpoints, and nothing is trained; remove cells_from"
+    if study.cells_table is not None:
+        return "cells_table: scores of tasks are measured on checkpoints, and nothing is trained; remove cells_table"
     if getattr(study, "downstream", None) is None:
         return "downstream: no tasks are evaluated; add this section"
     return ""

@@ -1,4 +1,4 @@
-"""Tables that stand in for training (`cells_from`): are they complete, before anything runs and before they are used?
+"""Tables that stand in for training (`cells_table`): are they complete, before anything runs and before they are used?
 
 `check_headers` reads first lines only, so that parsing the DAG stays fast; `check_rows` reads a whole table, in the job
 that imports it. Numbers are taken as they are.
@@ -44,7 +44,7 @@ FOR_FIGURES: dict[str, tuple[Kind, tuple[str, ...]]] = {
 
 def table_paths(study: Study) -> dict[Kind, str]:
     """The tables that a study takes its numbers from, by kind; none where it trains."""
-    given = study.cells_from
+    given = study.cells_table
     if given is None:
         return {}
     paths: dict[Kind, str | None] = {
@@ -66,7 +66,7 @@ def check_headers(study: Study, results: str | Path) -> None:
     """
     drawn = drawable_figures(study)
     for kind, path in table_paths(study).items():
-        key = f"cells_from.{kind}"
+        key = f"cells_table.{kind}"
         if Path(path).resolve().is_relative_to(Path(results).resolve()):
             raise UserError(
                 f"{key}: {path} lies in {results}, which this study writes; copy it elsewhere, e.g. beside the study file"
@@ -126,11 +126,11 @@ def check_rows(study: Study, kind: Kind, path: str | Path) -> None:
 
 def curves_wanted(study: Study) -> bool:
     """Tell whether anything is drawn from loss curves."""
-    if study.cells_from is not None:
-        return study.cells_from.curves is not None
+    if study.cells_table is not None:
+        return study.cells_table.curves is not None
     return study.validation is not None and bool(set(CURVE_FIGURES) & set(drawable_figures(study)))
 
 
 def unified_law_wanted(study: Study) -> bool:
     """Tell whether one law over both stages can be fitted: it needs the base checkpoints at D2 = 0."""
-    return study.cells_from is None or study.cells_from.base_cells is not None
+    return study.cells_table is None or study.cells_table.base_cells is not None

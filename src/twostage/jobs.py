@@ -55,8 +55,8 @@ def measured_cells(design: Design) -> list[Cell]:
 
 
 def planned_jobs(design: Design) -> Jobs:
-    """Return what the measured cells need; nothing where the study's tables come from elsewhere (`cells_from`)."""
-    if design.study.cells_from is not None:
+    """Return what the measured cells need; nothing where the study's tables come from elsewhere (`cells_table`)."""
+    if design.study.cells_table is not None:
         return Jobs((), (), (), ())
     cells = measured_cells(design)
     needed: dict[Segment | Branch, None] = {}

@@ -29,6 +29,7 @@ def start_process_group(device: str) -> None:
     if not torch.distributed.is_initialized():
         backend = "gloo"
         if device == "cuda":
+            # All GPUs of a node are visible to each of its ranks.
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
             # Python objects (checkpoint plans, decisions) then travel without touching the GPU's queue.
             backend = "cpu:gloo,cuda:nccl"

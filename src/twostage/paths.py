@@ -6,6 +6,7 @@ All paths are relative to `results/<study>/`. Nothing here looks at a disk or at
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from twostage.errors import UserError
@@ -69,52 +70,47 @@ def parse_run(path: str) -> Run:
 
 
 @dataclass(frozen=True, order=True)
-class Segment:
-    """One job: from one grid point of the trunk to the next; ends in a full checkpoint at `tokens`."""
+class _Job(ABC):
+    """A training job of a run, named by the tokens that the run has seen when it ends."""
 
     run: Run
     tokens: int
+
+    @property
+    @abstractmethod
+    def folder(self) -> str:
+        """Folder of the job's outputs."""
+
+    @property
+    def manifest(self) -> str:
+        """The checkpoint's manifest: the edge of the DAG."""
+        return f"{self.folder}/checkpoint/manifest.json"
+
+    @property
+    def metrics(self) -> str:
+        """Speed, gradient norm and identity of the training that led here."""
+        return f"{self.folder}/metrics.json"
+
+
+class Segment(_Job):
+    """One job: from one grid point of the trunk to the next; ends in a full checkpoint at `tokens`."""
 
     @property
     def folder(self) -> str:
         """Folder of the job's outputs."""
         return f"{self.run.path}/trunk/{self.tokens}"
 
-    @property
-    def manifest(self) -> str:
-        """The checkpoint's manifest: the edge of the DAG."""
-        return f"{self.folder}/checkpoint/manifest.json"
 
-    @property
-    def metrics(self) -> str:
-        """Speed, gradient norm and identity of the training that led here."""
-        return f"{self.folder}/metrics.json"
-
-
-@dataclass(frozen=True, order=True)
-class Branch:
+class Branch(_Job):
     """One job: the decay that ends at D = `tokens`; its weights are the model that is evaluated.
 
     Under a constant schedule the decay has no steps, under a cosine schedule it is the whole run.
     """
 
-    run: Run
-    tokens: int
-
     @property
     def folder(self) -> str:
         """Folder of the job's outputs."""
         return f"{self.run.path}/decay/D{self.run.stage}-{self.tokens}"
-
-    @property
-    def manifest(self) -> str:
-        """The checkpoint's manifest: the edge of the DAG."""
-        return f"{self.folder}/checkpoint/manifest.json"
-
-    @property
-    def metrics(self) -> str:
-        """Speed, gradient norm and identity of the training that led here."""
-        return f"{self.folder}/metrics.json"
 
     def evaluation(self, corpus: str) -> str:
         """Validation loss on the held-out split of a corpus."""

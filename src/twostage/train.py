@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,12 @@ from twostage.background import BackgroundWriter
 from twostage.budget import flops_per_token
 from twostage.device_peaks import peak_tflops
 from twostage.errors import UserError
+from twostage.gpu_slots import GPU_SHARE
 from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
+from twostage.micro_batch import fitting_micro_batch
 from twostage.model import start_process_group
+from twostage.packing import CONTEXT_BYTES
 from twostage.progress import Progress
 from twostage.ranks import from_rank_0
 from twostage.rolling import RollingState, rolling_key
@@ -80,13 +83,14 @@ def train(job: TrainJob) -> None:
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
     stream = _open_data(job)
+    job = replace(job, execution=replace(job.execution, micro_batch=_micro_batch(job)))
     validation = TrainingValidation(job.spec, job.tokens) if job.spec.validation else None
     key = _key(job)
     with _ownership(job) as lease:
         if from_rank_0(_is_done(job.out, key)):
             log.warning("%s: another job has just finished this; nothing left to train", job.out)
             return
-        rolling = RollingState(job.rolling / "state", key)
+        rolling = RollingState(job.rolling / "state", key, _layout(job))
         if lease:
             rolling.discard_others()
         trainer = Trainer(job.spec, job.execution)
@@ -105,7 +109,7 @@ def train(job: TrainJob) -> None:
                 writer.wait()
             if lease:
                 lease.check()
-            _write_outputs(trainer, job, stream, progress, key)
+            _write_outputs(trainer, job, stream, progress, key, rolling.layouts)
         if lease:
             rolling.clear()
 
@@ -155,26 +159,43 @@ def _open_data(job: TrainJob) -> SampleStream:
 
 
 def _key(job: TrainJob) -> str:
-    """Return the name of the job's rolling state: all that affects its bits."""
+    """Return the name of what the job is."""
     return rolling_key(
         spec=job.spec.canonical(),
         parent=read_manifest(job.parent) if job.parent else None,
         data=[read_manifest(folder / "manifest.json") for folder in job.tokens],
-        threads=job.execution.threads,
-        micro_batch=job.execution.micro_batch or job.spec.batch_size // provenance.world_size(),
-        ranks=provenance.world_size(),
-        device=provenance.device_kind(job.execution.device),
-        # The packages that are there decide; so a resume never changes kernels in the middle of a run.
-        attention=attention.choose(
+    )
+
+
+def _micro_batch(job: TrainJob) -> int:
+    """Return the samples of one pass: as asked, or what a GPU has room for, or (CPU) the rank's whole share."""
+    share = max(1, job.spec.batch_size // provenance.world_size())
+    if job.execution.micro_batch or job.execution.device != "cuda":
+        return job.execution.micro_batch or share
+    free, total = torch.cuda.mem_get_info()
+    if GPU_SHARE in os.environ:
+        # Others may come to this GPU later, or be there already: what is free now says nothing.
+        free = int(float(os.environ[GPU_SHARE]) * total) - CONTEXT_BYTES
+    return from_rank_0(fitting_micro_batch(job.spec.architecture, share, free))
+
+
+def _layout(job: TrainJob) -> dict[str, Any]:
+    """Return how the job runs, as far as it affects rounding."""
+    return {
+        "threads": job.execution.threads,
+        "micro_batch": job.execution.micro_batch,
+        "ranks": provenance.world_size(),
+        "device": provenance.device_kind(job.execution.device),
+        "attention": attention.choose(
             job.spec.attention,
             job.spec.architecture.head_dim,
             job.execution.device,
             attention.installed(),
             job.spec.recipe.precision,
         ).backend,
-        compile=job.execution.compile,
-        deterministic=job.execution.deterministic,
-    )
+        "compile": job.execution.compile,
+        "deterministic": job.execution.deterministic,
+    }
 
 
 def _is_done(out: Path, key: str) -> bool:
@@ -266,7 +287,12 @@ def _write_rolling(
 
 
 def _write_outputs(
-    trainer: Trainer, job: TrainJob, stream: SampleStream, progress: Progress, key: str
+    trainer: Trainer,
+    job: TrainJob,
+    stream: SampleStream,
+    progress: Progress,
+    key: str,
+    layouts: list[dict[str, Any]],
 ) -> None:
     spec, out = job.spec, job.out
     folder = out / "checkpoint"
@@ -274,7 +300,8 @@ def _write_outputs(
         # An older checkpoint beside the new metrics would pass for the new one.
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", progress.text())
-        write_atomic(out / "metrics.json", canonical_json(_metrics(job, trainer, stream, progress, key)))
+        metrics = _metrics(job, trainer, stream, progress, key) | {"layouts": layouts}
+        write_atomic(out / "metrics.json", canonical_json(metrics))
     if spec.is_trunk:
         training_state.save_training_state(trainer, folder, progress.origin(spec))
         return

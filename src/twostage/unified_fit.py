@@ -41,7 +41,7 @@ def unified_table(cells: pd.DataFrame, base_cells: pd.DataFrame, delta: float) -
     rows: list[pd.DataFrame] = []
     for (method, model, corpus), own in cells.groupby(["method", "model", "valid_corpus"], sort=False):
         base = base_cells[(base_cells["model"] == model) & (base_cells["valid_corpus"] == corpus)]
-        if method == "scratch" or base.empty:
+        if method == "scratch" or base.empty or (own["n_final"] != own["n_base"]).any():
             continue  # growth: the base has another size and another loss at D2 = 0
         scratch = cells[
             (cells["method"] == "scratch") & (cells["model"] == model) & (cells["valid_corpus"] == corpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -44,7 +45,12 @@ def test_job_counts_of_the_tiny_study(pristine):
     assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 3
 
 
-def test_the_exact_user_command_resolves(pristine):
+def test_the_exact_user_command_resolves_without_slurm(pristine, tmp_path, monkeypatch):
+    # A machine may have Slurm's packages (tests/slurm installs them); this one has nothing but a shell.
+    for command in ("bash", "sh", "env", "which"):
+        (tmp_path / command).symlink_to(shutil.which(command))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("sinfo") is None
     counts = pristine.planned("--profile", "profiles/slurm", "all_figures", "all_tables")
     assert counts["train_trunk_segment"] == SEGMENTS
     assert counts["train_decay_branch"] == BRANCHES

@@ -145,7 +145,7 @@ def test_tables_from_elsewhere_redraw_everything_without_training(finished, tmp_
         shutil.copy(finished.root / RESULTS / "tables" / name, elsewhere / name)
     shutil.copy(finished.root / STUDY, workflow.root / STUDY)
     given = {key: f"elsewhere/{name}" for key, name in names.items()}
-    workflow.edit_study(STUDY, lambda study: study.update(cells_from=given))
+    workflow.edit_study(STUDY, lambda study: study.update(cells_table=given))
     counts = workflow.planned(*CONFIG, *TARGETS)
     assert counts["import_cells"] == counts["import_base_cells"] == counts["import_curves"] == 1
     assert not [
@@ -167,10 +167,10 @@ def test_tables_without_a_column_are_refused_before_anything_runs(finished, tmp_
     shutil.copy(finished.root / STUDY, workflow.root / STUDY)
     table = pd.read_csv(finished.root / RESULTS / "tables/cells.csv").drop(columns="n_base")
     table.to_csv(workflow.root / "mine.csv", index=False)
-    workflow.edit_study(STUDY, lambda study: study.update(cells_from={"cells": "mine.csv"}))
+    workflow.edit_study(STUDY, lambda study: study.update(cells_table={"cells": "mine.csv"}))
     done = workflow.snakemake("-n", *CONFIG, *TARGETS, check=False)
     assert done.returncode != 0
-    assert "cells_from.cells: mine.csv has no column 'n_base'" in done.stdout
+    assert "cells_table.cells: mine.csv has no column 'n_base'" in done.stdout
     assert "Traceback" not in done.stdout
 
 

@@ -152,8 +152,8 @@ EVERY_STUDY = SMALL_STUDY | {
 }
 
 
-def write_small_study(workflow: Workflow) -> None:
-    """Write config/small.yaml, config/every.yaml and their corpora: real text of this Python installation."""
+def write_corpora(workflow: Workflow) -> None:
+    """Write the corpora of SMALL_STUDY: real text of this Python installation."""
     topics = workflow.root / "corpora/topics"
     topics.mkdir(parents=True)
     for name, text in pydoc_data.topics.topics.items():
@@ -166,6 +166,11 @@ def write_small_study(workflow: Workflow) -> None:
             code / package,
             ignore=shutil.ignore_patterns("__pycache__"),
         )
+
+
+def write_small_study(workflow: Workflow) -> None:
+    """Write config/small.yaml, config/every.yaml and their corpora."""
+    write_corpora(workflow)
     for name, study in (("small", SMALL_STUDY), ("every", EVERY_STUDY)):
         # Plain copies: YAML would write what two methods share as anchors.
         plain = json.loads(json.dumps(study))

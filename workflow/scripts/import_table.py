@@ -1,4 +1,4 @@
-"""Take a table of measured losses from elsewhere (`cells_from`), unchanged, once it is complete; see `twostage.imported`."""
+"""Take a table of measured losses from elsewhere (`cells_table`), unchanged, once it is complete; see `twostage.imported`."""
 
 import argparse
 from pathlib import Path

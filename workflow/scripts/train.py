@@ -1,8 +1,10 @@
 """Train one trunk segment or decay branch; see `twostage.train`."""
 
 import argparse
+import os
 from pathlib import Path
 
+from twostage.launch import ranks_from_slurm
 from twostage.scripting import run_script
 
 
@@ -32,6 +34,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
+    os.environ.update(ranks_from_slurm(os.environ))
     from twostage.provenance import rank
     from twostage.specs import TrainSpec
     from twostage.storage import protect_payload

@@ -24,7 +24,7 @@ def show(plan: Plan, parts: dict[str, Plan], machine: Machine, name: str) -> Non
         f"[bold]Plan of {escape(name)}[/bold]: {plan.jobs:,} jobs, nothing has run", highlight=False
     )
     if not plan.jobs:
-        console.print("The study's cells come from tables (cells_from); nothing is trained.")
+        console.print("The study's cells come from tables (cells_table); nothing is trained.")
         return
     console.print(_rules(plan))
     console.print(_bill(plan, machine))

@@ -1,7 +1,7 @@
 """Gradient norms in the second stage: against D2 for each D1, and their mean against D1 at each D2 (after v2's summary).
 
 One row for each method of Figure 1. Norms are of the whole gradient before clipping; trajectories are means over
-equal stretches of tokens, since norms of single steps scatter. `draw` is pure.
+stretches of tokens (at least those between two rows of curves.csv), since norms of single steps scatter. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def draw(
         rows: title -> (method, base model).
 
     Returns:
-        The figure and the plotted numbers: panel `trajectory` (mean norm over a stretch that ends at `tokens`) or `mean`
+        The figure and the plotted numbers: panel `trajectory` (mean norm over a stretch, whose mean is `tokens`) or `mean`
         (over the whole run, warmup and decay left out).
 
     Raises:
@@ -114,13 +114,15 @@ def _draw_trajectories(
 
 
 def stretch_means(tokens: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means over `STRETCHES` equal stretches of tokens, or fewer where there are fewer steps; at each stretch's end."""
+    """Means of tokens and norms over `STRETCHES` equal stretches of tokens; as they are where there are no more of them."""
     order = np.argsort(tokens, kind="stable")
-    edges = np.linspace(0, tokens.max(), min(STRETCHES, len(tokens)) + 1)
-    stretch = np.clip(np.searchsorted(edges, tokens[order], side="left") - 1, 0, len(edges) - 2)
-    present = np.unique(stretch)
-    means = np.array([norms[order][stretch == index].mean() for index in present])
-    return edges[present + 1], means
+    tokens, norms = tokens[order], norms[order]
+    if len(tokens) <= STRETCHES:
+        return tokens, norms
+    edges = np.linspace(0, tokens[-1], STRETCHES + 1)
+    starts = np.unique(np.searchsorted(tokens, edges[:-1], side="right"))
+    parts = [np.split(values, starts[1:]) for values in (tokens, norms)]
+    return tuple(np.array([part.mean() for part in values]) for values in parts)  # type: ignore[return-value]
 
 
 def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]) -> list[dict[str, Any]]:

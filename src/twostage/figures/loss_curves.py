@@ -193,8 +193,13 @@ def _draw_losses(whole: Axes, end: Axes, arms: Sequence[_Drawn]) -> None:
 
 
 def _losses(arms: Sequence[_Drawn], start: float) -> np.ndarray:
-    parts = [arm.curve.loc[arm.curve["tokens"] >= start, "valid_loss_nats"] for arm in arms]
-    return np.concatenate([*parts, *(arm.final["loss_nats"] for arm in arms)])
+    """All losses from `start` tokens on, the curves' at `start` itself and the final ones included."""
+    parts = [arm.final["loss_nats"].to_numpy() for arm in arms]
+    for arm in arms:
+        for _, curve in arm.curve.groupby("seed"):
+            tokens, losses = curve["tokens"].to_numpy(), curve["valid_loss_nats"].to_numpy()
+            parts += [losses[tokens >= start], np.interp([max(start, tokens[0])], tokens, losses)]
+    return np.concatenate(parts)
 
 
 def _draw_rates(axes: Axes, arms: Sequence[_Drawn]) -> None:

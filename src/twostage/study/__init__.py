@@ -41,13 +41,13 @@ from twostage.study.models import (
     Recipe,
     Validation,
 )
-from twostage.study.study import CellsFrom, ExcludedCell, FigureName, Laws, Study, Subset, TableName
+from twostage.study.study import CellsTable, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
     "PIN_ME",
     "Ablations",
     "BpeTokenizer",
-    "CellsFrom",
+    "CellsTable",
     "Checkpoints",
     "Corpus",
     "Cpt",

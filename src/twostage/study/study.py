@@ -56,14 +56,25 @@ class ExcludedCell(Frozen):
     reason: str = Field(min_length=3)
 
 
-class CellsFrom(Frozen):
+class CellsTable(Frozen):
     """Tables that stand in for training: everything is fitted and drawn from them. Paths from the working directory."""
 
-    cells: str = Field(description="a cells.csv as aggregate_cells writes it")
+    cells: str = Field(
+        description="a cells.csv as aggregate_cells writes it; alone, its path may stand for the section"
+    )
     base_cells: str | None = Field(
         None, description="base-cells.csv: the law over both stages (D.3) needs it"
     )
     curves: str | None = Field(None, description="curves.csv: Figures 5 to 7 and gradient norms need it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_alone(cls, value: Any) -> Any:
+        return {"cells": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> Any:
+        return {"anyOf": [{"type": "string"}, handler.resolve_ref_schema(handler(core))]}
 
 
 class Subset(Frozen):
@@ -111,7 +122,7 @@ class Study(Frozen):
         "shows the other main methods",
     )
     excluded_cells: tuple[ExcludedCell, ...] = ()
-    cells_from: CellsFrom | None = Field(None, description="redraw from these tables; nothing is trained")
+    cells_table: CellsTable | None = Field(None, description="redraw from these tables; nothing is trained")
     subsets: dict[Name, Subset] = Field({}, description="named parts; `full` is always the whole study")
     default_subset: Name | None = Field(None, description="what the file stands for without a name behind it")
     downstream: Downstream | None = None

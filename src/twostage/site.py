@@ -1,0 +1,82 @@
+"""What one cluster is like: `profiles/slurm/site.yaml`, the only values of a Slurm run that a study cannot know.
+
+Execution only: nothing here changes what is computed, and no study mentions it. Snakemake reads the file (`configfile`
+in the profile) and hands its `site:` section over; without one, no rule asks for anything that a laptop lacks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from twostage.errors import UserError
+
+
+class Site(BaseModel):
+    """The `site:` section; see the comments in profiles/slurm/site.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    partition: str | None = None
+    cpu_partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    device: Literal["cuda", "cpu"] = "cuda"
+    gpus_per_node: int = Field(8, ge=1)
+    max_gpus_per_job: int = Field(1, ge=1)
+    cpus_per_gpu: int = Field(8, ge=1)
+    mem_gb_per_gpu: float = Field(64, gt=0)
+    gpu_tflops: float = Field(989, gt=0)
+    assumed_mfu: float = Field(0.3, gt=0, le=1)
+    target_job_h: float = Field(12, gt=0)
+    max_walltime_min: int = Field(1440, ge=1)
+    cpu_max_walltime_min: int | None = Field(None, ge=1)
+    grace_s: int = Field(300, ge=10)
+    save_every_min: float = Field(10, gt=0)
+    max_gpu_hours: float | None = Field(None, gt=0)
+
+    @property
+    def cpu_walltime_min(self) -> int:
+        """Longest walltime of jobs without a GPU."""
+        return self.cpu_max_walltime_min or self.max_walltime_min
+
+    @model_validator(mode="after")
+    def _check(self) -> Site:
+        if self.grace_s + 60 >= 60 * self.max_walltime_min:
+            raise ValueError(
+                f"grace_s: {self.grace_s} seconds to save, and a minute by which Slurm may be early, leave nothing of "
+                f"max_walltime_min: {self.max_walltime_min}; lower the one or raise the other"
+            )
+        if self.max_gpus_per_job > self.gpus_per_node == 1:
+            raise ValueError(
+                "max_gpus_per_job: jobs over several nodes need at least two GPUs per node; set it to 1"
+            )
+        return self
+
+
+def parse_site(fields: Any, *, source: str = "site") -> Site | None:
+    """Check the `site:` section of Snakemake's config; None where there is none.
+
+    Raises:
+        UserError: an unknown key or an impossible value; the message names key, value and fix.
+    """
+    if fields is None:
+        return None
+    if not isinstance(fields, dict):
+        raise UserError(
+            f"{source}: a mapping of keys is needed, see profiles/slurm/site.yaml; found {fields!r}"
+        )
+    try:
+        return Site(**fields)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join([source, *map(str, problem["loc"])])
+            message = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                message = f"unknown key; known are {', '.join(Site.model_fields)}"
+            elif problem["loc"]:
+                message = f"{message} (got {problem['input']!r})"
+            lines.append(f"{key}: {message}")
+        raise UserError("\n".join(lines)) from None
