@@ -144,7 +144,7 @@ def _job(
     words = [sys.executable, str(SCRIPTS / "train.py"), "--spec", this.canonical()]
     words += ["--data", str(data / "manifest.json"), "--out", str(out / "checkpoint/manifest.json")]
     words += ["--rolling", str(out / "rolling"), "--device", setting.device, "--deterministic"]
-    words += ["--micro-batch", str(size.micro_batch), "--pipelined", "yes"]
+    words += ["--micro-batch", str(size.micro_batch), "--pipelined"]
     if parent:
         words += ["--parent", str(parent)]
     for name, value in options.items():

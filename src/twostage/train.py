@@ -11,25 +11,20 @@ import json
 import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from twostage import attention, checkpoint, provenance, training_state
+from twostage import checkpoint, layout, provenance, training_state
 from twostage.architecture import Architecture
 from twostage.background import BackgroundWriter
-from twostage.budget import flops_per_token
-from twostage.device_peaks import peak_tflops
 from twostage.errors import UserError
-from twostage.gpu_slots import GPU_SHARE
 from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
-from twostage.micro_batch import fitting_micro_batch
 from twostage.model import start_process_group
-from twostage.packing import CONTEXT_BYTES
 from twostage.progress import Progress
 from twostage.ranks import from_rank_0
 from twostage.rolling import RollingState, rolling_key
@@ -38,6 +33,7 @@ from twostage.specs import TrainSpec
 from twostage.storage import canonical_json, read_manifest, write_atomic
 from twostage.trainer import Execution, Trainer
 from twostage.training_loop import DivergedError, StopRequest, run_updates
+from twostage.training_metrics import training_metrics
 
 __all__ = ["DivergedError", "Execution", "TrainJob", "train"]
 
@@ -83,14 +79,16 @@ def train(job: TrainJob) -> None:
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
     stream = _open_data(job)
-    job = replace(job, execution=replace(job.execution, micro_batch=_micro_batch(job)))
+    job = replace(
+        job, execution=replace(job.execution, micro_batch=layout.micro_batch(job.spec, job.execution))
+    )
     validation = TrainingValidation(job.spec, job.tokens) if job.spec.validation else None
     key = _key(job)
     with _ownership(job) as lease:
         if from_rank_0(_is_done(job.out, key)):
             log.warning("%s: another job has just finished this; nothing left to train", job.out)
             return
-        rolling = RollingState(job.rolling / "state", key, _layout(job))
+        rolling = RollingState(job.rolling / "state", key, layout.layout(job.spec, job.execution))
         if lease:
             rolling.discard_others()
         trainer = Trainer(job.spec, job.execution)
@@ -165,37 +163,6 @@ def _key(job: TrainJob) -> str:
         parent=read_manifest(job.parent) if job.parent else None,
         data=[read_manifest(folder / "manifest.json") for folder in job.tokens],
     )
-
-
-def _micro_batch(job: TrainJob) -> int:
-    """Return the samples of one pass: as asked, or what a GPU has room for, or (CPU) the rank's whole share."""
-    share = max(1, job.spec.batch_size // provenance.world_size())
-    if job.execution.micro_batch or job.execution.device != "cuda":
-        return job.execution.micro_batch or share
-    free, total = torch.cuda.mem_get_info()
-    if GPU_SHARE in os.environ:
-        # Others may come to this GPU later, or be there already: what is free now says nothing.
-        free = int(float(os.environ[GPU_SHARE]) * total) - CONTEXT_BYTES
-    return from_rank_0(fitting_micro_batch(job.spec.architecture, share, free))
-
-
-def _layout(job: TrainJob) -> dict[str, Any]:
-    """Return how the job runs, as far as it affects rounding."""
-    return {
-        "threads": job.execution.threads,
-        "micro_batch": job.execution.micro_batch,
-        "ranks": provenance.world_size(),
-        "device": provenance.device_kind(job.execution.device),
-        "attention": attention.choose(
-            job.spec.attention,
-            job.spec.architecture.head_dim,
-            job.execution.device,
-            attention.installed(),
-            job.spec.recipe.precision,
-        ).backend,
-        "compile": job.execution.compile,
-        "deterministic": job.execution.deterministic,
-    }
 
 
 def _is_done(out: Path, key: str) -> bool:
@@ -300,7 +267,7 @@ def _write_outputs(
         # An older checkpoint beside the new metrics would pass for the new one.
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", progress.text())
-        metrics = _metrics(job, trainer, stream, progress, key) | {"layouts": layouts}
+        metrics = training_metrics(trainer, job.execution, stream, progress, key) | {"layouts": layouts}
         write_atomic(out / "metrics.json", canonical_json(metrics))
     if spec.is_trunk:
         training_state.save_training_state(trainer, folder, progress.origin(spec))
@@ -308,41 +275,3 @@ def _write_outputs(
     weights = training_state.canonical_weights(trainer)
     if provenance.rank() == 0:
         checkpoint.save_weights(folder, weights, spec.architecture, progress.origin(spec))
-
-
-def _metrics(
-    job: TrainJob, trainer: Trainer, stream: SampleStream, progress: Progress, key: str
-) -> dict[str, Any]:
-    spec = job.spec
-    tokens = (
-        (progress.step - (progress.resumed_from or spec.start_step))
-        * spec.batch_size
-        * spec.architecture.context
-    )
-    epochs = stream.epochs(progress.step * spec.batch_size)
-    return {
-        "key": key,
-        "spec": spec.model_dump(mode="json"),
-        "execution": asdict(job.execution),
-        "final_loss_nats": progress.final_loss,
-        "grad_norm_mean": progress.grad_norm_mean,
-        "epochs": dict(zip((name for name, _ in spec.mixture), epochs, strict=True)),
-        "tokens_per_s": tokens / progress.seconds if tokens else None,
-        "model_flops_utilisation": _utilisation(job, tokens / progress.seconds) if tokens else None,
-        "train_seconds": progress.seconds,
-        "resumed_from_step": progress.resumed_from,
-        "attention_backend": trainer.attention.backend,
-        "attention_reason": trainer.attention.reason,
-        "peak_memory_bytes": provenance.peak_memory_bytes(job.execution.device),
-        **provenance.environment(job.execution.device),
-    }
-
-
-def _utilisation(job: TrainJob, tokens_per_s: float) -> float | None:
-    """Return the model's own FLOPs over the dense bf16 peak of its GPUs; None on a CPU, in fp32 or where no peak is known."""
-    if job.execution.device != "cuda" or job.spec.recipe.precision != "bf16":
-        return None
-    peak = peak_tflops(provenance.device_kind("cuda"))
-    if peak is None:
-        return None
-    return flops_per_token(job.spec.architecture) * tokens_per_s / (peak * 1e12 * provenance.world_size())

@@ -27,11 +27,9 @@ def main() -> None:
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
     parser.add_argument("--payload", choices=("keep", "protect"), default="keep", help="protect: read-only")
-    parser.add_argument("--pipelined", choices=("auto", "yes", "no"), default="auto", help="auto: on CUDA")
+    parser.add_argument("--pipelined", action=argparse.BooleanOptionalAction, help="default: on CUDA")
     parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
-    parser.add_argument(
-        "--deterministic", action="store_true", help="the same bits again, on CUDA too; slower"
-    )
+    parser.add_argument("--deterministic", action="store_true", help="same bits again, on CUDA too; slower")
     args = parser.parse_args()
 
     os.environ.update(ranks_from_slurm(os.environ))
@@ -40,15 +38,7 @@ def main() -> None:
     from twostage.storage import protect_payload
     from twostage.train import Execution, TrainJob, train
 
-    execution = Execution(
-        device=args.device,
-        threads=args.threads,
-        micro_batch=args.micro_batch,
-        save_every_s=args.save_every_s,
-        pipelined={"auto": None, "yes": True, "no": False}[args.pipelined],
-        compile=args.compile,
-        deterministic=args.deterministic,
-    )
+    options = ("device", "threads", "micro_batch", "save_every_s", "pipelined", "compile", "deterministic")
     train(
         TrainJob(
             spec=TrainSpec.parse(args.spec),
@@ -56,7 +46,7 @@ def main() -> None:
             tokens=tuple(path.parent for path in args.data),
             out=args.out.parent.parent,
             rolling=args.rolling,
-            execution=execution,
+            execution=Execution(**{name: getattr(args, name) for name in options}),
         )
     )
     if args.payload == "protect" and rank() == 0:
