@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from gpu_classes import on_cpu
 from test_train import poisoned
 from tiny_training import (
     TINY,
@@ -30,6 +31,7 @@ from twostage import checkpoint, training_state
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.specs import CurveSpec
+from twostage.study import OptimizerRecipe
 from twostage.train import DivergedError
 from twostage.trainer import Execution, Trainer
 
@@ -60,22 +62,21 @@ def test_the_same_files_as_a_job_that_waits(save_every_s, waiting, corpus_folder
     assert not (tmp_path / "rolling/state").exists()
 
 
-def test_a_snapshot_is_the_state_of_its_step_whatever_is_trained_meanwhile(tmp_path):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_snapshot_is_the_state_of_its_step_whatever_is_trained_meanwhile(precision, tmp_path):
     start_process_group("cpu")
-    this = Trainer(train_spec(), Execution())
+    with on_cpu():
+        this = Trainer(train_spec(recipe=OptimizerRecipe(precision=precision)), Execution())
     generator = torch.Generator().manual_seed(2)
     batches = [torch.randint(300, (8, TINY.context + 1), generator=generator) for _ in range(6)]
     for step, batch in enumerate(batches[:3], start=1):
         this.update(step, batch)
-    state = training_state.sharded_state(this)
-    copy = training_state.snapshot(state)
-    checkpoint.save_sharded(tmp_path / "now", state, TINY, {"step": 3})
+    copy = training_state.snapshot_of(this)
+    training_state.save_training_state(this, tmp_path / "now", {"step": 3})
     for step, batch in enumerate(batches[3:], start=4):
         this.update(step, batch)
     checkpoint.save_sharded(tmp_path / "later", copy, TINY, {"step": 3})
-    checkpoint.save_sharded(
-        tmp_path / "live", training_state.sharded_state(this), TINY, {"step": 3}
-    )  # the control
+    training_state.save_training_state(this, tmp_path / "live", {"step": 3})  # the control
     now, later, live = ((tmp_path / name / "manifest.json").read_text() for name in ("now", "later", "live"))
     assert later == now
     assert live != now

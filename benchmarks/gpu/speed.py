@@ -236,7 +236,7 @@ def checkpoint_cost(name: str, setting: Setting) -> dict[str, Any]:
         copies, writes = [], []
         for index in range(3):
             started = time.perf_counter()
-            state = training_state.snapshot(training_state.sharded_state(trainer))
+            state = training_state.snapshot_of(trainer)
             copied = time.perf_counter()
             checkpoint.save_sharded(Path(folder, str(index)), state, size.architecture, {"step": 1})
             copies.append(copied - started)

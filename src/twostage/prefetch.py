@@ -33,6 +33,7 @@ def batches(
             yield torch.from_numpy(read(step)).to(device)
         return
     pinned = device == "cuda"
+    gpu = torch.cuda.current_device() if pinned else None
     ready: queue.Queue[torch.Tensor | BaseException] = queue.Queue(maxsize=DEPTH)
     stopped = threading.Event()
 
@@ -47,6 +48,9 @@ def batches(
 
     def work() -> None:
         try:
+            if gpu is not None:
+                # Page-locking belongs to a GPU, and a new thread would take the node's first.
+                torch.cuda.set_device(gpu)
             for step in range(first, last + 1):
                 batch = torch.from_numpy(read(step))
                 # Fresh memory for each batch: one that is still being copied must not be written to.

@@ -225,10 +225,9 @@ def _save_rolling(
     if writer:
         # The state before must be complete, and its memory free, before the next is copied.
         writer.wait()
-    state = training_state.sharded_state(trainer)
     write = partial(
         _write_rolling,
-        training_state.snapshot(state) if writer else state,
+        training_state.snapshot_of(trainer) if writer else training_state.sharded_state(trainer),
         trainer.spec.architecture,
         progress.origin(trainer.spec),
         progress.text(),

@@ -24,7 +24,7 @@ from twostage.trainer import Trainer
 def sharded_state(trainer: Trainer) -> dict[str, Any]:
     """Return all that a training state holds, as Megatron's sharded tensors; all ranks call this.
 
-    The tensors of an fp32 trainer are the live ones; see `snapshot`.
+    The tensors of an fp32 trainer are the live ones; see `snapshot_of`. Saving spends the dictionary.
     """
     model = trainer.core.sharded_state_dict()
     if trainer.masters is None:
@@ -78,12 +78,19 @@ def load_canonical(trainer: Trainer, state: StateDict) -> None:
     trainer.masters.write_weights(named)
 
 
-def snapshot(state: Any) -> Any:
-    """Return a copy of a sharded state on the CPU, which further training does not touch; ready when this returns."""
+def snapshot_of(trainer: Trainer) -> dict[str, Any]:
+    """Return `sharded_state` on the CPU, untouched by further training and complete when this returns."""
+    state = sharded_state(trainer)
+    if trainer.masters is None:
+        state = _snapshot(state)
+    return state  # master weights and their moments are copies already
+
+
+def _snapshot(state: Any) -> Any:
     if isinstance(state, dict):
-        return {key: snapshot(value) for key, value in state.items()}
+        return {key: _snapshot(value) for key, value in state.items()}
     if isinstance(state, list):
-        return [snapshot(value) for value in state]
+        return [_snapshot(value) for value in state]
     if isinstance(state, torch.Tensor):
         return _copied(state)
     data = getattr(state, "data", None)

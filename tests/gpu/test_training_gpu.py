@@ -100,8 +100,8 @@ def test_a_state_resumes_bit_by_bit(tmp_path):
 def test_a_state_written_in_the_background_is_that_of_its_step(tmp_path):
     this = trainer()
     run(this, 1, 3)
-    checkpoint.save_sharded(tmp_path / "now", training_state.sharded_state(this), SMALL, {"step": 3})
-    copy = training_state.snapshot(training_state.sharded_state(this))
+    training_state.save_training_state(this, tmp_path / "now", {"step": 3})
+    copy = training_state.snapshot_of(this)
     with BackgroundWriter("cuda") as writer:
         writer.submit(lambda: checkpoint.save_sharded(tmp_path / "later", copy, SMALL, {"step": 3}))
         run(this, 4, 8)
@@ -112,9 +112,8 @@ def test_a_state_written_in_the_background_is_that_of_its_step(tmp_path):
 def test_an_fp32_snapshot_leaves_the_device(tmp_path):
     this = trainer("fp32")
     run(this, 1, 3)
-    state = training_state.sharded_state(this)
-    copy = training_state.snapshot(state)
-    checkpoint.save_sharded(tmp_path / "now", state, SMALL, {"step": 3})  # spends `state`
+    copy = training_state.snapshot_of(this)
+    training_state.save_training_state(this, tmp_path / "now", {"step": 3})
     run(this, 4, 6)
     checkpoint.save_sharded(tmp_path / "later", copy, SMALL, {"step": 3})
     now, later = ((tmp_path / name / "manifest.json").read_text() for name in ("now", "later"))
