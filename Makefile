@@ -12,7 +12,9 @@ BIN := $(VENV)/bin
 STUDY ?= config/tiny.yaml
 
 .DELETE_ON_ERROR:
-.PHONY: figures report test test-all test-slurm slurm-packages check schema clean-venv
+GPU_PYTHON ?= .venv-gpu/bin/python
+
+.PHONY: figures report test test-all test-slurm test-gpu slurm-packages check schema clean-venv
 
 figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
@@ -24,7 +26,7 @@ test: $(VENV)/.installed ## the test suite, at most 30 minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
 
 test-all: $(VENV)/.installed ## everything, simulations and fault injection included
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slurm and not gpu"
 	$(MAKE) test-slurm
 
 # One cluster at a time, so these run one after the other. The last result is committed and shown by every test run.
@@ -33,6 +35,9 @@ test-slurm: $(VENV)/.installed ## all tests on a Slurm of their own (root, TWOST
 
 slurm-packages: ## Debian's Slurm for test-slurm; refused where a Slurm is
 	$(PYTHON) tests/slurm/packages.py
+
+test-gpu: ## what only a machine with a GPU can test (docs/gpu.md); uses GPU_PYTHON, since .venv holds the CPU build
+	$(GPU_PYTHON) -m pytest -m gpu tests/gpu
 
 check: $(VENV)/.installed ## format, lint, types, workflow lint
 	$(BIN)/ruff check .

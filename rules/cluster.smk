@@ -149,6 +149,7 @@ def gpu_resources(log, *, runtime):
     """A job on one GPU that takes about `runtime` minutes at most."""
     return {
         "device": SITE.device if SITE else "cpu",
+        "launcher": "",
         "mem_mb": int(1000 * SITE.mem_gb_per_gpu) if SITE else 2000,
         "gpu": on_site(lambda w, attempt: 1),
         "cpus_per_gpu": on_site(lambda w, attempt: SITE.cpus_per_gpu),

@@ -18,6 +18,6 @@ rule evaluate_checkpoint:
         "evaluate {wildcards.run} {wildcards.branch} on {wildcards.corpus}"
     shell:
         "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
-        "python $SCRIPTS/evaluate_checkpoint.py "
+        "{resources.launcher} python $SCRIPTS/evaluate_checkpoint.py "
         "--spec {params.spec:q} --checkpoint {input.checkpoint} --data {input.data} "
         "--out {output} --device {resources.device} --threads {threads}"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from twostage.attention import SPEED_ORDER, padded_head_dim, resolve
+from twostage.attention import SPEED_ORDER, candidates, choose, padded_head_dim, resolve
 from twostage.errors import UserError
 
 ALL = frozenset({"sdpa", "flash", "te"})
@@ -87,3 +87,46 @@ def test_padding_goes_to_the_next_multiple_of_eight():
 def test_the_module_needs_no_torch():
     code = "import sys, twostage.attention, twostage.doctor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# One backend for a study
+
+
+@pytest.mark.parametrize(
+    ("requested", "head_dims", "expected"),
+    [
+        ("sdpa", (80, 60), ("sdpa",)),
+        ("te", (80,), ("te",)),
+        ("auto", (80, 64), ("te", "flash", "sdpa")),
+        ("auto", (80, 60, 70, 94), ("flash", "sdpa")),  # the paper's models
+        ("auto", (80, 264), ("sdpa",)),
+    ],
+)
+def test_a_backend_that_fails_one_model_of_a_study_serves_none(requested, head_dims, expected):
+    assert candidates(requested, head_dims) == expected
+
+
+def test_all_models_of_an_auto_study_get_the_same_backend_on_one_machine():
+    allowed = candidates("auto", (80, 60))
+    for available, backend in ((ALL, "flash"), ({"sdpa", "te"}, "sdpa")):
+        found = {choose(allowed, dim, "cuda", available, "bf16").backend for dim in (80, 60)}
+        assert found == {backend}
+    assert "not flash: flash-attn is not usable" in choose(allowed, 80, "cuda", {"sdpa"}, "bf16").reason
+
+
+def test_a_job_on_a_cpu_uses_pytorchs_and_explains_why():
+    choice = choose(candidates("auto", (80,)), 80, "cpu", ALL, "fp32")
+    assert choice.backend == "sdpa"
+    assert "CUDA only" in choice.reason
+    with pytest.raises(UserError, match=r"'te'.*CUDA only"):
+        choose(("te",), 80, "cpu", ALL, "fp32")
+    with pytest.raises(UserError, match="no attention backend"):
+        choose(("te", "flash"), 80, "cpu", ALL, "fp32")
+
+
+def test_what_is_installed_is_found_without_importing_it():
+    code = "import sys; from twostage import attention; print(sorted(attention.installed()), 'torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("['")
+    assert "'sdpa'" in found
+    assert found.strip().endswith("False")

@@ -10,7 +10,7 @@ import torch
 from test_growth import random_state
 from tiny_training import TINY, train_spec
 
-from twostage import checkpoint
+from twostage import checkpoint, training_state
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.storage import release_payload, verify_payload
@@ -29,7 +29,7 @@ def updates(this, steps):
 
 
 def save(this, folder, step=0):
-    checkpoint.save_training_state(folder, this.core, this.optimizer, TINY, {"step": step})
+    training_state.save_training_state(this, folder, {"step": step})
     return folder / "manifest.json"
 
 

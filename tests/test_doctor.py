@@ -240,8 +240,14 @@ def test_the_user_may_insist_on_a_kind_of_machine(machine, wanted):
 
 def test_each_model_learns_its_backend_and_what_auto_would_take():
     checks = backends.judge({"15M": 80, "44M": 60}, "cuda", {"sdpa", "flash", "te"})
-    assert "sdpa (requested; head_dim 80 as it is); auto would take te" in one(checks, "model 15M").found
+    found = one(checks, "model 15M").found
+    assert "sdpa (requested; head_dim 80 as it is); auto would take flash" in found
+    assert "not te: another model of the study cannot use it" in found
     assert "auto would take flash (not te: head_dim 60" in one(checks, "model 44M").found
+    [alone] = backends.judge({"15M": 80}, "cuda", {"sdpa", "flash", "te"})
+    assert "auto would take te" in alone.found
+    [fp32] = backends.judge({"15M": 80}, "cuda", {"sdpa", "flash", "te"}, precision="fp32")
+    assert "auto" not in fp32.found
 
 
 def test_a_backend_that_cannot_be_had_is_missing_with_a_fix():

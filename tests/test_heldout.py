@@ -144,16 +144,16 @@ def test_a_branch_of_no_steps_is_validated_once(watched, corpus_folder, tmp_path
 
 
 def test_a_resumed_job_has_the_same_validation_losses(watched, corpus_folder, tmp_path, monkeypatch, caplog):
-    update = Trainer.update
+    launch = Trainer.launch
 
     def fail(self, step, batch):
         if step == 6:
             raise OSError("node lost")
-        return update(self, step, batch)
+        return launch(self, step, batch)
 
     this = job(train_spec(stop_step=10, validation=CURVE), tmp_path, corpus_folder, save_every_s=0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", fail)
+        patch.setattr(Trainer, "launch", fail)
         with pytest.raises(OSError, match="node lost"):
             train(this)
     train(this)

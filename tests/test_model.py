@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import types
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from test_growth import llama, random_state
 from tiny_training import TINY
 
 from twostage.checkpoint import from_canonical, load_into, to_canonical
-from twostage.model import build_model, start_process_group
+from twostage.model import FlashCoreAttention, SdpaCoreAttention, build_model, start_process_group
 
 SHAPES = {
     "tiny": TINY,
@@ -152,3 +154,45 @@ def test_the_seed_and_nothing_else_names_the_initial_weights():
     name = "decoder.layers.0.mlp.linear_fc1.weight"
     assert torch.equal(one[name], same[name])
     assert not torch.equal(one[name], other[name])
+
+
+def reference_attention(q, k, v, softmax_scale, causal, deterministic):
+    """What flash-attn documents of flash_attn_func: [b, s, h, d] in and out."""
+    assert q.shape[-1] % 8 == 0  # else the library pads by itself; here it must not have to
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * softmax_scale
+    if causal:
+        scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
+    return torch.einsum("bhqk,bkhd->bqhd", scores.softmax(-1), v)
+
+
+@pytest.mark.parametrize("head_dim", [60, 64, 70, 94])
+def test_the_flash_layer_lays_out_and_pads_as_the_sdpa_layer(head_dim, monkeypatch):
+    """The layer around flash-attn's kernel; the kernel itself needs a GPU."""
+    package = types.ModuleType("flash_attn")
+    package.flash_attn_func = reference_attention
+    monkeypatch.setitem(sys.modules, "flash_attn", package)
+    generator = torch.Generator().manual_seed(1)
+    qkv = [torch.randn(12, 2, 3, head_dim, generator=generator) for _ in range(3)]
+    flash, sdpa = (layer(None, 1, None, "self") for layer in (FlashCoreAttention, SdpaCoreAttention))
+    ours, theirs = flash(*qkv, None), sdpa(*qkv, None)
+    assert ours.shape == (12, 2, 3 * head_dim)
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["fused_activation", "fused_loss"])
+def test_fused_swiglu_and_cross_entropy_are_the_same_function(part):
+    """Megatron's fused loss rounds its gradient to bf16, which is why fp32 training leaves it alone."""
+    exact = part == "fused_activation"
+    gradients = []
+    for options in ({}, {part: True}):
+        model = build_model(TINY, init_std=0.1, scaled_output_init=True, seed=0, device="cpu", **options)
+        samples = tokens(TINY)
+        losses = forward(model, samples[:, :-1], samples[:, 1:].contiguous())
+        losses.mean().backward()
+        gradients.append([losses.detach(), *(p.grad for p in model.parameters())])
+    assert model.config.bias_activation_fusion == exact
+    assert model.config.cross_entropy_loss_fusion != exact
+    for index, (ours, theirs) in enumerate(zip(*gradients, strict=True)):
+        error = (ours - theirs).norm() / theirs.norm()
+        assert error < (1e-6 if exact or index == 0 else 2**-8)
+    assert exact or error > 1e-6

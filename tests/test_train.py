@@ -10,7 +10,7 @@ import torch
 from test_growth import llama, random_state
 from tiny_training import TINY, identity, job, losses, manifest, metrics, run, steps, train_spec
 
-from twostage import checkpoint
+from twostage import checkpoint, training_state
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.samples import SampleStream, TokenSplit
@@ -279,18 +279,18 @@ def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(
 ):
     """The folder holds a checkpoint of an older spec; the new job dies after it has written its metrics."""
     run(train_spec(stop_step=3), tmp_path, corpus_folder)
-    save = checkpoint.save_training_state
+    save = training_state.save_training_state
 
     def fail(*_):
         raise OSError("disk full")
 
     new = train_spec(stop_step=3, peak_lr=1e-3)
-    monkeypatch.setattr(checkpoint, "save_training_state", fail)
+    monkeypatch.setattr(training_state, "save_training_state", fail)
     with pytest.raises(OSError, match="disk full"):
         run(new, tmp_path, corpus_folder)
     assert metrics(tmp_path / "out")["spec"]["schedule"]["peak_lr"] == 1e-3
     assert not manifest(tmp_path / "out").exists()
-    monkeypatch.setattr(checkpoint, "save_training_state", save)
+    monkeypatch.setattr(training_state, "save_training_state", save)
     assert identity(run(new, tmp_path, corpus_folder)) == identity(
         run(new, tmp_path / "clean", corpus_folder)
     )
@@ -410,16 +410,16 @@ def test_a_cosine_run_starts_a_second_stage_too(cosine, corpus_folder, tmp_path)
 
 
 def test_a_cosine_run_resumes_within_itself_bit_by_bit(cosine, corpus_folder, tmp_path, monkeypatch, caplog):
-    update = Trainer.update
+    launch = Trainer.launch
 
     def fail(self, step, batch):
         if step == 8:
             raise OSError("node lost")
-        return update(self, step, batch)
+        return launch(self, step, batch)
 
     this = job(cosine_spec(), tmp_path, corpus_folder, save_every_s=0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "update", fail)
+        patch.setattr(Trainer, "launch", fail)
         with pytest.raises(OSError, match="node lost"):
             train(this)
     train(this)

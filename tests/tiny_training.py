@@ -112,6 +112,8 @@ def arguments(this: TrainJob) -> list[str]:
     ]
     words += ["--data", *(str(folder / "manifest.json") for folder in this.tokens)]
     words += ["--threads", str(execution.threads), "--save-every-s", str(execution.save_every_s)]
+    if execution.pipelined is not None:
+        words += ["--pipelined" if execution.pipelined else "--no-pipelined"]
     if this.parent:
         words += ["--parent", str(this.parent)]
     if execution.micro_batch:

@@ -6,19 +6,22 @@ take. Building the layer is `model.py`'s job; finding out what is importable is 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from importlib.util import find_spec
 from typing import Literal, NamedTuple, get_args
 
 from twostage.errors import UserError
 
 Backend = Literal["sdpa", "flash", "te"]
 Requested = Literal["auto", "sdpa", "flash", "te"]
+Precision = Literal["bf16", "fp32"]
 
 #: What `auto` tries first. An expectation from the libraries' own notes (TE reaches cuDNN's fused kernels), NOT measured.
 SPEED_ORDER: tuple[Backend, ...] = ("te", "flash", "sdpa")
 #: The largest head of FlashAttention 2 and of cuDNN's fused kernels.
 _LARGEST_HEAD_DIM = 256
 _PACKAGES = {"te": "transformer-engine", "flash": "flash-attn"}
+_MODULES = {"te": "transformer_engine", "flash": "flash_attn", "sdpa": "torch"}
 
 
 class Choice(NamedTuple):
@@ -28,13 +31,57 @@ class Choice(NamedTuple):
     reason: str
 
 
+def candidates(requested: Requested, head_dims: Iterable[int]) -> tuple[Backend, ...]:
+    """Return the backends that a study's jobs may use, best first: one that is named, or for "auto" those that fit.
+
+    A backend that cannot serve one of the study's models serves none, so that all models of a study use the same one
+    on equal machines; cells of different backends are not compared.
+    """
+    if requested != "auto":
+        return (requested,)
+    dims = tuple(head_dims)
+    return tuple(
+        backend
+        for backend in SPEED_ORDER
+        if all(_obstacle(backend, dim, "cuda", SPEED_ORDER, "bf16") is None for dim in dims)
+    )
+
+
+def choose(
+    allowed: tuple[Backend, ...], head_dim: int, device: str, available: Collection[str], precision: Precision
+) -> Choice:
+    """Choose a job's backend: the first of `allowed` (see `candidates`) that can serve its model here, and say why.
+
+    Raises:
+        UserError: none can.
+    """
+    if len(allowed) == 1:
+        return resolve(allowed[0], head_dim, device, available, precision=precision)
+    passed_over: list[str] = []
+    for backend in SPEED_ORDER:
+        why_not = _obstacle(backend, head_dim, device, available, precision)
+        if why_not is None and backend not in allowed:
+            why_not = "another model of the study cannot use it"
+        if why_not is None:
+            return Choice(backend, "; ".join([*passed_over, _how(backend, head_dim)]))
+        passed_over.append(f"not {backend}: {why_not}")
+    raise UserError(
+        f"no attention backend can be used: {'; '.join(passed_over)}; mend the PyTorch installation"
+    )
+
+
+def installed() -> frozenset[str]:
+    """Return the backends whose packages are there, without importing them; `twostage doctor` looks closer."""
+    return frozenset(backend for backend, module in _MODULES.items() if find_spec(module))
+
+
 def resolve(
     requested: Requested,
     head_dim: int,
     device: str,
     available: Collection[str],
     *,
-    precision: Literal["bf16", "fp32"] = "bf16",
+    precision: Precision = "bf16",
 ) -> Choice:
     """Choose the attention backend of one model.
 
@@ -52,21 +99,13 @@ def resolve(
         raise UserError(
             f"attention backend {requested!r} is not known; use one of {', '.join(get_args(Requested))}"
         )
-    if requested != "auto":
-        if why_not := _obstacle(requested, head_dim, device, available, precision):
-            raise UserError(
-                f"attention backend {requested!r}: {why_not}; use 'sdpa', or 'auto' for the fastest that fits"
-            )
-        return Choice(requested, f"requested; {_how(requested, head_dim)}")
-    passed_over: list[str] = []
-    for backend in SPEED_ORDER:
-        why_not = _obstacle(backend, head_dim, device, available, precision)
-        if why_not is None:
-            return Choice(backend, "; ".join([*passed_over, _how(backend, head_dim)]))
-        passed_over.append(f"not {backend}: {why_not}")
-    raise UserError(
-        f"no attention backend can be used: {'; '.join(passed_over)}; mend the PyTorch installation"
-    )
+    if requested == "auto":
+        return choose(SPEED_ORDER, head_dim, device, available, precision)
+    if why_not := _obstacle(requested, head_dim, device, available, precision):
+        raise UserError(
+            f"attention backend {requested!r}: {why_not}; use 'sdpa', or 'auto' for the fastest that fits"
+        )
+    return Choice(requested, f"requested; {_how(requested, head_dim)}")
 
 
 def padded_head_dim(head_dim: int) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
+from twostage import transformer_engine_names as te_names
 from twostage.architecture import Architecture
 from twostage.canonical import StateDict, check_state
 from twostage.errors import UserError
@@ -53,11 +54,12 @@ _GATE_UP = ("mlp.gate_proj.weight", "mlp.up_proj.weight")
 
 
 def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> StateDict:
-    """Convert a Megatron local-spec state dict to canonical names.
+    """Convert a Megatron state dict, of the local or transformer-engine's spec, to canonical names.
 
     `linear_qkv` [3 n_head head_dim, d] holds [q; k; v] head by head; `linear_fc1` [2 d_mlp, d] holds gate, then up.
     """
     a = architecture
+    megatron = te_names.to_local(megatron)
     state = {canonical: megatron[name].detach().clone() for name, canonical in _OUTER.items()}
     for layer in range(a.n_layer):
         theirs, ours = f"decoder.layers.{layer}.", f"model.layers.{layer}."
@@ -75,7 +77,7 @@ def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> Sta
 
 
 def from_canonical(state: StateDict, architecture: Architecture) -> StateDict:
-    """Convert canonical names to a Megatron local-spec state dict; the inverse of `to_canonical`."""
+    """Convert canonical names to a Megatron local-spec state dict; the inverse of `to_canonical` there."""
     a = architecture
     megatron = {name: state[canonical] for name, canonical in _OUTER.items()}
     for layer in range(a.n_layer):
@@ -127,7 +129,10 @@ def load_weights(manifest: str | Path) -> tuple[StateDict, Architecture]:
 
 def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> None:
     """Copy canonical weights into a Megatron model of that shape."""
-    missing, unexpected = model.load_state_dict(from_canonical(state, architecture), strict=False)
+    megatron = from_canonical(state, architecture)
+    if te_names.is_fused(model.state_dict()):
+        megatron = te_names.from_local(megatron)
+    missing, unexpected = model.load_state_dict(megatron, strict=False)
     # Megatron lists an empty `_extra_state` per linear layer; nothing else may be missing.
     lost = [name for name in missing if not name.endswith("_extra_state")]
     if lost or unexpected:
@@ -137,24 +142,6 @@ def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> 
 # Training state ------------------------------------------------------------------------------------------------------
 
 
-def save_training_state(
-    folder: str | Path,
-    model: GPTModel,
-    optimizer: Any,
-    architecture: Architecture,
-    origin: Mapping[str, Any],
-    beside: Mapping[str, str] | None = None,
-) -> None:
-    """Write model and optimizer in Megatron's dist_checkpointing format and, last, the manifest.
-
-    All ranks call this. What lies in `folder` already is replaced. `beside` (name: text, rank 0's counts) are files that
-    the manifest vouches for as well.
-    """
-    sharded_model = model.sharded_state_dict()
-    state = {"model": sharded_model, "optimizer": optimizer.sharded_state_dict(sharded_model)}
-    save_sharded(folder, state, architecture, origin, beside)
-
-
 def save_sharded(
     folder: str | Path,
     state: dict[str, Any],
@@ -162,7 +149,11 @@ def save_sharded(
     origin: Mapping[str, Any],
     beside: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a training state that is given as Megatron's sharded tensors; see `save_training_state`."""
+    """Write a training state, given as Megatron's sharded tensors, and, last, its manifest.
+
+    All ranks call this. What lies in `folder` already is replaced. `beside` (name: text, rank 0's counts) are files that
+    the manifest vouches for as well.
+    """
     from megatron.core import dist_checkpointing
 
     folder = Path(folder)

@@ -66,7 +66,10 @@ def load_adam_state(manifest: str | Path) -> tuple[AdamState, Architecture]:
         moment: {name: torch.empty_like(parameter) for name, parameter in model.named_parameters()}
         for moment in _MOMENTS
     }
-    state = checkpoint.load_sharded(manifest, _sharded(model, empty))
+    template = _sharded(model, empty)
+    # Weights only: states of bf16 training lack the (empty) extra states of the layers.
+    template["model"] = {name: template["model"][name] for name, _ in model.named_parameters()}
+    state = checkpoint.load_sharded(manifest, template)
     optimizer = state["optimizer"]
     tensors = {
         name: checkpoint.to_canonical(found, architecture)

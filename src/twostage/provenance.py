@@ -63,7 +63,6 @@ def environment(device: str) -> dict[str, Any]:
     return {
         "device": device_kind(device),
         "ranks": world_size(),
-        "attention_backend": "sdpa",
         "git_commit": git_commit(),
         "versions": {
             "python": platform.python_version(),

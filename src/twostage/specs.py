@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twostage.architecture import Architecture
+from twostage.attention import Backend, candidates
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.paths import Branch, Run, Segment, Stage1Run, Stage2Run
@@ -64,6 +65,7 @@ class TrainSpec(Spec):
     # (carried) the weights and the optimizer's state of another run's trunk, whose steps count from 0 again.
     origin: Literal["init", "weights", "state", "carried"]
     validation: CurveSpec | None = None
+    attention: tuple[Backend, ...] = ("sdpa",)  # the first that a machine offers is used and recorded
 
     @property
     def is_trunk(self) -> bool:
@@ -138,6 +140,9 @@ def _train_spec(design: Design, run: Run, start: int, stop: int, **ends: int) ->
         stop_step=stop,
         origin="state" if start else _origin(design, run),
         validation=curve and CurveSpec(corpus=design.corpus(run), **curve.model_dump()),
+        attention=candidates(
+            study.recipe.attention_backend, (study.architecture(name).head_dim for name in study.models)
+        ),
     )
 
 

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from twostage import checkpoint, provenance
+from twostage import checkpoint, layout, provenance, training_state
 from twostage.architecture import Architecture
+from twostage.background import BackgroundWriter
 from twostage.errors import UserError
 from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
-from twostage.micro_batch import fitting_micro_batch
 from twostage.model import start_process_group
 from twostage.progress import Progress
 from twostage.ranks import from_rank_0
@@ -32,6 +33,7 @@ from twostage.specs import TrainSpec
 from twostage.storage import canonical_json, read_manifest, write_atomic
 from twostage.trainer import Execution, Trainer
 from twostage.training_loop import DivergedError, StopRequest, run_updates
+from twostage.training_metrics import training_metrics
 
 __all__ = ["DivergedError", "Execution", "TrainJob", "train"]
 
@@ -64,32 +66,45 @@ def train(job: TrainJob) -> None:
         UserError: bad or damaged inputs, or a diverged loss; nothing complete is lost.
         SystemExit: code 143 after SIGTERM, with the state saved.
     """
+    if job.spec.recipe.precision == "bf16" and job.execution.device != "cuda":
+        raise UserError(
+            "recipe.precision: bf16 trains on CUDA only; use a profile with GPUs (device: cuda), or precision: fp32"
+        )
+    if job.execution.deterministic:
+        # cuBLAS and transformer-engine read these when they are first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "0")
+        torch.use_deterministic_algorithms(True)
     torch.set_num_threads(job.execution.threads)
     # Before anything else imports Megatron: the data's reader does, without the shim.
     start_process_group(job.execution.device)
     stream = _open_data(job)
-    job = replace(job, execution=replace(job.execution, micro_batch=_micro_batch(job)))
+    job = replace(
+        job, execution=replace(job.execution, micro_batch=layout.micro_batch(job.spec, job.execution))
+    )
     validation = TrainingValidation(job.spec, job.tokens) if job.spec.validation else None
     key = _key(job)
     with _ownership(job) as lease:
         if from_rank_0(_is_done(job.out, key)):
             log.warning("%s: another job has just finished this; nothing left to train", job.out)
             return
-        rolling = RollingState(job.rolling / "state", key, _layout(job))
+        rolling = RollingState(job.rolling / "state", key, layout.layout(job.spec, job.execution))
         if lease:
             rolling.discard_others()
         trainer = Trainer(job.spec, job.execution)
         progress = _load_start(trainer, job, rolling)
-        with StopRequest() as stop:
+        with StopRequest() as stop, _writer(job.execution) as writer:
             run_updates(
                 trainer,
                 stream,
                 progress,
                 validation=validation,
-                save=partial(_save_rolling, trainer, progress, rolling, lease),
-                save_every_s=job.execution.save_every_s,
+                save=partial(_save_rolling, trainer, progress, rolling, lease, writer),
+                execution=job.execution,
                 stop=stop,
             )
+            if writer:
+                writer.wait()
             if lease:
                 lease.check()
             _write_outputs(trainer, job, stream, progress, key, rolling.layouts)
@@ -102,6 +117,16 @@ def _ownership(job: TrainJob) -> AbstractContextManager[Lease | None]:
     if provenance.rank():
         return nullcontext()
     return Lease(job.rolling / "lease", on_wait=_report_wait)
+
+
+def _writer(execution: Execution) -> AbstractContextManager[BackgroundWriter | None]:
+    """Return the writer of rolling states, None where training waits for them.
+
+    Ranks agree on a checkpoint by collective calls, which must not mix with those of training; so several ranks wait.
+    """
+    if execution.overlaps and provenance.world_size() == 1:
+        return BackgroundWriter(execution.device)
+    return nullcontext()
 
 
 def _report_wait(owner: dict[str, Any]) -> None:
@@ -140,25 +165,6 @@ def _key(job: TrainJob) -> str:
     )
 
 
-def _micro_batch(job: TrainJob) -> int:
-    """Return the samples of one pass: as asked, or what a GPU has room for, or (CPU) the rank's whole share."""
-    share = max(1, job.spec.batch_size // provenance.world_size())
-    if job.execution.micro_batch or job.execution.device != "cuda":
-        return job.execution.micro_batch or share
-    free, _ = torch.cuda.mem_get_info()
-    return from_rank_0(fitting_micro_batch(job.spec.architecture, share, free))
-
-
-def _layout(job: TrainJob) -> dict[str, Any]:
-    """Return how the job runs, as far as it affects rounding."""
-    return {
-        "threads": job.execution.threads,
-        "micro_batch": job.execution.micro_batch,
-        "ranks": provenance.world_size(),
-        "device": provenance.device_kind(job.execution.device),
-    }
-
-
 def _is_done(out: Path, key: str) -> bool:
     """Tell whether a duplicate of this very job has put its outputs in place (the manifest comes last)."""
     metrics = out / "metrics.json"
@@ -171,7 +177,7 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
     """Bring `trainer` to where the job goes on: its newest rolling state, or where `spec.origin` says."""
     spec = job.spec
     if newest := from_rank_0(None if provenance.rank() else rolling.newest()):
-        origin = checkpoint.load_training_state(newest / "manifest.json", trainer.core, trainer.optimizer)
+        origin = training_state.load_training_state(trainer, newest / "manifest.json")
         log.warning("resuming at step %d of %d from %s", origin["step"], spec.stop_step, newest)
         return Progress.resumed(origin, (newest / "steps.jsonl").read_text())
     if spec.origin == "init":
@@ -181,10 +187,10 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
     if spec.origin == "weights":
         state, architecture = checkpoint.load_weights(job.parent)
         _check_shape(job.parent, architecture, spec)
-        checkpoint.load_into(trainer.core, state, architecture)
+        training_state.load_canonical(trainer, state)
         return Progress()
     _check_shape(job.parent, Architecture.from_json(read_manifest(job.parent)["architecture"]), spec)
-    origin = checkpoint.load_training_state(job.parent, trainer.core, trainer.optimizer)
+    origin = training_state.load_training_state(trainer, job.parent)
     if spec.origin == "carried":
         # Another run's weights and Adam state (its step count included); this run's own counts begin.
         return Progress()
@@ -203,28 +209,47 @@ def _check_shape(parent: Path, found: Architecture, spec: TrainSpec) -> None:
 # Outputs -------------------------------------------------------------------------------------------------------------
 
 
-def _save_rolling(trainer: Trainer, progress: Progress, rolling: RollingState, lease: Lease | None) -> None:
-    """Write a rolling state; all ranks call this, and rank 0, which holds the lease, says where."""
-    write = partial(_write_rolling, trainer, progress)
+def _save_rolling(
+    trainer: Trainer,
+    progress: Progress,
+    rolling: RollingState,
+    lease: Lease | None,
+    writer: BackgroundWriter | None,
+) -> None:
+    """Write a rolling state; all ranks call this, and rank 0, which holds the lease, says where.
+
+    With a `writer`, only the copy of the state is made here, and its write goes on beside the next updates.
+    """
     if lease:
         lease.check()
+    if writer:
+        # The state before must be complete, and its memory free, before the next is copied.
+        writer.wait()
+    write = partial(
+        _write_rolling,
+        training_state.snapshot_of(trainer) if writer else training_state.sharded_state(trainer),
+        trainer.spec.architecture,
+        progress.origin(trainer.spec),
+        progress.text(),
+    )
+    if writer:
+        writer.submit(partial(rolling.save, progress.step, write))
+    elif lease:
         rolling.save(progress.step, write)
     else:
         write(None)
 
 
-def _write_rolling(trainer: Trainer, progress: Progress, folder: Path | None) -> None:
+def _write_rolling(
+    state: dict[str, Any],
+    architecture: Architecture,
+    origin: dict[str, Any],
+    steps: str,
+    folder: Path | None,
+) -> None:
     folder = from_rank_0(folder)
     assert folder is not None
-    spec = trainer.spec
-    checkpoint.save_training_state(
-        folder,
-        trainer.core,
-        trainer.optimizer,
-        spec.architecture,
-        progress.origin(spec),
-        beside={"steps.jsonl": progress.text()},
-    )
+    checkpoint.save_sharded(folder, state, architecture, origin, beside={"steps.jsonl": steps})
 
 
 def _write_outputs(
@@ -241,36 +266,11 @@ def _write_outputs(
         # An older checkpoint beside the new metrics would pass for the new one.
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", progress.text())
-        write_atomic(
-            out / "metrics.json", canonical_json(_metrics(job, stream, progress, key) | {"layouts": layouts})
-        )
+        metrics = training_metrics(trainer, job.execution, stream, progress, key) | {"layouts": layouts}
+        write_atomic(out / "metrics.json", canonical_json(metrics))
     if spec.is_trunk:
-        checkpoint.save_training_state(
-            folder, trainer.core, trainer.optimizer, spec.architecture, progress.origin(spec)
-        )
-    elif provenance.rank() == 0:
-        weights = checkpoint.to_canonical(trainer.core.state_dict(), spec.architecture)
+        training_state.save_training_state(trainer, folder, progress.origin(spec))
+        return
+    weights = training_state.canonical_weights(trainer)
+    if provenance.rank() == 0:
         checkpoint.save_weights(folder, weights, spec.architecture, progress.origin(spec))
-
-
-def _metrics(job: TrainJob, stream: SampleStream, progress: Progress, key: str) -> dict[str, Any]:
-    spec = job.spec
-    tokens = (
-        (progress.step - (progress.resumed_from or spec.start_step))
-        * spec.batch_size
-        * spec.architecture.context
-    )
-    epochs = stream.epochs(progress.step * spec.batch_size)
-    return {
-        "key": key,
-        "spec": spec.model_dump(mode="json"),
-        "execution": asdict(job.execution),
-        "final_loss_nats": progress.final_loss,
-        "grad_norm_mean": progress.grad_norm_mean,
-        "epochs": dict(zip((name for name, _ in spec.mixture), epochs, strict=True)),
-        "tokens_per_s": tokens / progress.seconds if tokens else None,
-        "train_seconds": progress.seconds,
-        "resumed_from_step": progress.resumed_from,
-        "peak_memory_bytes": provenance.peak_memory_bytes(job.execution.device),
-        **provenance.environment(job.execution.device),
-    }

@@ -12,17 +12,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
-from twostage import provenance
+from twostage import prefetch, provenance
 from twostage.errors import UserError
 from twostage.heldout import TrainingValidation
 from twostage.progress import Progress
 from twostage.ranks import largest
 from twostage.samples import SampleStream
 from twostage.specs import TrainSpec
-from twostage.trainer import Trainer
+from twostage.trainer import Execution, Outcome, Trainer, fetch
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ def run_updates(
     *,
     validation: TrainingValidation | None,
     save: Callable[[], None],
-    save_every_s: float,
+    execution: Execution,
     stop: StopRequest,
 ) -> None:
     """Train from `progress.step` to the spec's last step; all ranks call this.
@@ -70,7 +72,7 @@ def run_updates(
         progress: advanced in place.
         validation: held-out losses on the way, if the study wants any.
         save: writes a rolling state; called on all ranks at the same step.
-        save_every_s: seconds between rolling states.
+        execution: how often to save, and whether to run ahead of the losses.
         stop: asks for a last rolling state and exit code 143.
 
     Raises:
@@ -80,31 +82,43 @@ def run_updates(
     spec = trainer.spec
     rank, ranks = provenance.rank(), provenance.world_size()
     share = spec.batch_size // ranks
+    fetch_every = execution.fetch_every if execution.overlaps else 1
     started = saved = reported = time.monotonic()
     first = progress.step
-    while progress.step < spec.stop_step:
-        step = progress.step + 1
-        samples = stream.batch(progress.step * spec.batch_size + rank * share, share)
-        loss, grad_norm = trainer.update(step, torch.from_numpy(samples).to(trainer.device))
-        _check_finite(loss, grad_norm, step, spec)
-        line = {"loss": loss, "grad_norm": grad_norm, "lr": trainer.schedule.rate(step)}
-        if validation and validation.is_due(step):
-            line["valid_loss"] = _valid_loss(trainer, validation, step)
-        progress.record(line, spec)
-        now = time.monotonic()
-        if now - reported >= PROGRESS_EVERY_S or step == spec.stop_step:
-            reported = now
-            speed = (step - first) * spec.batch_size * spec.architecture.context / (now - started)
-            _print_progress(step, spec, loss, speed)
-        due = now - saved >= save_every_s and step < spec.stop_step
-        # Each rank has its own clock and gets its own signal; all must save at once.
-        demand = largest(_STOP if stop.requested else _SAVE if due else 0, trainer.device)
-        if demand:
-            save()
-            saved = now
-        if demand == _STOP:
-            log.warning("stopped by SIGTERM at step %d; the state is saved", step)
-            sys.exit(EXIT_STOPPED)
+
+    def read(step: int) -> NDArray[np.int64]:
+        return stream.batch((step - 1) * spec.batch_size + rank * share, share)
+
+    waiting: list[Outcome] = []
+    batches = prefetch.batches(read, first + 1, spec.stop_step, trainer.device, ahead=execution.overlaps)
+    with closing(batches):
+        for step, batch in enumerate(batches, start=first + 1):
+            waiting.append(trainer.launch(step, batch))
+            due = time.monotonic() - saved >= execution.save_every_s and step < spec.stop_step
+            demand = _STOP if stop.requested else _SAVE if due else 0
+            validate = validation is not None and validation.is_due(step)
+            look = step % fetch_every == 0 or step == spec.stop_step or validate
+            if ranks > 1:
+                # Each rank has its own clock and gets its own signal; all must save at once. They agree when they wait
+                # for the device anyway.
+                demand = largest(demand, trainer.device) if look else 0
+            if not (look or demand):
+                continue
+            _record(waiting, progress, trainer)
+            waiting.clear()
+            if validation and validate:
+                progress.lines[-1]["valid_loss"] = _valid_loss(trainer, validation, step)
+            now = time.monotonic()
+            if now - reported >= PROGRESS_EVERY_S or step == spec.stop_step:
+                reported = now
+                speed = (step - first) * spec.batch_size * spec.architecture.context / (now - started)
+                _print_progress(step, spec, progress.lines[-1]["loss"], speed)
+            if demand:
+                save()
+                saved = now
+            if demand == _STOP:
+                log.warning("stopped by SIGTERM at step %d; the state is saved", step)
+                sys.exit(EXIT_STOPPED)
     if validation and spec.start_step == spec.stop_step:
         # A branch of no steps has no update to put its loss beside.
         valid_loss = _valid_loss(trainer, validation, progress.step)
@@ -112,7 +126,18 @@ def run_updates(
     progress.seconds = time.monotonic() - started
 
 
+def _record(outcomes: list[Outcome], progress: Progress, trainer: Trainer) -> None:
+    """Wait for the updates that follow `progress.step`, check them and note them."""
+    for loss, grad_norm in fetch(outcomes):
+        step = progress.step + 1
+        _check_finite(loss, grad_norm, step, trainer.spec)
+        progress.record(
+            {"loss": loss, "grad_norm": grad_norm, "lr": trainer.schedule.rate(step)}, trainer.spec
+        )
+
+
 def _valid_loss(trainer: Trainer, validation: TrainingValidation, step: int) -> float:
+    trainer.gather_parameters()
     loss = validation.loss(trainer.core, batch_size=trainer.micro_batch, device=trainer.device)
     if not math.isfinite(loss):
         raise DivergedError(

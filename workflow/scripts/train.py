@@ -19,22 +19,17 @@ def main() -> None:
         "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
     )
     parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        help="checkpoint manifest to write; metrics.json and steps.jsonl go above it",
+        "--out", type=Path, required=True, help="manifest to write; metrics.json goes above it"
     )
     parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
-    parser.add_argument(
-        "--payload",
-        choices=("keep", "protect"),
-        default="keep",
-        help="protect: make the checkpoint read-only",
-    )
+    parser.add_argument("--payload", choices=("keep", "protect"), default="keep", help="protect: read-only")
+    parser.add_argument("--pipelined", action=argparse.BooleanOptionalAction, help="default: on CUDA")
+    parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
+    parser.add_argument("--deterministic", action="store_true", help="same bits again, on CUDA too; slower")
     args = parser.parse_args()
 
     os.environ.update(ranks_from_slurm(os.environ))
@@ -43,9 +38,7 @@ def main() -> None:
     from twostage.storage import protect_payload
     from twostage.train import Execution, TrainJob, train
 
-    execution = Execution(
-        device=args.device, threads=args.threads, micro_batch=args.micro_batch, save_every_s=args.save_every_s
-    )
+    options = ("device", "threads", "micro_batch", "save_every_s", "pipelined", "compile", "deterministic")
     train(
         TrainJob(
             spec=TrainSpec.parse(args.spec),
@@ -53,7 +46,7 @@ def main() -> None:
             tokens=tuple(path.parent for path in args.data),
             out=args.out.parent.parent,
             rolling=args.rolling,
-            execution=execution,
+            execution=Execution(**{name: getattr(args, name) for name in options}),
         )
     )
     if args.payload == "protect" and rank() == 0:

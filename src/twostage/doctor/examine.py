@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from twostage.attention import Requested
 from twostage.design import Design
 from twostage.doctor import backends, container, data, gpu, gpu_facts, limits, packages, slurm, storage
 from twostage.doctor.check import Check
@@ -58,7 +57,8 @@ def examine(study: Study | None, *, device: str, root: Path, lock: Path | None =
     checks = [*packages.judge(packages.gather(lock)), *gpu.judge(gpus, machine)]
     if study is not None:
         head_dims = {name: study.architecture(name).head_dim for name in study.models}
-        checks += backends.judge(head_dims, machine, gpu.available_backends(gpus), _requested(study))
+        available, recipe = gpu.available_backends(gpus), study.recipe
+        checks += backends.judge(head_dims, machine, available, recipe.attention_backend, recipe.precision)
     checks += _storage(design, root, across_nodes=slurm_facts.present)
     if study is not None:
         checks += [data.judge(fact) for fact in data.gather(study)]
@@ -67,12 +67,6 @@ def examine(study: Study | None, *, device: str, root: Path, lock: Path | None =
     checks += limits.judge(limits.gather(), machine, largest_file=state)
     checks.append(container.judge(container.gather(root)))
     return Examination(machine, checks)
-
-
-def _requested(study: Study) -> Requested:
-    """What the trainer asks for: the study's key where it has one, else PyTorch's own, which it always takes."""
-    requested: Requested = getattr(study.recipe, "attention_backend", "sdpa")
-    return requested
 
 
 def _storage(design: Design | None, root: Path, *, across_nodes: bool) -> list[Check]:

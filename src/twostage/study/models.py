@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from twostage.attention import Precision, Requested
 from twostage.errors import UserError
 from twostage.study.base import Frozen, Steps
 from twostage.study.methods import ScheduleKind
@@ -96,7 +97,10 @@ class OptimizerRecipe(Frozen):
         True,
         description="attention and MLP output weights start at init_std / sqrt(2 n_layer), Megatron's default",
     )
-    precision: Literal["fp32"] = "fp32"
+    precision: Precision = Field(
+        "fp32",
+        description="bf16: weights and activations in bf16, master weights, moments and gradient sums in fp32; CUDA only",
+    )
 
 
 class Recipe(OptimizerRecipe):
@@ -108,6 +112,11 @@ class Recipe(OptimizerRecipe):
     )
     final_lr_fraction: float = Field(
         0.1, ge=0, lt=1, description="learning rate at the end of a decay, over the peak"
+    )
+    attention_backend: Requested = Field(
+        "sdpa",
+        description="kernels of the attention; sdpa is PyTorch's and serves every model; auto: the fastest that serves all "
+        "models of the study, so that adding a model may change it for all",
     )
 
 

@@ -1,0 +1,71 @@
+"""Measured speed by size, read from a benchmark's file. The numbers here are made up; none is a measurement."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_training import TINY
+
+from twostage.budget import flops_per_token
+from twostage.errors import UserError
+from twostage.throughput import load_throughput
+
+
+def row(n_params, flops_per_s, flops=10):
+    return {
+        "size": str(n_params),
+        "n_params": n_params,
+        "flops_per_token": flops,
+        "variants": {"ours": {"tokens_per_s": flops_per_s / flops}},
+    }
+
+
+def write(folder, **changes):
+    report = {
+        "kind": "twostage-gpu-benchmark",
+        "schema": 1,
+        "dry_run": False,
+        "machine": {"device": "made up", "peak_tflops": 1.0},
+        "sizes": [row(100, 4e6), row(10, 1e6), {"size": "1B", "failed": "out of memory"}],
+    }
+    path = folder / "gpu.json"
+    path.write_text(json.dumps(report | changes))
+    return path
+
+
+def test_speed_between_and_beyond_the_measured_sizes(tmp_path):
+    found = load_throughput(write(tmp_path))
+    assert found.device == "made up"
+    assert found.flops_per_s(10) == pytest.approx(1e6)
+    assert found.flops_per_s(100) == pytest.approx(4e6)
+    assert found.flops_per_s(31.622776601683793) == pytest.approx(2e6)  # halfway in both logarithms
+    assert found.flops_per_s(1) == pytest.approx(1e6)
+    assert found.flops_per_s(10**9) == pytest.approx(4e6)
+
+
+def test_tokens_per_second_follow_from_the_models_own_flops(tmp_path):
+    found = load_throughput(write(tmp_path))
+    assert found.tokens_per_s(TINY) == pytest.approx(4e6 / flops_per_token(TINY))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dry_run": True}, "a dry run on a CPU says nothing about a GPU"),
+        ({"schema": 2}, "of schema 1"),
+        ({"kind": "other"}, "not a twostage-gpu-benchmark file"),
+        ({"sizes": []}, "no size was measured"),
+    ],
+)
+def test_what_is_no_measurement_is_refused(changes, words, tmp_path):
+    with pytest.raises(UserError, match=f"{words}.*benchmarks/gpu/run.py"):
+        load_throughput(write(tmp_path, **changes))
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"none\.json: not a readable benchmark file"):
+        load_throughput(tmp_path / "none.json")
+    (tmp_path / "half.json").write_text("{")
+    with pytest.raises(UserError, match=r"half\.json: not a readable"):
+        load_throughput(tmp_path / "half.json")
