@@ -299,7 +299,7 @@ def test_the_gpu_lock_is_read_with_the_lock_it_includes():
 
 
 def study_with(tmp_path: Path, **sections):
-    study = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    study = yaml.safe_load((ROOT / "tests/studies/tiny.yaml").read_text())
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(study | sections))
     return load_study(path)
