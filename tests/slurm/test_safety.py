@@ -19,6 +19,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "ETC", etc)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("CI", "true")
+    monkeypatch.delenv("TWOSTAGE_SLURM_TESTS", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     return etc
 
