@@ -231,14 +231,15 @@ def start_ranks(this, n=2):
     return [start(this, RANK=str(rank), LOCAL_RANK=str(rank), **common) for rank in range(n)]
 
 
-def test_two_ranks_train_what_one_does(corpus_folder, tmp_path):
+@pytest.mark.parametrize("n", [2, 4])
+def test_ranks_train_what_one_process_does(n, corpus_folder, tmp_path):
     """They save rolling states on the way, agree on the outputs, write each once, and share the validation."""
     spec = train_spec(stop_step=8, validation=CurveSpec(corpus="words", every_steps=4, samples=5))
     one = run(spec, tmp_path / "one", corpus_folder)
-    this = job(spec, tmp_path / "two", corpus_folder, save_every_s=0.0)
-    processes = start_ranks(this)
-    assert [process.wait(120) for process in processes] == [0, 0], log_of(this) + log_of(this, 1)
-    assert metrics(this.out)["ranks"] == 2
+    this = job(spec, tmp_path / "ranks", corpus_folder, save_every_s=0.0)
+    processes = start_ranks(this, n)
+    assert [process.wait(120) for process in processes] == [0] * n, log_of(this) + log_of(this, 1)
+    assert metrics(this.out)["ranks"] == n
     assert len(steps(this.out)) == 8
     assert losses(this.out) == pytest.approx(losses(one), rel=1e-5)
     assert [line["grad_norm"] for line in steps(this.out)] == pytest.approx(
@@ -247,11 +248,11 @@ def test_two_ranks_train_what_one_does(corpus_folder, tmp_path):
     valid = [[line.get("valid_loss") for line in steps(out)] for out in (this.out, one)]
     assert [step for step, value in enumerate(valid[0], 1) if value is not None] == [4, 8]
     assert valid[0][3::4] == pytest.approx(valid[1][3::4], rel=1e-5)
-    # The state of two ranks is one checkpoint: a single rank goes on from it.
+    # The state of several ranks is one checkpoint: a single rank goes on from it.
     after = train_spec(start_step=8, stop_step=10, origin="state")
-    two = run(after, tmp_path / "after two", corpus_folder, parent=manifest(this.out))
+    several = run(after, tmp_path / "after ranks", corpus_folder, parent=manifest(this.out))
     expected = run(after, tmp_path / "after one", corpus_folder, parent=manifest(one))
-    assert losses(two) == pytest.approx(losses(expected), rel=1e-5)
+    assert losses(several) == pytest.approx(losses(expected), rel=1e-5)
 
 
 @pytest.mark.slow
