@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -85,28 +87,34 @@ def write_throughput(workflow: Workflow, n_params: int, flops_per_s: float) -> N
     (workflow.root / "made-up.json").write_text(json.dumps(report))
 
 
-def runtimes(text: str) -> list[int]:
-    """Minutes that a dry-run's training jobs ask for."""
-    return [int(found) for found in re.findall(r"^rule train_\w+:.*?runtime=(\d+)", text, flags=re.M | re.S)]
-
-
-def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path):
+def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path, monkeypatch):
     workflow = copy_workflow(tmp_path / "repository")
     write_small_study(workflow)
     workflow.edit_study("config/small.yaml", lambda study: study.update(recipe={"precision": "bf16"}))
     model = load_study(str(workflow.root / "config/small.yaml")).architecture("8k")
+    plugin = "snakemake_logger_plugin_jobs"
+    shutil.copytree(Path(__file__).parent / plugin, workflow.root / "src" / plugin)
+    monkeypatch.setenv("JOBS_FILE", str(tmp_path / "jobs.jsonl"))
+
+    def plan() -> tuple[str, int]:
+        """Return what a dry-run says, and the minutes that the training job asks for."""
+        site = slurm(workflow, throughput="made-up.json")
+        said = workflow.snakemake("-n", "--logger", "jobs", *site, "--", SEGMENT).stdout
+        jobs = [json.loads(line) for line in (tmp_path / "jobs.jsonl").read_text().splitlines()]
+        minutes = [job["resources"]["runtime"] for job in jobs if job["rule"] == "train_trunk_segment"]
+        return said, minutes[-1]
+
     # Two hours for the segment's 20 steps of 8 x 64 tokens: 15 + 5 minutes, and 1.5 x 120.
     speed = flops_per_token(model) * 20 * 8 * 64 / 7200
     write_throughput(workflow, model.n_params, speed)
-    words = ("-n", *slurm(workflow, throughput="made-up.json"), "--", SEGMENT)
-    covered = workflow.snakemake(*words).stdout
-    assert "site.throughput" not in covered
-    assert runtimes(covered) == [200]
+    said, minutes = plan()
+    assert "site.throughput" not in said
+    assert minutes == 200
     write_throughput(workflow, 2 * model.n_params, speed)
-    assumed = workflow.snakemake(*words).stdout
-    assert assumed.count(f"site.throughput: no speed for a model of {model.n_params:,} parameters") == 1
-    assert "its walltime follows from assumed_mfu: 0.3" in assumed
-    assert runtimes(assumed) == [21]  # the job itself takes no minute that could be counted
+    said, minutes = plan()
+    assert said.count(f"site.throughput: no speed for a model of {model.n_params:,} parameters") == 1
+    assert "its walltime follows from assumed_mfu: 0.3" in said
+    assert minutes == 21  # a moment of training, rounded up
 
 
 def test_a_file_that_is_no_measurement_is_one_message(trained):
