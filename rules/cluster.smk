@@ -10,8 +10,10 @@ from twostage import disk, walltime
 from twostage.head import Head, restart
 from twostage.site import parse_site
 from twostage.supervise import bad_input_marker
+from twostage.throughput import load_site_throughput
 
 SITE = explained(parse_site)(config.get("site"))
+THROUGHPUT = explained(load_site_throughput)(SITE) if SITE else None
 
 
 # Training jobs --------------------------------------------------------------------------------------------------------
@@ -24,9 +26,27 @@ def training_size(job):
     return design.architecture(job.run), design.job_tokens(job), batch_size
 
 
+@functools.cache
+def measured_speed(architecture):
+    """Tokens per second of one GPU by the site's benchmark; None, and a word of it for each size, where it has none."""
+    if not THROUGHPUT:
+        return None
+    gap = THROUGHPUT.gap(architecture.n_params, study.recipe.precision)
+    if gap:
+        logger.warning(
+            f"site.throughput: no speed for a model of {architecture.n_params:,} parameters ({gap}); "
+            f"its walltime follows from assumed_mfu: {SITE.assumed_mfu:g}"
+        )
+        return None
+    return THROUGHPUT.tokens_per_s(architecture)
+
+
 def training_plan(job):
     """GPUs and hours; from the speed that the trunk before it has reached, once it is there."""
-    plan = walltime.plan_training(*training_size(job), SITE)
+    size = training_size(job)
+    plan = walltime.plan_training(
+        *size, SITE, tokens_per_s_of_one=measured_speed(size[0])
+    )
     before = (
         design.segment_parent(job)
         if isinstance(job, paths.Segment)
@@ -38,9 +58,7 @@ def training_plan(job):
     found = json.loads(metrics.read_text())
     if found["ranks"] != plan.gpus or not found["tokens_per_s"]:
         return plan
-    return walltime.plan_training(
-        *training_size(job), SITE, tokens_per_s=found["tokens_per_s"]
-    )
+    return walltime.plan_training(*size, SITE, tokens_per_s=found["tokens_per_s"])
 
 
 def on_site(function):
@@ -110,6 +128,7 @@ def training_resources(job_of, log):
     return {
         "device": SITE.device if SITE else "cpu",
         "save_every_s": 60 * SITE.save_every_min if SITE else 600,
+        "train_flags": SITE.train_flags if SITE else "",
         "mem_mb": mem_mb,
         "launcher": launcher,
         "gpu": on_site(lambda w, attempt: gpus(w)),
@@ -237,6 +256,10 @@ def start_head():
         f"study {study.name}: {len(planned)} jobs, {len(training)} of them training; about {gpu_hours:,.1f} GPU-hours; "
         f"{size / 1e9:,.1f} GB of checkpoints before any is released, {free / 1e9:,.0f} GB free"
     )
+    if THROUGHPUT:
+        logger.warning(
+            f"walltimes by speeds measured on a {THROUGHPUT.device} ({SITE.throughput})"
+        )
     if SITE.max_gpu_hours is not None and gpu_hours > SITE.max_gpu_hours:
         raise WorkflowError(
             f"study {study.name}: about {gpu_hours:,.1f} GPU-hours are above this site's limit, "

@@ -26,7 +26,8 @@ rule train_trunk_segment:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} --payload {resources.payload}"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload} "
+        "{resources.train_flags}"
 
 
 rule train_decay_branch:
@@ -53,4 +54,5 @@ rule train_decay_branch:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} --payload {resources.payload}"
+        "--save-every-s {resources.save_every_s} --payload {resources.payload} "
+        "{resources.train_flags}"

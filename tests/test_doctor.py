@@ -255,6 +255,21 @@ def test_a_backend_that_cannot_be_had_is_missing_with_a_fix():
     assert (check.status, check.fix) == (Status.MISSING, "use 'sdpa', or 'auto' for the fastest that fits")
 
 
+def test_what_jobs_would_choose_but_cannot_use_is_missing():
+    """Jobs look for packages without importing them, so that one that is broken is chosen and fails."""
+    [check] = backends.judge({"15M": 80}, "cuda", {"sdpa"}, "auto", installed={"sdpa", "te"})
+    assert check.status is Status.MISSING
+    assert check.found.startswith("te, since transformer-engine is installed; but it is not usable")
+    [sdpa] = backends.judge({"15M": 80}, "cuda", {"sdpa"}, "sdpa", installed={"sdpa", "te"})
+    assert sdpa.status is Status.OK
+
+
+def test_bf16_without_a_gpu_is_a_warning():
+    check = one(backends.judge({"15M": 80}, "cpu", {"sdpa"}, precision="bf16"), "precision")
+    assert (check.status, check.found) == (Status.WARN, "bf16 trains on CUDA only")
+    assert [c.name for c in backends.judge({"15M": 80}, "cpu", {"sdpa"}, precision="fp32")] == ["model 15M"]
+
+
 # Packages -------------------------------------------------------------------------------------------------------------
 
 INSTALLED = packages.PackageFacts(

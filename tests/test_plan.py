@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from results_tree import make_design
@@ -261,6 +262,76 @@ def test_hours_and_cost_follow_the_options(study_file, capsys):
     assert other["cost_usd"] == pytest.approx(3 * flops / 1e12 / 3600)
 
 
+@pytest.fixture
+def measured(tmp_path):
+    """Write a benchmark's file of made-up numbers: 1e6 FLOP/s at the base model's size and, if `n` is given, 4e6 at it."""
+
+    def write(n: int | None = None) -> str:
+        sizes = [(BASE.n_params, 1e6), *([(n, 4e6)] if n else [])]
+        report = {
+            "kind": "twostage-gpu-benchmark",
+            "schema": 1,
+            "dry_run": False,
+            "precision": "bf16",
+            "machine": {"device": "made-up GPU", "peak_tflops": 10.0},
+            "sizes": [
+                {"n_params": n, "flops_per_token": 10, "variants": {"ours": {"tokens_per_s": speed / 10}}}
+                for n, speed in sizes
+            ],
+        }
+        (tmp_path / "made-up.json").write_text(json.dumps(report))
+        return "made-up.json"
+
+    return write
+
+
+@pytest.fixture
+def bf16_study(study_file):
+    fields = json.loads(Path(study_file).read_text())
+    fields["recipe"] = fields.get("recipe", {}) | {"precision": "bf16"}
+    Path(study_file).write_text(json.dumps(fields))
+    return study_file
+
+
+def test_measured_speed_bills_each_size_by_its_own(bf16_study, measured, capsys):
+    record = as_json(capsys, bf16_study, "--throughput", measured(STACKED.n_params))
+    base = 4 * 470 * TOKENS * flops_per_token(BASE)  # one base model, three times on code
+    stacked = 3 * 470 * TOKENS * flops_per_token(STACKED)
+    assert record["gpu_hours"] == pytest.approx((base / 1e6 + stacked / 4e6) / 3600)
+    assert record["cost_usd"] == pytest.approx(2 * record["gpu_hours"])
+    assert record["machine"]["measured_on"] == "made-up GPU"
+    assert record["machine"]["not_measured"] == []
+    # Alone, each of the nine cells of stack trains its base model again, and so does each of cpt-code.
+    bases, seconds = 3 * (110 + 220 + 440), 3 * (110 + 220 + 440)
+    naive_base = (110 + 220 + 440 + 2 * bases + seconds) * TOKENS * flops_per_token(BASE)
+    naive_stacked = seconds * TOKENS * flops_per_token(STACKED)
+    assert record["naive_bill"]["gpu_hours"] == pytest.approx((naive_base / 1e6 + naive_stacked / 4e6) / 3600)
+
+
+def test_what_is_not_measured_is_assumed_and_marked(bf16_study, measured, capsys):
+    file = measured()
+    record = as_json(capsys, bf16_study, "--throughput", file, "--utilisation", "0.5")
+    base = 4 * 470 * TOKENS * flops_per_token(BASE)
+    stacked = 3 * 470 * TOKENS * flops_per_token(STACKED)
+    assert record["gpu_hours"] == pytest.approx((base / 1e6 + stacked / 5e12) / 3600)  # half the GPU's peak
+    [gap] = record["machine"]["not_measured"]
+    assert gap.startswith(f"N = {STACKED.n_params:,}: ")
+    assert main(["plan", bf16_study, "--throughput", file]) == 0
+    printed = capsys.readouterr().out
+    text = " ".join(printed.split())
+    assert "Training, at tokens/s measured on a made-up GPU (*: not measured, at 4 model TFLOP/s)" in text
+    assert f"Not measured: {gap}" in text
+    marks = {line.split("│")[1].strip(): line.count("*") for line in printed.splitlines() if "│ 33k" in line}
+    assert marks == {"base": 0, "cpt-code": 0, "stack": 2}  # hours and dollars
+
+
+def test_a_study_in_another_precision_is_not_covered(study_file, measured, capsys):
+    record = as_json(capsys, study_file, "--throughput", measured(STACKED.n_params))
+    assert record["gpu_hours"] == pytest.approx(record["work"]["flops"] / (0.4 * 10e12) / 3600)
+    assert len(record["machine"]["not_measured"]) == 2
+    assert "measured in bf16, the study trains in fp32" in record["machine"]["not_measured"][0]
+
+
 def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
     folder = tmp_path / "results/mine/tokens/code"
     folder.mkdir(parents=True)
@@ -287,6 +358,8 @@ def test_tables_show_the_bill_and_warn(study_file, capsys):
     [
         (["--utilisation", "40"], "utilisation: 40.0 is a share of the peak"),
         (["--tflops", "400", "--utilisation", "0.5"], "--tflops: stands for --utilisation times --peak-tflops"),
+        (["--tflops", "400", "--peak-tflops", "500"], "--tflops: stands for"),
+        (["--throughput", "none.json"], "none.json: not a readable benchmark file"),
         (["--price", "-1"], "price: -1.0 must be positive"),
         (["--bytes-per-token", "0"], "--bytes-per-token: 0.0 must be positive"),
     ],

@@ -30,6 +30,19 @@ def test_jobs_without_a_gpu_may_have_a_limit_of_their_own():
 
 
 @pytest.mark.parametrize(
+    ("fields", "flags"),
+    [
+        ({}, "--deterministic"),
+        ({"compile": True}, "--deterministic --compile"),
+        ({"deterministic": False}, ""),
+        ({"device": "cpu"}, ""),
+    ],
+)
+def test_kernels_are_chosen_for_gpus_alone(fields, flags):
+    assert parse_site(fields).train_flags == flags
+
+
+@pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"partiton": "gpu"}, ["site.partiton: unknown key; known are partition, cpu_partition"]),
@@ -37,6 +50,8 @@ def test_jobs_without_a_gpu_may_have_a_limit_of_their_own():
         ({"assumed_mfu": 40}, ["site.assumed_mfu:", "(got 40)"]),
         ({"grace_s": 600, "max_walltime_min": 11}, ["grace_s: 600", "max_walltime_min: 11; lower"]),
         ({"gpus_per_node": 1, "max_gpus_per_job": 2}, ["max_gpus_per_job", "set it to 1"]),
+        ({"device": "cpu", "compile": True}, ["compile: it is for GPUs"]),
+        ({"device": "cpu", "throughput": "gpu.json"}, ["throughput: it is for GPUs"]),
         (["gpu"], ["site: a mapping of keys is needed"]),
     ],
 )

@@ -52,6 +52,15 @@ def test_hours_come_from_the_assumed_speed_until_one_was_measured():
     assert measured.gpus == assumed.gpus  # another number of ranks would round differently
 
 
+def test_a_benchmark_replaces_the_assumed_speed_and_the_run_s_own_replaces_both():
+    tokens = 10**9
+    by_benchmark = plan_training(MODEL, tokens, 512, SITE, tokens_per_s_of_one=2_000)
+    assert by_benchmark.gpus == plan_training(MODEL, tokens, 512, SITE).gpus == 64
+    assert by_benchmark.hours == pytest.approx(10**9 / (64 * 2_000) / 3600)
+    both = plan_training(MODEL, tokens, 512, SITE, tokens_per_s=50_000, tokens_per_s_of_one=2_000)
+    assert both.hours == pytest.approx(10**9 / 50_000 / 3600)
+
+
 def test_runtime_grows_with_the_attempt_up_to_the_sites_limit():
     site = Site(grace_s=300, max_walltime_min=240)
     assert runtime_min(1.0, 1, site) == 15 + 5 + 90

@@ -42,6 +42,7 @@ def main() -> int:
         "schema": SCHEMA,
         "dry_run": args.device == "cpu",
         "quick": args.quick,
+        "precision": "bf16",  # what `speed.ours` trains in
         "machine": child(args, "machine"),
         "checks": [],
         "sizes": [],

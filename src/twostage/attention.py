@@ -20,7 +20,7 @@ Precision = Literal["bf16", "fp32"]
 SPEED_ORDER: tuple[Backend, ...] = ("te", "flash", "sdpa")
 #: The largest head of FlashAttention 2 and of cuDNN's fused kernels.
 _LARGEST_HEAD_DIM = 256
-_PACKAGES = {"te": "transformer-engine", "flash": "flash-attn"}
+PACKAGES = {"te": "transformer-engine", "flash": "flash-attn", "sdpa": "PyTorch"}
 _MODULES = {"te": "transformer_engine", "flash": "flash_attn", "sdpa": "torch"}
 
 
@@ -71,7 +71,10 @@ def choose(
 
 
 def installed() -> frozenset[str]:
-    """Return the backends whose packages are there, without importing them; `twostage doctor` looks closer."""
+    """Return the backends whose packages are there, without importing them: what jobs choose from.
+
+    `twostage doctor` looks closer, and complains where a job would choose one that cannot be used.
+    """
     return frozenset(backend for backend, module in _MODULES.items() if find_spec(module))
 
 
@@ -124,7 +127,7 @@ def _obstacle(
     if precision == "fp32":
         return "it takes half precision only, the precision is fp32"
     if backend not in available:
-        return f"{_PACKAGES[backend]} is not usable here"
+        return f"{PACKAGES[backend]} is not usable here"
     if head_dim > _LARGEST_HEAD_DIM:
         return f"head_dim {head_dim} is above {_LARGEST_HEAD_DIM}"
     if backend == "te" and head_dim % 8:

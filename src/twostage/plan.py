@@ -8,7 +8,7 @@ held-out split, tables and figures take seconds on a CPU.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from twostage.budget import flops_6nd, flops_per_token
@@ -21,18 +21,32 @@ from twostage.study import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Training that is added up: tokens and FLOPs (6 N D with non-embedding N; exact with causal attention)."""
+    """Training that is added up: tokens and FLOPs (6 N D with non-embedding N; exact with causal attention).
+
+    Attributes:
+        flops_by_n: the exact ones, by the non-embedding parameters of what is trained.
+    """
 
     tokens: int = 0
     flops_6nd: float = 0.0
-    flops: int = 0
+    flops_by_n: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def flops(self) -> int:
+        """Exact FLOPs of all sizes."""
+        return sum(self.flops_by_n.values())
 
     def __add__(self, other: Work) -> Work:
+        sizes = {**self.flops_by_n, **other.flops_by_n}
         return Work(
             tokens=self.tokens + other.tokens,
             flops_6nd=self.flops_6nd + other.flops_6nd,
-            flops=self.flops + other.flops,
+            flops_by_n={n: self.flops_by_n.get(n, 0) + other.flops_by_n.get(n, 0) for n in sizes},
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"tokens": self.tokens, "flops_6nd": self.flops_6nd, "flops": self.flops}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +68,10 @@ class Row:
     cells: int
     work: Work
     naive: Work
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"work": self.work.to_json(), "naive": self.naive.to_json()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +122,9 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, totals included."""
         return asdict(self) | {
-            "work": asdict(self.work),
-            "naive": asdict(self.naive),
+            "rows": [row.to_json() for row in self.rows],
+            "work": self.work.to_json(),
+            "naive": self.naive.to_json(),
             "jobs": self.jobs,
             "disk": asdict(self.disk)
             | {"total_bytes": self.disk.total_bytes, "final_bytes": self.disk.final_bytes},
@@ -177,7 +196,7 @@ def _work(design: Design, run: Run, tokens: int) -> Work:
     return Work(
         tokens=tokens,
         flops_6nd=flops_6nd(shape.n_params, tokens),
-        flops=flops_per_token(shape) * tokens,
+        flops_by_n={shape.n_params: flops_per_token(shape) * tokens},
     )
 
 

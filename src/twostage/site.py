@@ -29,17 +29,27 @@ class Site(BaseModel):
     mem_gb_per_gpu: float = Field(64, gt=0)
     gpu_tflops: float = Field(989, gt=0)
     assumed_mfu: float = Field(0.3, gt=0, le=1)
+    throughput: str | None = None
     target_job_h: float = Field(12, gt=0)
     max_walltime_min: int = Field(1440, ge=1)
     cpu_max_walltime_min: int | None = Field(None, ge=1)
     grace_s: int = Field(300, ge=10)
     save_every_min: float = Field(10, gt=0)
+    deterministic: bool = True
+    compile: bool = False
     max_gpu_hours: float | None = Field(None, gt=0)
 
     @property
     def cpu_walltime_min(self) -> int:
         """Longest walltime of jobs without a GPU."""
         return self.cpu_max_walltime_min or self.max_walltime_min
+
+    @property
+    def train_flags(self) -> str:
+        """Options of `train.py` that this site's GPUs train with; a CPU needs none, it gives the same bits anyway."""
+        if self.device == "cpu":
+            return ""
+        return " ".join(f"--{name}" for name in ("deterministic", "compile") if getattr(self, name))
 
     @model_validator(mode="after")
     def _check(self) -> Site:
@@ -52,6 +62,9 @@ class Site(BaseModel):
             raise ValueError(
                 "max_gpus_per_job: jobs over several nodes need at least two GPUs per node; set it to 1"
             )
+        if self.device == "cpu" and (self.compile or self.throughput):
+            key = "compile" if self.compile else "throughput"
+            raise ValueError(f"{key}: it is for GPUs, and device is cpu; leave it out, or set device to cuda")
         return self
 
 

@@ -55,12 +55,31 @@ def speed(gpus: int, site: Site) -> float:
 
 
 def plan_training(
-    architecture: Architecture, tokens: int, batch_size: int, site: Site, *, tokens_per_s: float | None = None
+    architecture: Architecture,
+    tokens: int,
+    batch_size: int,
+    site: Site,
+    *,
+    tokens_per_s: float | None = None,
+    tokens_per_s_of_one: float | None = None,
 ) -> TrainingPlan:
-    """Return GPUs and hours of a job; `tokens_per_s` is what a job of the same run reached on as many GPUs."""
+    """Return GPUs and hours of a job.
+
+    Args:
+        architecture, tokens, batch_size: of the job.
+        site: where it runs.
+        tokens_per_s: what a job of the same run reached on as many GPUs; stronger than all else.
+        tokens_per_s_of_one: what one GPU reaches by a benchmark, several that many times as much; stronger than
+            `assumed_mfu`.
+    """
     flops = float(flops_per_token(architecture) * tokens)
     gpus = gpus_for(flops, batch_size, site)
-    seconds = tokens / tokens_per_s if tokens_per_s else flops / speed(gpus, site)
+    if tokens_per_s:
+        seconds = tokens / tokens_per_s
+    elif tokens_per_s_of_one:
+        seconds = tokens / (gpus * tokens_per_s_of_one)
+    else:
+        seconds = flops / speed(gpus, site)
     return TrainingPlan(flops=flops, gpus=gpus, hours=seconds / SECONDS_PER_HOUR)
 
 

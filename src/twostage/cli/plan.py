@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from twostage.budget import ASSUMED_BYTES_PER_TOKEN, Machine
 
 if TYPE_CHECKING:
-    from twostage.plan import Held, Plan
+    from twostage.billing import Rates
+    from twostage.plan import Held, Plan, Work
     from twostage.study import Study
 
 DEFAULT_UTILISATION = 0.4
@@ -32,16 +33,22 @@ def add_parser(subparsers: Any) -> None:
         "--utilisation",
         type=float,
         default=DEFAULT_UTILISATION,
-        help="model FLOPs over the GPU's peak (default: %(default)s)",
+        help="model FLOPs over the GPU's peak, where no speed is measured (default: %(default)s)",
     )
     parser.add_argument(
         "--peak-tflops",
         type=float,
-        default=DEFAULT_PEAK_TFLOPS,
-        help="dense peak of a GPU, TFLOP/s (default: %(default)s, an H100 in bf16)",
+        help="dense peak of a GPU, TFLOP/s (default: that of the benchmark's GPU, else "
+        f"{DEFAULT_PEAK_TFLOPS:g}, an H100 in bf16)",
     )
     parser.add_argument(
         "--tflops", type=float, help="model TFLOP/s that a GPU delivers, instead of the two options above"
+    )
+    parser.add_argument(
+        "--throughput",
+        type=Path,
+        metavar="FILE",
+        help="JSON file of benchmarks/gpu/run.py: GPU-hours by measured tokens/s, for the sizes that it covers",
     )
     parser.add_argument(
         "--price",
@@ -64,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
     from twostage.plan import plan_study
     from twostage.study import load_study, study_file
 
-    machine = _machine(args)
     if not args.bytes_per_token > 0:
         raise ValueError(f"--bytes-per-token: {args.bytes_per_token} must be positive, e.g. 4")
     study = load_study(args.study)
+    rates = _rates(args, study)
     held = held_by_corpora(study, args.bytes_per_token)
     plan = plan_study(study, held)
     whole = load_study(f"{study_file(args.study)}:full")
@@ -75,18 +82,28 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from twostage.laws.jsonio import dumps
 
-        print(dumps(_record(plan, parts, machine)))
+        print(dumps(_record(plan, parts, rates)))
         return 0
     from twostage.cli.plan_tables import show
 
-    show(plan, parts, machine, args.study)
+    show(plan, parts, rates, args.study)
     return 0
 
 
-def _machine(args: argparse.Namespace) -> Machine:
+def _rates(args: argparse.Namespace, study: Study) -> Rates:
+    from twostage.billing import Rates
+    from twostage.throughput import load_throughput
+
+    measured = load_throughput(args.throughput) if args.throughput else None
+    peak = measured.peak_tflops if measured else DEFAULT_PEAK_TFLOPS
+    return Rates(machine=_machine(args, peak), precision=study.recipe.precision, measured=measured)
+
+
+def _machine(args: argparse.Namespace, default_peak: float) -> Machine:
     if args.tflops is None:
-        return Machine(peak_tflops=args.peak_tflops, utilisation=args.utilisation, price=args.price)
-    if (args.utilisation, args.peak_tflops) != (DEFAULT_UTILISATION, DEFAULT_PEAK_TFLOPS):
+        peak = default_peak if args.peak_tflops is None else args.peak_tflops
+        return Machine(peak_tflops=peak, utilisation=args.utilisation, price=args.price)
+    if (args.utilisation, args.peak_tflops) != (DEFAULT_UTILISATION, None):
         raise ValueError(
             "--tflops: stands for --utilisation times --peak-tflops; give either it or those two"
         )
@@ -115,16 +132,22 @@ def held_by_corpora(study: Study, bytes_per_token: float, results: Path = Path("
     return held
 
 
-def _record(plan: Plan, parts: dict[str, Plan], machine: Machine) -> dict[str, Any]:
+def _record(plan: Plan, parts: dict[str, Plan], rates: Rates) -> dict[str, Any]:
     from twostage.plan import PAPER
 
-    def bill(flops: float) -> dict[str, float]:
-        return {"gpu_hours": machine.gpu_hours(flops), "cost_usd": machine.cost(flops)}
+    def bill(work: Work) -> dict[str, float]:
+        return {"gpu_hours": rates.gpu_hours(work), "cost_usd": rates.cost(work)}
 
+    machine, measured = rates.machine, rates.measured
     return plan.to_json() | {
-        "machine": {"tflops": machine.tflops, "price_usd": machine.price},
-        **bill(plan.work.flops),
-        "naive_bill": bill(plan.naive.flops),
+        "machine": {
+            "tflops": machine.tflops,
+            "price_usd": machine.price,
+            "measured_on": measured and measured.device,
+            "not_measured": rates.gaps(plan.work),
+        },
+        **bill(plan.work),
+        "naive_bill": bill(plan.naive),
         "paper": {
             "flops": PAPER.flops,
             "gpu_hours": PAPER.gpu_hours,
@@ -141,7 +164,7 @@ def _record(plan: Plan, parts: dict[str, Plan], machine: Machine) -> dict[str, A
                 "flops": part.work.flops,
                 "disk_bytes": part.disk.total_bytes,
                 "disk_final_bytes": part.disk.final_bytes,
-                **bill(part.work.flops),
+                **bill(part.work),
             }
             for name, part in parts.items()
         },

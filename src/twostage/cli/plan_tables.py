@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twostage.budget import Machine
+from twostage.billing import Rates
 from twostage.disk import Disk, DiskRow
 from twostage.plan import PAPER, CorpusUse, Plan, Work
 from twostage.units import format_quantity
@@ -17,7 +17,7 @@ from twostage.units import format_quantity
 MIN_WIDTH = 136
 
 
-def show(plan: Plan, parts: dict[str, Plan], machine: Machine, name: str) -> None:
+def show(plan: Plan, parts: dict[str, Plan], rates: Rates, name: str) -> None:
     """Print a plan, and the bills of all named parts of the study."""
     console = wide_console()
     console.print(
@@ -27,8 +27,10 @@ def show(plan: Plan, parts: dict[str, Plan], machine: Machine, name: str) -> Non
         console.print("The study's cells come from tables (cells_table); nothing is trained.")
         return
     console.print(_rules(plan))
-    console.print(_bill(plan, machine))
-    console.print(_comparison(plan, machine))
+    console.print(_bill(plan, rates))
+    for gap in rates.gaps(plan.work):
+        console.print(f"[yellow]Not measured:[/yellow] {escape(gap)}", highlight=False)
+    console.print(_comparison(plan, rates))
     for note in paper_notes(plan):
         console.print(note, highlight=False)
     console.print(_disk(plan.disk))
@@ -36,7 +38,7 @@ def show(plan: Plan, parts: dict[str, Plan], machine: Machine, name: str) -> Non
     console.print(_corpora(plan.corpora))
     for warning in warnings(plan):
         console.print(f"[yellow]Warning:[/yellow] {escape(warning)}", highlight=False)
-    console.print(_parts(parts, machine))
+    console.print(_parts(parts, rates))
 
 
 def wide_console() -> Console:
@@ -69,8 +71,9 @@ def _bytes(value: int | None) -> str:
     return "?" if value is None else f"{format_quantity(value)}B".replace("BB", "GB")
 
 
-def _money(work: Work, machine: Machine) -> tuple[str, str]:
-    return _number(machine.gpu_hours(work.flops)), _number(machine.cost(work.flops))
+def _money(work: Work, rates: Rates) -> tuple[str, str]:
+    mark = "*" if rates.gaps(work) else ""
+    return _number(rates.gpu_hours(work)) + mark, _number(rates.cost(work)) + mark
 
 
 def _space(rows: Sequence[DiskRow]) -> tuple[str, str]:
@@ -84,8 +87,8 @@ def _rules(plan: Plan) -> Table:
     return table
 
 
-def _bill(plan: Plan, machine: Machine) -> Table:
-    title = f"Training, at {machine.tflops:.0f} model TFLOP/s and {machine.price:g} USD an hour of a GPU"
+def _bill(plan: Plan, rates: Rates) -> Table:
+    title = f"Training, {escape(str(rates))}"
     heads = ("method", "base model", "N", "jobs", "cells", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD")
     table = _table(title, 2, (*heads, "disk", "in the end"))
     for row in plan.rows:
@@ -98,7 +101,7 @@ def _bill(plan: Plan, machine: Machine) -> Table:
             format_quantity(row.work.tokens),
             _flops(row.work.flops_6nd),
             _flops(row.work.flops),
-            *_money(row.work, machine),
+            *_money(row.work, rates),
             *_space(
                 [disk for disk in plan.disk.rows if (disk.method, disk.model) == (row.method, row.model)]
             ),
@@ -114,14 +117,14 @@ def _bill(plan: Plan, machine: Machine) -> Table:
         format_quantity(work.tokens),
         _flops(work.flops_6nd),
         _flops(work.flops),
-        *_money(work, machine),
+        *_money(work, rates),
         *_space(plan.disk.rows),
     )
     table.caption = "exact: every matrix product forward and backward, causal attention, output layer; N without embeddings"
     return table
 
 
-def _comparison(plan: Plan, machine: Machine) -> Table:
+def _comparison(plan: Plan, rates: Rates) -> Table:
     table = _table("In comparison", 1, ("", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD"))
     for name, work in (("this plan", plan.work), ("every cell alone, D1 and D2 again", plan.naive)):
         table.add_row(
@@ -129,7 +132,7 @@ def _comparison(plan: Plan, machine: Machine) -> Table:
             format_quantity(work.tokens),
             _flops(work.flops_6nd),
             _flops(work.flops),
-            *_money(work, machine),
+            *_money(work, rates),
         )
     one = PAPER.gpu_hours
     table.add_row(
@@ -222,7 +225,7 @@ def warnings(plan: Plan) -> list[str]:
     ]
 
 
-def _parts(parts: dict[str, Plan], machine: Machine) -> Table:
+def _parts(parts: dict[str, Plan], rates: Rates) -> Table:
     heads = (
         "part",
         "jobs",
@@ -244,7 +247,7 @@ def _parts(parts: dict[str, Plan], machine: Machine) -> Table:
             format_quantity(part.work.tokens),
             _flops(part.work.flops_6nd),
             _flops(part.work.flops),
-            *_money(part.work, machine),
+            *_money(part.work, rates),
             _bytes(part.disk.total_bytes),
             _bytes(part.disk.final_bytes),
         )

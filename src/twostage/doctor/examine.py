@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from twostage import attention
 from twostage.design import Design
 from twostage.doctor import backends, container, data, gpu, gpu_facts, limits, packages, slurm, storage
 from twostage.doctor.check import Check
@@ -57,8 +58,14 @@ def examine(study: Study | None, *, device: str, root: Path, lock: Path | None =
     checks = [*packages.judge(packages.gather(lock)), *gpu.judge(gpus, machine)]
     if study is not None:
         head_dims = {name: study.architecture(name).head_dim for name in study.models}
-        available, recipe = gpu.available_backends(gpus), study.recipe
-        checks += backends.judge(head_dims, machine, available, recipe.attention_backend, recipe.precision)
+        checks += backends.judge(
+            head_dims,
+            machine,
+            gpu.available_backends(gpus),
+            study.recipe.attention_backend,
+            study.recipe.precision,
+            installed=attention.installed(),
+        )
     checks += _storage(design, root, across_nodes=slurm_facts.present)
     if study is not None:
         checks += [data.judge(fact) for fact in data.gather(study)]
