@@ -297,6 +297,11 @@ def table_input(table, *code, fits=(), published=()):
     }
 
 
+def study_content():
+    """What the pictures of the study itself show: all but what becomes of its checkpoints."""
+    return study.model_dump_json(exclude={"checkpoints"})
+
+
 def table_settings(table):
     """The study's own numbers in a table, so that it is made again when they change."""
     sections = {

@@ -27,7 +27,7 @@ rule plot_figure_2:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        content=study.model_dump_json(),  # drawn again when a key of the study changes
+        content=study_content(),
     message:
         "draw Figure 2"
     shell:
@@ -63,7 +63,7 @@ rule plot_dag:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        content=study.model_dump_json(),  # drawn again when a key of the study changes
+        content=study_content(),
     message:
         "draw the rule graph of study {study.name}"
     shell:

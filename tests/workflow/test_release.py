@@ -29,7 +29,7 @@ INTERIOR, LAST = f"{RUN}/trunk/10240/checkpoint", f"{RUN}/trunk/20480/checkpoint
 GROWN = f"{RUN}/init/checkpoint"
 KINDS = {
     "base trunk": "stage1/*/*/*/trunk/*",
-    "base decay": "stage1/*/*/*/decay/*",
+    "base decay": "stage1/**/decay/*",
     "grown": "stage2/*/*/*/*/init",
     "stage-2 trunk": "stage2/*/*/*/*/trunk/*",
     "stage-2 decay": "stage2/*/*/*/*/decay/*",

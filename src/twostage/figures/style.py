@@ -142,7 +142,8 @@ def plain_log_axis(axes: Axes) -> None:
 def save_figure(figure: Figure, stem: str | Path, data: pd.DataFrame) -> None:
     """Write `<stem>.pdf`, `<stem>.png` and the plotted numbers, `<stem>.csv` (17 digits); each file atomically.
 
-    Equal figures give equal bytes: no dates go into the files. Nothing is cropped, so all panels of one kind keep one
+    Equal figures give equal bytes: no dates go into the files (but for the sixth decimal of a PDF's coordinates where
+    panels are nested). Nothing is cropped, so all panels of one kind keep one
     size; layout is the figure's own (constrained).
 
     Raises:

@@ -178,7 +178,9 @@ class Study(Frozen):
             section = self.scratch[key]
             if models := only(subset.models, section.models or self.base_models):
                 scratch[key] = section.model_copy(update={"models": models})
+        used = {*base, *(model for section in scratch.values() for model in section.models or ())}
         changes = {
+            "models": {key: model for key, model in self.models.items() if key in used},
             "stage1": self.stage1.model_copy(update={"models": base}),
             "methods": methods,
             "scratch": scratch,
