@@ -105,6 +105,20 @@ def test_a_killed_job_says_so(results):
     assert job(FIRST.manifest).detail == "killed after step 7 of 100"
 
 
+def test_the_supervisors_remarks_do_not_hide_the_jobs_own_words(results):
+    job_log = f"{STACK.path}/trunk-{FIRST.tokens}"
+    log(
+        results,
+        job_log,
+        "twostage: Slurm job 7\nerror: no tokens\ntwostage: bad input; this job is not tried again\n",
+    )
+    assert job(FIRST.manifest).detail == "error: no tokens"
+    progress = '{"progress": {"step": 7, "steps": 100}}\n'
+    log(results, job_log, f"{progress}saved\ntwostage: stopped in time; job 7 goes back to the queue\n")
+    waiting = job(FIRST.manifest)
+    assert (waiting.state, waiting.detail) == ("running", "step 7 of 100, in the queue again")
+
+
 def test_a_job_that_has_just_started_runs_while_snakemake_holds_its_lock(results, here):
     grown = f"{STACK.path}/init/checkpoint/manifest.json"
     (here / ".snakemake/locks").mkdir(parents=True)

@@ -29,6 +29,7 @@ from twostage.paths import (
 )
 from twostage.storage import RELEASED_FILE
 from twostage.study import Study
+from twostage.supervise import REMARK, REQUEUED
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
@@ -164,6 +165,8 @@ class _Look:
         if not log.is_file():
             return "missing", ""
         last, progress = _tail(log)
+        if last.endswith(REQUEUED):
+            return "running", f"{progress or 'no step yet'}, in the queue again"
         if lease is not None and (owner := live_owner(lease)):
             place = f"on {owner.get('host')}, process {owner.get('pid')}"
             return "running", f"{progress}, {place}" if progress else place
@@ -185,7 +188,9 @@ def _tail(log: Path) -> tuple[str, str]:
     for line in reversed(lines):
         if line.startswith('{"progress"'):
             return message, _progress(line)
-        message = message or line.strip()
+        # The supervisor's remarks follow the job's own last words; only that it waits for its next start says more.
+        if not line.startswith(REMARK) or line.endswith(REQUEUED):
+            message = message or line.strip()
     return message, ""
 
 

@@ -23,6 +23,8 @@ from twostage.scripting import EXIT_BAD_INPUT
 EXIT_STOPPED = 143
 #: What the trainer says then; a process that SIGTERM ended before it could save has the same code, not these words.
 SAVED = "the state is saved"
+#: How the supervisor's own lines in a job's log begin, and how the one about another start ends.
+REMARK, REQUEUED = "twostage: ", "goes back to the queue"
 #: How long Slurm may take to end a job that has gone back to the queue, seconds.
 REQUEUE_PATIENCE_S = 600.0
 
@@ -47,11 +49,11 @@ def supervise(command: Sequence[str], log: Path) -> int:
         code = 128 - code if code < 0 else code
         if code == EXIT_BAD_INPUT:
             bad_input_marker(log).touch()
-            stream.write("twostage: bad input; this job is not tried again\n")
+            stream.write(f"{REMARK}bad input; this job is not tried again\n")
         elif code == EXIT_STOPPED and job and shutil.which("scontrol") is None:
-            stream.write("twostage: no scontrol here (a container?), so one of Snakemake's retries goes on\n")
+            stream.write(f"{REMARK}no scontrol here (a container?), so one of Snakemake's retries goes on\n")
         elif code == EXIT_STOPPED and job and _has_saved(log) and _is_running(job):
-            stream.write(f"twostage: stopped in time; job {job} goes back to the queue\n")
+            stream.write(f"{REMARK}stopped in time; job {job} {REQUEUED}\n")
             stream.flush()
             _requeue(job)
         elif code == 0:
@@ -78,7 +80,7 @@ def _open_log(log: Path, job: str | None) -> TextIO:
     stream = log.open("w")
     unfinished.hardlink_to(log)
     if job:
-        stream.write(f"twostage: Slurm job {job}\n")
+        stream.write(f"{REMARK}Slurm job {job}\n")
         stream.flush()
     return stream
 
