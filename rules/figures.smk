@@ -68,7 +68,7 @@ use rule plot_figure_1 as plot_figure_5 with:
 
 use rule plot_figure_1 as plot_figure_6 with:
     input:
-        **figure_input("figure-6", "figures/figure_6.py", *CURVES_CODE),
+        **figure_input("figure-6", "figures/figures_6_7.py", *CURVES_CODE),
     output:
         **figure_output("figure-6"),
     log:
@@ -82,7 +82,7 @@ use rule plot_figure_1 as plot_figure_6 with:
 
 use rule plot_figure_1 as plot_figure_7 with:
     input:
-        **figure_input("figure-7", "figures/figure_7.py", *CURVES_CODE),
+        **figure_input("figure-7", "figures/figures_6_7.py", *CURVES_CODE),
     output:
         **figure_output("figure-7"),
     log:

@@ -7,6 +7,7 @@ rule plot_figure_2:
         script=f"{SCRIPTS}/plot_illustration.py",
         code=library_code(
             "design.py",
+            "lengths.py",
             "figures/figure_2.py",
             "figures/boxes.py",
             "figures/style.py",
@@ -41,6 +42,7 @@ rule plot_dag:
             "dag.py",
             "dataspecs.py",
             "design.py",
+            "lengths.py",
             "joint_design.py",
             "presentation.py",
             "figures/dag.py",

@@ -70,7 +70,7 @@ use rule make_table_1 as make_table_4 with:
 
 use rule make_table_1 as make_table_5 with:
     input:
-        **table_input("table-5", "design.py", "tables_setup.py", published=[5]),
+        **table_input("table-5", "lengths.py", "tables_setup.py", published=[5]),
     output:
         **table_output("table-5"),
     log:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from twostage.architecture import Architecture
 from twostage.errors import UserError
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.lengths import Point, grid_point, off_grid_point, trunk_segments, with_decay
 from twostage.paths import Branch, Run, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.study import Cpt, Expand, Method, Repeat, ScheduleKind, Stack, Study
 
@@ -33,24 +34,6 @@ class Cell:
     def path(self) -> str:
         """The evaluation file, relative to `results/<study>/`."""
         return self.branch.evaluation(self.corpus)
-
-
-@dataclass(frozen=True, order=True)
-class Point:
-    """One evaluated length of a run, in optimizer steps.
-
-    Attributes:
-        start: where its branch leaves the trunk (0: there is no trunk; the branch is the whole run).
-        total: where its model is complete.
-    """
-
-    start: int
-    total: int
-
-
-def with_decay(trunk_steps: int) -> int:
-    """Steps of a grid point's model: the trunk and a tenth for the decay."""
-    return trunk_steps + trunk_steps // 10
 
 
 class Design:
@@ -211,7 +194,7 @@ class Design:
     def _points(self, run: Run) -> tuple[Point, ...]:
         """Return the evaluated lengths of a run, rising; empty for a run that is not in the study."""
         kind = self.schedule(run)
-        points = [_point(kind, steps) for steps in self._grid_steps(run)]
+        points = [grid_point(kind, steps) for steps in self._grid_steps(run)]
         ablation = self.study.ablations.schedule
         if ablation is not None and isinstance(run, Stage1Run):
             here = (run.corpus, run.model, run.seed) == (
@@ -223,7 +206,7 @@ class Design:
                 total = ablation.total_steps
                 # A total that is on the grid is the grid's own point: nothing is trained twice.
                 if total not in [point.total for point in points]:
-                    points.append(_off_grid_point(kind, total))
+                    points.append(off_grid_point(kind, total))
         return tuple(sorted(points, key=lambda point: point.total))
 
     def _grid_steps(self, run: Run) -> set[int]:
@@ -259,20 +242,12 @@ class Design:
         return steps * self.tokens_per_step(model), self.decay_tokens(model, steps)
 
     def _trunk(self, run: Run) -> dict[int, int]:
-        """Return a run's trunk segments in steps, as end -> start; the chain is whole, whatever points are chosen.
-
-        So choosing more points later never cuts a trunk anew: it only adds segments.
-        """
-        kind = self.schedule(run)
-        points = self.points(run)
-        if kind == "cosine" or not points:
+        """Return a run's trunk segments in steps, as end -> start."""
+        if not (points := self.points(run)):
             return {}
         grid = self.study.grid_of(run.model)
         chain = (grid.d1 if run.stage == 1 else grid.d2).trunk_steps
-        ends = [_point(kind, steps).start for steps in chain]
-        last = max(point.start for point in points)
-        wanted = {end for end in ends if end <= last} | {point.start for point in points}
-        return {end: max((other for other in ends if other < end), default=0) for end in sorted(wanted)}
+        return trunk_segments(self.schedule(run), chain, points)
 
     # Jobs -------------------------------------------------------------------------------------------------------
 
@@ -409,17 +384,6 @@ class Design:
         """Tokens that the whole study trains: the sum over its segments and branches."""
         segments, branches = self.jobs()
         return sum(map(self.job_tokens, segments)) + sum(map(self.job_tokens, branches))
-
-
-def _point(kind: ScheduleKind, steps: int) -> Point:
-    """Return a grid point's lengths under a schedule; `steps` is the WSD trunk."""
-    total = with_decay(steps)
-    return Point({"wsd": steps, "constant": total, "cosine": 0}[kind], total)
-
-
-def _off_grid_point(kind: ScheduleKind, total: int) -> Point:
-    """Return the lengths of a run of `total` steps, of which WSD decays over the last tenth."""
-    return Point({"wsd": total - total // 10, "constant": total, "cosine": 0}[kind], total)
 
 
 def _chosen(values: tuple[_T, ...], only: tuple[_T, ...] | None) -> list[_T]:

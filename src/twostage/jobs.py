@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from twostage.design import Cell, Design, with_decay
+from twostage.design import Cell, Design
+from twostage.lengths import with_decay
 from twostage.paths import Branch, Run, Segment, Stage2Run, grown_manifest
 
 #: Label of the base models' runs in bills and lists.

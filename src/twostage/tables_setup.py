@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from twostage.design import with_decay
 from twostage.laws.published import published_table
+from twostage.lengths import with_decay
 from twostage.study import Study
 from twostage.tables import GAP, Table
 

@@ -16,7 +16,7 @@ from twostage.cells import read_cells
 from twostage.comparisons import panels, schedule_branches
 from twostage.design import Design
 from twostage.errors import UserError
-from twostage.figures import figure_1, figure_3, figure_5, figure_6, figure_7, gradient_norm
+from twostage.figures import figure_1, figure_3, figure_5, figures_6_7, gradient_norm
 from twostage.figures.from_fits import draw_from_fits
 from twostage.figures.loss_curves import Arm
 from twostage.figures.style import format_tokens
@@ -100,8 +100,7 @@ def _twins(name: str, study: Study, sources: Sources) -> Drawing:
             for method, tokens in zip(panel.methods, d1, strict=True)
         ]
         corpora[title] = study.corpus_of(panel.methods[0])
-    draw = figure_6.draw if name == "figure-6" else figure_7.draw
-    return draw(sources.read_curves(), sources.read_cells(), titled, corpus=corpora)
+    return figures_6_7.draw(sources.read_curves(), sources.read_cells(), titled, corpus=corpora)
 
 
 def arm_label(study: Study, figure: str, method: str) -> str:

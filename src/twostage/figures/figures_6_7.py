@@ -1,4 +1,8 @@
-"""Figure 6: growth on the data that the base model has seen, or on data that it has not; `draw` is pure."""
+"""Figures 6 and 7: the second stage of a method and of copies that differ in one respect; `draw` is pure.
+
+Figure 6: growth on the data that the base model has seen, or on data that it has not. Figure 7: other learning rates
+than the recipe's.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,11 @@ def draw(
     *,
     corpus: Mapping[str, str],
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw the second stage of growth methods, a row for each; returns the figure and the plotted numbers.
+    """Draw the second stage, a row for each method; returns the figure and the plotted numbers.
 
     Args:
         curves, cells: the study's tables.
-        panels: title -> arms, repeated data first.
+        panels: title -> arms, the one with the defaults first.
         corpus: title -> corpus of the second stage.
     """
     return draw_rows(panels, curves, cells, corpus=corpus, token_label="second-stage tokens $D_2$")
