@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -41,6 +42,16 @@ def wait_for(condition, seconds=60):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return found
+
+
+def is_held(lock):
+    """Whether some process stands at the turnstile, waiting for units."""
+    with lock.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def most_at_once(folder, names, units):
@@ -84,7 +95,7 @@ def test_a_killed_job_frees_its_units(tmp_path):
     first = start(tmp_path, "first", units=2, seconds=300, gpus="0")
     wait_for(lambda: notes(tmp_path, "first"))
     second = start(tmp_path, "second", units=2, seconds=0, gpus="0")
-    time.sleep(0.6)
+    wait_for(lambda: is_held(tmp_path / "locks/turnstile.lock"))
     assert second.poll() is None
     assert not notes(tmp_path, "second")  # it waits
     first.send_signal(signal.SIGKILL)
