@@ -167,6 +167,28 @@ def test_a_full_disk_in_the_background_stops_the_job(corpus_folder, tmp_path, mo
     assert not (tmp_path / "out/checkpoint").exists()
 
 
+def test_a_stopped_job_that_could_not_save_does_not_say_that_it_has(
+    corpus_folder, tmp_path, monkeypatch, caplog
+):
+    """Exit code 143 with "the state is saved" would send the job back to the queue as if nothing were lost."""
+    from twostage.samples import SampleStream
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    read = SampleStream.batch
+
+    def stop_meanwhile(self, start, count):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read(self, start, count)
+
+    monkeypatch.setattr(checkpoint, "save_sharded", full)
+    monkeypatch.setattr(SampleStream, "batch", stop_meanwhile)
+    with pytest.raises(OSError, match="No space left"):
+        run(SPEC, tmp_path, corpus_folder, **PIPELINED)
+    assert "the state is saved" not in caplog.text
+
+
 def test_a_diverged_run_is_noticed_before_anything_is_saved(corpus_folder, tmp_path):
     """Losses come late, but no state is written before all of its losses were looked at."""
     spec = train_spec(origin="weights", stop_step=30)

@@ -215,10 +215,12 @@ def _save_rolling(
     rolling: RollingState,
     lease: Lease | None,
     writer: BackgroundWriter | None,
+    on_disk: bool,
 ) -> None:
     """Write a rolling state; all ranks call this, and rank 0, which holds the lease, says where.
 
-    With a `writer`, only the copy of the state is made here, and its write goes on beside the next updates.
+    With a `writer`, only the copy of the state is made here, and its write goes on beside the next updates, unless it
+    must be `on_disk` when this returns: a job that is stopped says that it has saved only when it has.
     """
     if lease:
         lease.check()
@@ -234,6 +236,8 @@ def _save_rolling(
     )
     if writer:
         writer.submit(partial(rolling.save, progress.step, write))
+        if on_disk:
+            writer.wait()
     elif lease:
         rolling.save(progress.step, write)
     else:

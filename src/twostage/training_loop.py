@@ -60,7 +60,7 @@ def run_updates(
     progress: Progress,
     *,
     validation: TrainingValidation | None,
-    save: Callable[[], None],
+    save: Callable[[bool], None],
     execution: Execution,
     stop: StopRequest,
 ) -> None:
@@ -71,7 +71,7 @@ def run_updates(
         stream: the run's samples.
         progress: advanced in place.
         validation: held-out losses on the way, if the study wants any.
-        save: writes a rolling state; called on all ranks at the same step.
+        save: writes a rolling state; called on all ranks at the same step. True: it is on disk when the call returns.
         execution: how often to save, and whether to run ahead of the losses.
         stop: asks for a last rolling state and exit code 143.
 
@@ -114,7 +114,7 @@ def run_updates(
                 speed = (step - first) * spec.batch_size * spec.architecture.context / (now - started)
                 _print_progress(step, spec, progress.lines[-1]["loss"], speed)
             if demand:
-                save()
+                save(demand == _STOP)
                 saved = now
             if demand == _STOP:
                 log.warning("stopped by SIGTERM at step %d; the state is saved", step)
