@@ -1,7 +1,8 @@
 """The four that `make test` runs on a real Slurm: a complete study, a time limit, a dead node, a killed head.
 
 They run side by side, each in a working copy of its own, since nearly all their time is Slurm's own waiting: a limit is
-looked at twice a minute, a silent node is given up after half a minute, a requeued job waits.
+looked at twice a minute, a silent node is given up after half a minute, a requeued job waits. So none of them may tidy
+the cluster: that waits until the last is done.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from slurm_study import LONG, LONG_TRUNK, RESULTS, Study, identity, metrics, pro
 
 
 @pytest.fixture(scope="module")
-def faults(cluster, prepared, undisturbed, tmp_path_factory):
-    """The three disturbed runs, started together; each test asks for its own."""
-    scenarios = (time_limit, dead_node, killed_head)
+def scenes(cluster, prepared, undisturbed, tmp_path_factory):
+    """The four runs, started together; each test asks for its own."""
+    scenarios = (no_fault, time_limit, dead_node, killed_head)
     studies = {
         s: prepared.copy(tmp_path_factory.mktemp(s.__name__) / "repository", cluster) for s in scenarios
     }
@@ -38,8 +39,13 @@ def same_as_undisturbed(study: Study, undisturbed: Study) -> bool:
 # No fault -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_complete_study(faults, study, cluster):
+def no_fault(study: Study) -> None:
     study.run(f"{RESULTS}/tables/cells.csv")
+
+
+def test_a_complete_study(scenes, cluster):
+    running, study = scenes[no_fault]
+    running.result()
     cells = pd.read_csv(study.results / "tables/cells.csv")
     assert sorted(cells["method"]) == ["cpt-code", "scratch"]
     submitted = study.submissions()
@@ -69,8 +75,8 @@ def time_limit(study: Study) -> None:
     assert head.wait(600) == 0, study.head_log() + study.logs()
 
 
-def test_a_time_limit_in_mid_segment(faults, undisturbed):
-    running, study = faults[time_limit]
+def test_a_time_limit_in_mid_segment(scenes, undisturbed):
+    running, study = scenes[time_limit]
     running.result()
     log = study.story(LONG_TRUNK)
     assert "stopped by SIGTERM at step" in log
@@ -102,8 +108,8 @@ def dead_node(study: Study) -> None:
     assert head.wait(600) == 0, study.head_log() + study.logs()
 
 
-def test_a_node_dies_with_its_job(faults, undisturbed):
-    running, study = faults[dead_node]
+def test_a_node_dies_with_its_job(scenes, undisturbed):
+    running, study = scenes[dead_node]
     running.result()
     [job] = study.submissions()
     assert study.restarts(job) == 1
@@ -133,8 +139,8 @@ def killed_head(study: Study) -> None:
     assert again.wait(600) == 0, study.head_log() + study.logs()
 
 
-def test_a_killed_head_leaves_nothing_to_clean_up(faults, undisturbed):
-    running, study = faults[killed_head]
+def test_a_killed_head_leaves_nothing_to_clean_up(scenes, undisturbed):
+    running, study = scenes[killed_head]
     running.result()
     assert len(study.submissions()) == 1  # trained once, by the job of the first head
     assert "planning anew" in study.head_log()
