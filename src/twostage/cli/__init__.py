@@ -21,6 +21,7 @@ COMMANDS = (
     "plan",
     "status",
     "figures",
+    "archive",
     "doctor",
     "fit",
     "compare",
