@@ -73,7 +73,7 @@ def archive_study(path: str, out: Path, results: Path = Path("results")) -> dict
         **_totals(records),
         "machine": _machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
-        "files": {str(name): sha256_file(out / name) for name in (*names, RECORDS)},
+        "files": {str(name): sha256_file(out / name) for name in [*names, Path(RECORDS)]},
     }
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest

@@ -10,6 +10,10 @@ import pandas as pd
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
+from twostage.archive import archive_study, read_records
+from twostage.cli import main
+from twostage.storage import sha256_file
+
 pytestmark = pytest.mark.workflow
 
 STUDY = "config/small.yaml"
@@ -135,16 +139,13 @@ def test_a_changed_learning_rate_retrains_everything_and_tokenises_nothing(copie
     assert not counts.keys() & {"prepare_corpus", "train_tokenizer", "tokenize_corpus"}
 
 
-def test_tables_from_elsewhere_redraw_everything_without_training(finished, tmp_path):
-    """The study's own tables, taken from another place: equal fits, tables and figures, to the byte."""
+def test_an_archive_redraws_everything_without_training(finished, tmp_path):
+    """Equal fits, tables and figures, to the byte, from nothing but the archived tables."""
     workflow = copy_workflow(tmp_path / "redrawn")
-    elsewhere = workflow.root / "elsewhere"
-    elsewhere.mkdir()
-    names = {"cells": "cells.csv", "base_cells": "base-cells.csv", "curves": "curves.csv"}
-    for name in names.values():
-        shutil.copy(finished.root / RESULTS / "tables" / name, elsewhere / name)
+    archive_study(str(finished.root / STUDY), workflow.root / "elsewhere", finished.root / "results")
     shutil.copy(finished.root / STUDY, workflow.root / STUDY)
-    given = {key: f"elsewhere/{name}" for key, name in names.items()}
+    names = {"cells": "cells.csv", "base_cells": "base-cells.csv", "curves": "curves.csv"}
+    given = {key: f"elsewhere/tables/{name}" for key, name in names.items()}
     workflow.edit_study(STUDY, lambda study: study.update(cells_table=given))
     counts = workflow.planned(*CONFIG, *TARGETS)
     assert counts["import_cells"] == counts["import_base_cells"] == counts["import_curves"] == 1
@@ -160,6 +161,48 @@ def test_tables_from_elsewhere_redraw_everything_without_training(finished, tmp_
         if path.name != "not-drawn.csv":  # names other keys where nothing can be trained
             again = workflow.root / path.relative_to(finished.root)
             assert again.read_bytes() == path.read_bytes(), path
+
+
+def test_an_archive_says_where_its_numbers_come_from(finished, tmp_path):
+    out = tmp_path / "archive"
+    manifest = archive_study(str(finished.root / STUDY), out, finished.root / "results")
+    assert json.loads((out / "manifest.json").read_text()) == manifest
+    for name, digest in manifest["files"].items():
+        assert sha256_file(out / name) == digest
+    assert {"tables/cells.csv", "figures/figure-1.png", "jobs.jsonl.gz"} <= set(manifest["files"])
+    results = finished.root / RESULTS
+    records = read_records(out)
+    assert len(records) == sum(1 for name in ("metrics.json", "eval-*.json") for _ in results.rglob(name))
+    assert records[CELL.removeprefix(f"{RESULTS}/")] == json.loads((finished.root / CELL).read_text())
+    jobs = manifest["training_jobs"]
+    assert jobs["planned"] == jobs["measured"] == sum(name.endswith("metrics.json") for name in records)
+    steps = sum(1 for file in results.rglob("steps.jsonl") for _ in file.open())
+    assert manifest["tokens_trained"] == steps * 8 * 64
+    tokens = json.loads((results / "tokens/generic/manifest.json").read_text())
+    assert manifest["corpora"]["generic"]["documents_sha256"] == tokens["documents_sha256"]
+    # Again: the same bytes; other files in the folder stay, what an earlier archive held alone goes.
+    (out / "README.md").write_text("by hand")
+    (out / "tables/old.csv").write_text("of an earlier archive")
+    manifest["files"]["tables/old.csv"] = sha256_file(out / "tables/old.csv")
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    again = archive_study(str(finished.root / STUDY), out, finished.root / "results")
+    del manifest["files"]["tables/old.csv"]
+    assert again == manifest
+    assert (out / "README.md").read_text() == "by hand"
+    assert not (out / "tables/old.csv").exists()
+
+
+def test_only_what_was_measured_can_be_archived(finished, tmp_path, capsys):
+    arguments = ["archive", str(finished.root / STUDY), "--results", str(tmp_path)]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    assert "run the study first" in capsys.readouterr().err
+    inside = finished.root / RESULTS / "archive"
+    arguments[-1] = str(finished.root / "results")
+    assert main([*arguments, "--out", str(inside)]) == 2
+    assert "choose a folder elsewhere" in capsys.readouterr().err
+    assert not inside.exists()
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "training jobs measured" in capsys.readouterr().out
 
 
 def test_tables_without_a_column_are_refused_before_anything_runs(finished, tmp_path):
