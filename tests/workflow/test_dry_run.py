@@ -184,6 +184,7 @@ def test_a_file_that_extends_a_study_plans_its_jobs_under_its_own_name(pristine)
         "grid": {stage: {"trunk_steps": [40]} for stage in ("d1", "d2")},
         "methods": methods,
         "scratch": None,
+        "ablations": None,
     }
     (pristine.root / file).write_text(yaml.safe_dump({"extends": "everything.yaml", **own}))
     counts = pristine.planned(
