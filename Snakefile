@@ -12,7 +12,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Replaced as a whole by `--config study=config/mine.yaml`: one complete file, never a merge of two.
+# Replaced as a whole by `--config study=config/mine.yaml`; a study file that builds on another says so (`extends`).
 config.setdefault("study", "config/tiny.yaml")
 
 

@@ -116,6 +116,46 @@ use rule make_table_1 as make_table_8 with:
         "make Table 8: coefficients of the laws over model sizes"
 
 
+# Not one of the paper's tables: how certain its finding is.
+rule estimate_alpha3:
+    input:
+        cells=CELLS,
+        fits=[
+            in_results(presentation.fit_path(*pair))
+            for pair in presentation.fitted_pairs(study)
+        ],
+        script=f"{SCRIPTS}/estimate_alpha3.py",
+        code=library_code(
+            "alpha3.py",
+            "cells.py",
+            "method_fit.py",
+            "tables.py",
+            "tables_alpha3.py",
+            *LAWS_CODE,
+        ),
+    output:
+        csv=f"{RESULTS}/tables/alpha3.csv",
+        html=report(
+            f"{RESULTS}/tables/alpha3.html",
+            caption="../report/alpha3.rst",
+            category="Tables",
+            labels={"table": "How certain alpha3 is"},
+        ),
+    log:
+        f"{LOGS}/estimate_alpha3.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        shown=[entry.model_dump() for entry in study.excluded_cells],
+    message:
+        "estimate how certain alpha3 is"
+    shell:
+        "OMP_NUM_THREADS={threads} python {input.script} --study {params.study} --cells {input.cells} "
+        "--fits {input.fits} --csv {output.csv} --html {output.html} > {log} 2>&1"
+
+
 rule list_not_drawn:
     input:
         script=f"{SCRIPTS}/list_not_drawn.py",
@@ -161,4 +201,5 @@ rule all_tables:
             table=catalogue.drawable_tables(study),
             kind=["csv", "html"],
         ),
+        rules.estimate_alpha3.output if presentation.fitted_pairs(study) else [],
         rules.list_not_drawn.output,

@@ -167,6 +167,11 @@ def test_bootstrap_gives_seeded_standard_errors(data: Path, capsys: pytest.Captu
         assert 0.3 * value < first[name] < 3 * value
     record = run_json(capsys, *argv, "--bootstrap-unit", "trunks")
     assert record["standard_errors_source"] == "bootstrap over trunks (200 refits, seed 0)"
+    twice = pd.concat([grid().assign(seed=0), grid().assign(seed=1, loss_nats=grid()["loss_nats"] * 1.001)])
+    twice.to_csv(data, index=False)
+    record = run_json(capsys, *argv, "--bootstrap-unit", "seeds")
+    assert record["standard_errors_source"] == "bootstrap over seeds (200 refits, seed 0)"
+    assert record["standard_errors"]["E"] > 0
 
 
 def test_lad_is_another_objective(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -376,6 +381,8 @@ def test_other_mistakes_are_one_clear_line(
     assert "--drop-highest" in failure(capsys, *fit, "--drop-highest", "25")
     assert "--level" in failure(capsys, *fit, "--level", "95")
     assert "--bootstrap" in failure(capsys, *fit, "--bootstrap", "1")
+    over_seeds = ["--bootstrap", "9", "--bootstrap-unit", "seeds"]
+    assert "one seed or none" in failure(capsys, *fit, *over_seeds)
     (tmp_path / "losses.xlsx").write_bytes(b"x")
     assert "use .csv, .jsonl or .parquet" in failure(
         capsys, "fit", str(tmp_path / "losses.xlsx"), "--form", "mul"

@@ -121,6 +121,29 @@ def test_a_link_to_the_study_stays_a_link(server: Hub, study: Path) -> None:
     assert load_study(study).corpora["code"].revision == CODE
 
 
+def test_revisions_are_pinned_in_the_file_that_holds_them(server: Hub, study: Path) -> None:
+    """Only those that hold: the section `tokenizer` of the extended file is replaced, and stays as it is."""
+    mine = study.parent / "other.yaml"
+    tokenizer = (
+        "tokenizer: {kind: huggingface, repository: owner/llama, revision: PIN_ME, vocab_size: 1024}\n"
+    )
+    mine.write_text(f"extends: {study.name}\n{tokenizer}")
+    before = study.read_text()
+    shown = _pin(server, mine, "--dry-run")
+    assert (mine.read_text(), study.read_text()) == (f"extends: {study.name}\n{tokenizer}", before)
+    assert CODE in shown.stdout
+    done = _pin(server, mine)
+    assert done.returncode == 0, done.stderr
+    assert mine.read_text() == f"extends: {study.name}\n{tokenizer.replace('PIN_ME', repr(LLAMA))}".replace(
+        "'", '"'
+    )
+    base = yaml.safe_load(study.read_text())
+    assert [base["corpora"][name]["revision"] for name in ("code", "math")] == [CODE, MATH]
+    assert base["tokenizer"]["revision"] == "PIN_ME"
+    assert {f"Revisions of {file}" for file in (mine, study)} <= set(done.stdout.splitlines())
+    assert "nothing to pin" in _pin(server, mine).stdout
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

@@ -8,6 +8,7 @@ import math
 import shutil
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -136,3 +137,119 @@ def test_what_is_no_mapping_is_refused(text, tmp_path):
     path.write_text(text)
     with pytest.raises(UserError, match=r"mine\.yaml"):
         load_study(path)
+
+
+# A file that extends another ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write study files: name -> text; `base.yaml` is the tiny study."""
+    shutil.copy(TINY, tmp_path / "base.yaml")
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.yaml").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_sections_are_replaced_whole_and_null_removes_one(files, fields):
+    folder = files(
+        base=TINY.read_text() + "\nrecipe: {weight_decay: 0.2, grad_clip: 0.5}\nrepeats: [{seeds: [1]}]\n",
+        mine="extends: base.yaml\nseeds: [3, 4]\nrecipe: {grad_clip: 2}\nrepeats: null\n",
+    )
+    base, mine = load_study(folder / "base.yaml"), load_study(folder / "mine.yaml")
+    assert mine.name == "mine"
+    assert mine.seeds == (3, 4)
+    assert (mine.recipe.weight_decay, mine.recipe.grad_clip) == (0.1, 2)  # not 0.2: the whole section
+    assert mine.repeats == ()
+    changed = {"name", "seeds", "recipe", "repeats"}
+    assert mine.model_dump(exclude=changed) == base.model_dump(exclude=changed)
+
+
+def test_several_levels_paths_count_from_each_file(files):
+    folder = files(mine="extends: sub/middle.yaml\nseeds: [5]\n")
+    (folder / "sub/deep").mkdir(parents=True)
+    (folder / "sub/middle.yaml").write_text("extends: deep/low.yaml\nseeds: [4]\ncontext: 32\nlaws: null\n")
+    (folder / "sub/deep/low.yaml").write_text(
+        "extends: ../../base.yaml\nseeds: [3]\ncontext: 16\nlaws: {huber_delta: 0.1}\nrecipe: {grad_clip: 2}\n"
+    )
+    study = load_study(folder / "mine.yaml")
+    assert (study.seeds, study.context, study.recipe.grad_clip) == ((5,), 32, 2)
+    assert study.laws.huber_delta == 1e-3
+    (folder / "link.yaml").symlink_to(
+        folder / "sub/middle.yaml"
+    )  # what it extends lies beside the file, not the link
+    assert load_study(folder / "link.yaml").seeds == (4,)
+
+
+def test_the_extended_file_need_not_be_a_study_and_a_part_can_be_chosen(files):
+    folder = files(
+        base=TINY.read_text().replace("context:", "# context:", 1),
+        mine="extends: base.yaml\ncontext: 64\nsubsets: {half: {description: one method only, methods: [stack]}}\n",
+    )
+    with pytest.raises(UserError, match="context: missing"):
+        load_study(folder / "base.yaml")
+    assert list(load_study(f"{folder}/mine.yaml:half").methods) == ["stack"]
+
+
+EXTENDS_BAD = {
+    "a part": ("extends: base.yaml:half", ["mine.yaml: extends", "'base.yaml:half'", "extends: base.yaml,"]),
+    "no file name": ("extends: [base.yaml]", ["mine.yaml: extends", "['base.yaml']", "extends: other.yaml"]),
+    "absent": ("extends: bas.yaml", ["mine.yaml: extends", "bas.yaml", "counts from"]),
+    "a folder": ("extends: .", ["not readable"]),
+    "itself": ("extends: mine.yaml", ["mine.yaml: extends", "circle", "mine.yaml -> "]),
+    "a circle": ("extends: round.yaml", ["round.yaml: extends", "mine.yaml -> ", "circle", "remove one"]),
+    "null of nothing": ("extends: base.yaml\nreicpe: null", ["mine.yaml: reicpe", "base.yaml", "remove the line"]),
+    "named": ("extends: named.yaml", ["named.yaml: name"]),
+    "repeated below": ("extends: twice.yaml", ["twice.yaml", "'seeds' appears twice"]),
+    "own mistake": ("extends: base.yaml\ngrid: {d1: {trunk_steps: [5]}, d2: {trunk_steps: [100]}}",
+                    ["mine.yaml (extends {folder}/base.yaml)", "{folder}/mine.yaml: grid.d1.trunk_steps: 5"]),
+    "mistake below": ("extends: wrong.yaml\nseeds: [1]",
+                      ["mine.yaml (extends {folder}/wrong.yaml, {folder}/base.yaml)",
+                       "{folder}/wrong.yaml: recipe.wieght_decay: unknown key"]),
+    "rule between sections": ("extends: base.yaml\nstage1: {corpus: web}",
+                              ["{folder}/mine.yaml: stage1.corpus: 'web' is not one of"]),
+    "index of a section": ("extends: base.yaml\nrepeats: [{seeds: [0]}]",
+                           ["{folder}/mine.yaml: repeats[0].seeds: [0] are seeds"]),
+    "required section removed": ("extends: base.yaml\ngrid: null", ["base.yaml)", "  grid: missing"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EXTENDS_BAD)
+def test_a_bad_extension_names_the_file_that_holds_the_key(case, files):
+    text, words = EXTENDS_BAD[case]
+    folder = files(
+        mine="extends: base.yaml\n",
+        round="extends: mine.yaml\n",
+        named="name: other\n",
+        twice="seeds: [1]\nseeds: [2]\n",
+        wrong="extends: base.yaml\nrecipe: {wieght_decay: 1}\n",
+    )
+    load_study(folder / "mine.yaml")  # it is the change that is refused
+    (folder / "mine.yaml").write_text(text + "\n")
+    with pytest.raises(UserError) as refusal:
+        load_study(folder / "mine.yaml")
+    for word in words:
+        assert word.replace("{folder}", str(folder)) in str(refusal.value)
+
+
+def test_the_schema_knows_files_that_extend():
+    schema = json.loads(study_schema())
+    valid = jsonschema.Draft202012Validator(schema).is_valid
+    whole = yaml.safe_load(TINY.read_text())
+    whole["models"]["33k"]["peak_lr"] = 8e-3  # which PyYAML takes for text, and editors for the number it is
+    assert valid(whole)
+    assert valid({"extends": "base.yaml"})
+    assert valid({"extends": "base.yaml", "seeds": [1], "recipe": None, "grid": None})
+    for bad in (
+        {"seeds": [1]},
+        {**whole, "recipe": None},
+        {"extends": "base.yaml:half"},
+        {"extends": None},
+        {"extends": "base.yaml", "reicpe": None},
+        {"extends": "base.yaml", "seeds": "one"},
+    ):
+        assert not valid(bad), bad

@@ -129,7 +129,7 @@ def fit_method(
         UserError: the method has no cells. Too few cells are no error; see `LawFit.reason`.
     """
     frame = method_cells(cells, method, model)
-    points = Points.from_frame(frame, d1="d1_tokens", d2="d2_tokens", loss="loss_nats", seed="seed")
+    points = points_of(frame)
     try:
         noise = noise_floor(points)
     except ValueError:
@@ -149,6 +149,11 @@ def fit_method(
         },
         noise=noise,
     )
+
+
+def points_of(frame: pd.DataFrame) -> Points:
+    """The rows of `cells.method_cells` as the laws of D1 and D2 take them."""
+    return Points.from_frame(frame, d1="d1_tokens", d2="d2_tokens", loss="loss_nats", seed="seed")
 
 
 def _fit_form(points: Points, form: str, delta: float) -> LawFit:

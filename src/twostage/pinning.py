@@ -7,7 +7,7 @@ known places are replaced. Asking the Hub is `resolve`'s job; it changes nothing
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,10 +28,14 @@ class Unpinned:
     end: int
 
 
-def find_unpinned(text: str) -> list[Unpinned]:
-    """Return the unpinned revisions of a (valid) study file, in the order of the file."""
+def find_unpinned(text: str, sections_in_force: Container[str] = ("corpora", "tokenizer")) -> list[Unpinned]:
+    """Return the unpinned revisions of a (valid) study file, in the order of the file.
+
+    Args:
+        sections_in_force: those that hold: a file that extends this one may replace the others.
+    """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    sections = _items(root) if isinstance(root, yaml.MappingNode) else {}
+    sections = {name: node for name, node in _items(root).items() if name in sections_in_force}
     found: list[Unpinned] = []
     for name, corpus in _items(sections.get("corpora")).items():
         found += _unpinned(f"corpora.{name}", corpus, "dataset", "dataset")

@@ -64,7 +64,7 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         theirs = {form: str(paper.loc[variant, f"rms_{form}"]) if variant else "" for form in forms}
         noise = None if fit.noise is None else 1e3 * fit.noise.sd_nats
         rows.append(
-            _identity(fit)
+            identity(fit)
             | {f"rms_{form}": _thousand(rms.get(form)) for form in forms}
             | {"best_form": best, "noise_floor": noise, "unit": "1e-3 nats", "paper_variant": variant}
             | {f"paper_rms_{form}": theirs[form] or None for form in forms}
@@ -76,7 +76,7 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
             mark = notes.mark(fit.laws[form].reason) if form in fit.laws else ""
             cells[FORM_TITLES[form]] = text + ("*" if form == best and len(known) > 1 else "") + mark
         shown.append(
-            _shown_identity(fit)
+            shown_identity(fit)
             | cells
             | {"noise between seeds": GAP if noise is None else f"{noise:.2f}"}
             | {f"{FORM_TITLES[form]} ({PAPER})": theirs[form] or GAP for form in forms}
@@ -124,14 +124,14 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
             cells[f"{EXPONENT_TITLES[name]} at the centre"] = GAP if value is None else f"{value:.4f}"
         note = "; ".join([reason] * bool(reason) + list(fitted.warnings if fitted else ()))
         rows.append(
-            _identity(fit)
+            identity(fit)
             | numbers
             | {"paper_variant": variant}
             | {f"paper_{name}": theirs[name] or None for name in EXPONENTS}
             | {"note": note}
         )
         shown.append(
-            _shown_identity(fit)
+            shown_identity(fit)
             | cells
             | {f"{EXPONENT_TITLES[name]} ({PAPER})": theirs[name] or GAP for name in EXPONENTS}
         )
@@ -230,7 +230,8 @@ class _Notes:
         return [f"[{number}] {text}" for text, number in self._numbers.items()]
 
 
-def _identity(fit: MethodFit) -> dict[str, object]:
+def identity(fit: MethodFit) -> dict[str, object]:
+    """What a row of numbers is about."""
     return {
         "method": fit.method,
         "model": fit.model,
@@ -241,7 +242,8 @@ def _identity(fit: MethodFit) -> dict[str, object]:
     }
 
 
-def _shown_identity(fit: MethodFit) -> dict[str, str]:
+def shown_identity(fit: MethodFit) -> dict[str, str]:
+    """The same for a page."""
     return {
         "method": fit.method,
         "base model": fit.model,

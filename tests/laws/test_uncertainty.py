@@ -18,6 +18,7 @@ from twostage.laws.uncertainty import (
     interval_of,
     profile_interval,
     profile_intervals,
+    resampled_weights,
     standard_errors,
 )
 
@@ -161,9 +162,9 @@ def test_unknown_names_and_levels_are_refused():
         profile_interval(points, fit, "E", level=95)
 
 
-@pytest.mark.parametrize("unit", ["points", "trunks", "residuals"])
+@pytest.mark.parametrize("unit", ["points", "trunks", "seeds", "residuals"])
 def test_bootstrap_draws_are_the_refits_they_claim_to_be(unit: str):
-    points = simulated("cpt", noise=1e-3)
+    points = simulated("cpt", noise=1e-3, repeats=5 if unit == "seeds" else 1)
     draws = bootstrap(points, "mul", 200, unit=unit, seed=1)
     assert draws.shape == (200, 5)
     np.testing.assert_array_equal(draws, bootstrap(points, "mul", 200, unit=unit, seed=1))
@@ -194,12 +195,53 @@ def test_the_trunk_bootstrap_sees_noise_that_a_trunk_shares():
     assert ratio["points"][3] > 2.0  # E
 
 
+def test_the_seed_bootstrap_sees_what_a_seed_shares_but_for_the_factor_it_owns_up_to():
+    """Four seeds, each with an alpha3 of its own: spread over repeated experiments, against sqrt(4 / 3) the bootstrap's."""
+    base = simulated("cpt", repeats=4)
+    form, coefficients = TRUTHS["cpt"]
+
+    def experiment(number: int) -> Points:
+        rng = np.random.default_rng(number)
+        own = 1e-4 * rng.standard_normal(4)[base.seed] * np.log(base.d1 / 2.3e9) * np.log(base.d2 / 2.3e9)
+        reducible = (base.loss - coefficients["E"]) * np.exp(own)
+        return base.with_loss((reducible + coefficients["E"]) * np.exp(1e-5 * rng.standard_normal(100)))
+
+    truth = np.std([fit_law(experiment(s), form).coefficients["alpha3"] for s in range(60)])
+    ratio = {
+        unit: np.sqrt(
+            np.mean([bootstrap(experiment(s), form, 200, unit=unit)[:, 3].var() for s in range(20)])
+        )
+        / truth
+        for unit in ("seeds", "points")
+    }
+    assert ratio["seeds"] * np.sqrt(4 / 3) == pytest.approx(1.0, abs=0.25)
+    assert ratio["points"] < 0.7
+
+
+def test_draws_over_seeds_are_few_and_one_of_them_is_each_seed_alone():
+    points = simulated("cpt", noise=1e-3, repeats=3)
+    weights = resampled_weights(points, 500, "seeds", seed=1)
+    different, first = np.unique(weights, axis=0, return_index=True)
+    assert len(different) == 10  # C(5, 3)
+    assert (weights.sum(axis=1) == len(points)).all()
+    draws = bootstrap(points, "mul", 500, unit="seeds", seed=1)
+    for row in first[(different.max(axis=1) == 3)]:
+        alone = fit_law(points.subset(weights[row] > 0), "mul")
+        assert draws[row, 3] == pytest.approx(alone.coefficients["alpha3"], rel=1e-4)
+
+
 def test_bootstraps_that_cannot_be_are_refused():
     points = simulated("cpt", noise=1e-3)
     one = points.subset(points.trunk == 0)
     with pytest.raises(ValueError, match="one trunk"):
         bootstrap(Points(loss=one.loss, d2=one.d2, trunk=one.trunk), "power", 10, unit="trunks")
-    with pytest.raises(ValueError, match="'points', 'trunks' or 'residuals'"):
+    with pytest.raises(ValueError, match="one seed or none"):
+        bootstrap(points, "mul", 10, unit="seeds")
+    three = simulated("cpt", noise=1e-3, repeats=3)
+    ragged = three.subset((three.seed != 1) | (three.d1 < 5e9))
+    with pytest.raises(ValueError, match="seed 1 has 20 of 25 cells"):
+        bootstrap(ragged, "mul", 10, unit="seeds")
+    with pytest.raises(ValueError, match="'points', 'trunks', 'seeds' or 'residuals'"):
         bootstrap(points, "mul", 10, unit="rows")
     with pytest.raises(ValueError, match="at least 1"):
         bootstrap(points, "mul", 0)

@@ -62,6 +62,7 @@ def test_the_exact_user_command_resolves_without_slurm(pristine, tmp_path, monke
     assert counts["fit_law"] == 2 * 6 + 7
     assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
     assert counts["export_checkpoint"] == counts["evaluate_downstream"] == 1
+    assert counts["fit_unified_law"] == counts["estimate_alpha3"] == 1
     drawn = {rule for rule in counts if rule.startswith(("plot_", "make_"))}
     figures = {f"plot_{name.replace('-', '_')}" for name in catalogue.FIGURES}
     assert drawn == figures | {f"make_{name.replace('-', '_')}" for name in catalogue.TABLES}
@@ -171,7 +172,26 @@ def test_every_figure_and_table_has_a_rule_of_its_own(pristine):
     # from scratch on two corpora.
     assert counts["fit_law"] == 2 * 3 + 2
     assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
-    assert counts["gather_curves"] == counts["list_not_drawn"] == 1
+    assert counts["gather_curves"] == counts["list_not_drawn"] == counts["estimate_alpha3"] == 1
+
+
+def test_a_file_that_extends_a_study_plans_its_jobs_under_its_own_name(pristine):
+    """A study of one point for each method: nothing to fit, so no table of alpha3."""
+    base, file = "config/everything.yaml", "config/point.yaml"
+    (pristine.root / base).write_text(yaml.safe_dump(EVERYTHING))
+    methods = {"cpt-code": {"kind": "cpt", "corpus": "code", "models": ["w16"]}}
+    own = {
+        "grid": {stage: {"trunk_steps": [40]} for stage in ("d1", "d2")},
+        "methods": methods,
+        "scratch": None,
+        "ablations": None,
+    }
+    (pristine.root / file).write_text(yaml.safe_dump({"extends": "everything.yaml", **own}))
+    counts = pristine.planned(
+        "--config", f"study={file}", "--", "all_tables", "results/point/tables/cells.csv"
+    )
+    assert counts["train_decay_branch"] == len(EVERYTHING["models"]) + 1
+    assert not counts.keys() & {"fit_law", "estimate_alpha3"}
 
 
 def test_one_figure_needs_only_what_it_shows(pristine):

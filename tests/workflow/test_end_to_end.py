@@ -70,7 +70,14 @@ def test_figures_and_tables_are_there(finished):
         assert (folder / f"figures/{name}.png").stat().st_size > 20_000
         assert (folder / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
         assert len(pd.read_csv(folder / f"figures/{name}.csv")) >= 4  # two arms of one cell, two points each
-    for name, rows in (("table-1", 3), ("table-3", 1), ("table-4", 15), ("table-5", 1), ("table-7", 3)):
+    for name, rows in (
+        ("table-1", 3),
+        ("table-3", 1),
+        ("table-4", 15),
+        ("table-5", 1),
+        ("table-7", 3),
+        ("alpha3", 3),
+    ):
         assert len(pd.read_csv(folder / f"tables/{name}.csv")) == rows
     reasons = pd.read_csv(folder / "tables/not-drawn.csv").set_index("name")["reason"]
     assert "list more models" in reasons["figure-9"]

@@ -33,9 +33,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--bootstrap-unit",
-        choices=("points", "trunks"),
+        choices=("points", "trunks", "seeds"),
         default="points",
-        help="what is resampled; trunks: all rows of one D1 and seed together",
+        help="what is resampled; trunks: all rows of one D1 and seed together; seeds: all of one seed",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument(

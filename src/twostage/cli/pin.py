@@ -14,7 +14,8 @@ def add_parser(subparsers: Any) -> None:
         help="fix the revisions of a study's Hugging Face repositories",
         description=(
             "Ask the Hugging Face Hub for the newest commit of every repository whose revision is PIN_ME, and write "
-            "it into the study. Nothing else in the file changes; nothing is downloaded."
+            "it into the study, or into the file it extends where it stands there. Nothing else changes; nothing is "
+            "downloaded."
         ),
     )
     parser.add_argument("study", type=Path, metavar="STUDY.yaml")
@@ -29,26 +30,33 @@ def run(args: argparse.Namespace) -> int:
 
     from twostage.pinning import find_unpinned, resolve, write_commits
     from twostage.storage import write_atomic
-    from twostage.study import load_study
+    from twostage.study import load_study, read_layers, study_file
 
     load_study(args.study)
     console = Console()
-    # Bytes: reading as text would change the file's line ends.
-    text = args.study.read_bytes().decode("utf-8")
-    places = find_unpinned(text)
-    if not places:
+    layers = read_layers(study_file(args.study))
+    # Bytes: reading as text would change the files' line ends.
+    texts = {file: file.read_bytes().decode("utf-8") for file in layers.files}
+    places = {
+        file: find_unpinned(text, [key for key, origin in layers.origin.items() if origin == file])
+        for file, text in texts.items()
+    }
+    if not any(places.values()):
         console.print(f"{args.study}: nothing to pin: no revision is PIN_ME", highlight=False, soft_wrap=True)
         return 0
-    commits = [resolve(place) for place in places]
-    pinned = write_commits(text, places, commits)
+    commits = {file: [resolve(place) for place in found] for file, found in places.items() if found}
+    pinned = {file: write_commits(texts[file], places[file], found) for file, found in commits.items()}
     if not args.dry_run:
-        write_atomic(args.study.resolve(), pinned)  # through a link, not over it
-    table = Table(title=f"Revisions of {args.study}", title_justify="left")
-    for heading in ("key", "repository", "commit"):
-        table.add_column(heading, overflow="fold")
-    for place, commit in zip(places, commits, strict=True):
-        table.add_row(place.key, f"{place.kind} {place.repository}", commit)
-    console.print(table)
+        for file, text in pinned.items():
+            write_atomic(file.resolve(), text)  # through a link, not over it
+    for file, found in commits.items():
+        console.print(f"Revisions of {file}", highlight=False, soft_wrap=True)
+        table = Table()
+        for heading in ("key", "repository", "commit"):
+            table.add_column(heading, overflow="fold")
+        for place, commit in zip(places[file], found, strict=True):
+            table.add_row(place.key, f"{place.kind} {place.repository}", commit)
+        console.print(table)
     if args.dry_run:
         console.print("Dry run: the study is unchanged.")
     return 0

@@ -1,4 +1,4 @@
-"""Uncertainty of a fit: profile-likelihood intervals, bootstrap over points or trunks, identifiability.
+"""Uncertainty of a fit: profile-likelihood intervals, bootstrap over points, trunks or seeds, identifiability.
 
 The intervals we print are profile-likelihood ones; percentile bootstrap on 25 points undercovers. Interval of any scalar
 function of the coefficients: `interval_of` (from `functional`). No fitting of new forms here.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .fit import Fit, Interval, fit_law
 from .functional import METHOD, interval_of
@@ -25,10 +26,13 @@ __all__ = [
     "interval_of",
     "profile_interval",
     "profile_intervals",
+    "resampled_weights",
     "standard_errors",
 ]
 
 Scalar = Callable[..., float]
+#: Units of the bootstraps that resample rows.
+RESAMPLED = ("points", "trunks", "seeds")
 
 
 @dataclass(frozen=True)
@@ -101,12 +105,14 @@ def bootstrap(
 ) -> FloatArray:
     """Coefficients of n refits to resampled data: draws (n, k) in the order of the form's coefficients.
 
-    unit: `points` resamples rows, `trunks` whole trunks (rows that share a first stage and so its noise), `residuals`
-    keeps the grid and resamples the residuals. `fit` saves fitting again; its objective is used. Each refit starts from
-    the fit. ValueError for another unit, n < 1, or fewer than two trunks.
+    unit: `points` resamples rows, `trunks` whole trunks (rows that share a first stage and so its noise), `seeds` whole
+    seeds (rows that share all randomness), `residuals` keeps the grid and resamples the residuals. `fit` saves fitting
+    again; its objective is used. Each refit starts from the fit. With k seeds the spread over seeds is too small by a
+    factor sqrt((k - 1) / k) in expectation, and there are only C(2k - 1, k) different draws: it shows the least that can
+    be uncertain. ValueError for another unit, n < 1, and what `resampled_weights` refuses.
     """
-    if unit not in ("points", "trunks", "residuals"):
-        raise ValueError(f"unit {unit!r}: choose 'points', 'trunks' or 'residuals'")
+    if unit not in (*RESAMPLED, "residuals"):
+        raise ValueError(f"unit {unit!r}: choose 'points', 'trunks', 'seeds' or 'residuals'")
     if n < 1:
         raise ValueError(f"n {n!r}: the number of refits must be at least 1")
     if fit is None:
@@ -115,13 +121,43 @@ def bootstrap(
         likelihood = likelihood_of(points, fit)
         return raw_rows(likelihood.problem, likelihood.draws(n, seed))
     problem = Problem.of(points, fit.law)
-    groups = np.arange(len(points)) if unit == "points" else np.unique(points.trunk, return_inverse=True)[1]
-    count = int(groups.max()) + 1
-    if count < 2:
-        raise ValueError("all points share one trunk, so there is nothing to resample; use unit='points'")
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(count, np.full(count, 1.0 / count), size=n).astype(float)[:, groups]
+    weights = resampled_weights(points, n, unit, seed)
     return raw_rows(problem, refit(problem, problem.y, weights, fit.theta, fit.objective_spec))
+
+
+def resampled_weights(points: Points, n: int, unit: str = "points", seed: int = 0) -> FloatArray:
+    """How often each row stands in each of the n resampled tables behind `bootstrap`; (n, m).
+
+    unit: `points`, `trunks` or `seeds`. ValueError for fewer than two trunks or seeds, and for seeds that lack cells: a
+    draw without the fuller ones would be a smaller experiment.
+    """
+    groups = _groups(points, unit)
+    count = int(groups.max()) + 1
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(count, np.full(count, 1.0 / count), size=n).astype(float)[:, groups]
+
+
+def _groups(points: Points, unit: str) -> NDArray[np.intp]:
+    """Number of each row's unit, from 0; (m,)."""
+    if unit == "points":
+        return np.arange(len(points))
+    if unit == "trunks":
+        labels, groups = np.unique(points.trunk, return_inverse=True)
+        if labels.size < 2:
+            raise ValueError("all points share one trunk, so there is nothing to resample; use unit='points'")
+        return groups
+    if points.seed is None or np.unique(points.seed).size < 2:
+        raise ValueError(
+            "the points have one seed or none, so there are no seeds to resample; use unit='trunks'"
+        )
+    labels, groups, counts = np.unique(points.seed, return_inverse=True, return_counts=True)
+    cells = np.unique(points.cell).size
+    if (lacking := counts < cells).any():
+        raise ValueError(
+            f"seed {labels[lacking][0]} has {counts[lacking][0]} of {cells} cells: resample seeds that have all cells, "
+            "or use unit='trunks'"
+        )
+    return groups
 
 
 def raw_rows(problem: Problem, thetas: FloatArray) -> FloatArray:

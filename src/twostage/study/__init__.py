@@ -1,4 +1,4 @@
-"""The study file: one YAML, one scientific experiment, as frozen pydantic models.
+"""The study file: one YAML (which may extend another), one scientific experiment, as frozen pydantic models.
 
 `load_study(path)` is the only way in; unknown keys, repeated keys and impossible grids are refused with the key, the
 value and the fix. What a study *implies* (cells, segments, paths) is `design.py`'s job; nothing here touches disk
@@ -17,6 +17,7 @@ from twostage.study.corpora import (
     TokenizerFile,
 )
 from twostage.study.downstream import Downstream, DownstreamPoint
+from twostage.study.layers import Layers, read_layers
 from twostage.study.loading import load_study, study_file
 from twostage.study.methods import (
     Ablations,
@@ -64,6 +65,7 @@ __all__ = [
     "HuggingFaceCorpus",
     "HuggingFaceTokenizer",
     "Laws",
+    "Layers",
     "Method",
     "Model",
     "ModelGrid",
@@ -82,5 +84,6 @@ __all__ = [
     "TokenizerFile",
     "Validation",
     "load_study",
+    "read_layers",
     "study_file",
 ]

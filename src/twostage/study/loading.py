@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from twostage.errors import UserError
+from twostage.study.layers import Layers, read_layers
 from twostage.study.study import Study
 
 RESERVED_STUDY_NAMES = frozenset({"published", "reference", "toy-model"})
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses repeated keys instead of silently keeping the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if (
-                key_node.tag == "tag:yaml.org,2002:merge"
-            ):  # `<<: *anchor` fills in what the mapping leaves out
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} appears twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _written_key(loc: tuple[int | str, ...]) -> str:
@@ -42,7 +23,8 @@ def _written_key(loc: tuple[int | str, ...]) -> str:
     return ".".join(map(str, parts))
 
 
-def _explain(path: Path, error: ValidationError) -> str:
+def _explain(layers: Layers, error: ValidationError) -> str:
+    own, *others = layers.files
     lines = []
     for problem in error.errors():
         key = _written_key(problem["loc"])
@@ -53,8 +35,13 @@ def _explain(path: Path, error: ValidationError) -> str:
             message = "missing; add this key"
         elif not isinstance(problem.get("input"), dict):
             message = f"{message} (got {problem.get('input')!r})" if key else message
-        lines.append(f"  {key}: {message}" if key else f"  {message}")
-    return f"{path}: the study file is not valid\n" + "\n".join(lines)
+        line = f"{key}: {message}" if key else message
+        # A rule between sections has no place in the file; its message starts with the key.
+        section = problem["loc"][0] if problem["loc"] else re.split(r"[.:\[]", message, maxsplit=1)[0]
+        where = layers.origin.get(section)
+        lines.append(f"  {where}: {line}" if others and where else f"  {line}")
+    heading = f"{own} (extends {', '.join(map(str, others))})" if others else str(own)
+    return f"{heading}: the study file is not valid\n" + "\n".join(lines)
 
 
 def load_study(path: str | Path) -> Study:
@@ -78,21 +65,10 @@ def study_file(path: str | Path) -> Path:
 def _load(path: Path) -> Study:
     if path.stem in RESERVED_STUDY_NAMES:
         raise UserError(f"{path}: the study name {path.stem!r} is reserved; rename the file")
+    layers = read_layers(path)
     try:
-        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such study file; pass one with --config study=config/tiny.yaml"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as YAML: {error}") from None
-    if not isinstance(fields, dict):
-        raise UserError(f"{path}: a study file is a mapping of keys; this one holds {type(fields).__name__}")
-    if "name" in fields:
-        raise UserError(f"{path}: name: the study is named after its file ({path.stem!r}); remove the key")
-    try:
-        return Study(name=path.stem, **fields)
+        return Study(name=path.stem, **layers.fields)
     except ValidationError as error:
-        raise UserError(_explain(path, error)) from None
+        raise UserError(_explain(layers, error)) from None
     except TypeError as error:
         raise UserError(f"{path}: {error}") from None

@@ -1,0 +1,107 @@
+"""A study file and those it builds on (`extends: other.yaml`), merged into one mapping of sections.
+
+Sections are replaced whole: what a file says of `grid` is all of `grid`. Each section remembers its file, so that
+messages and `twostage pin` find it. What the sections mean is checked in `loading.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twostage.errors import UserError
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The sections of a study. `files`: its own, then those it builds on, nearest first; `origin`: section -> file."""
+
+    files: tuple[Path, ...]
+    fields: dict[Any, Any]
+    origin: dict[Any, Path]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses repeated keys instead of silently keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if (
+                key_node.tag == "tag:yaml.org,2002:merge"
+            ):  # `<<: *anchor` fills in what the mapping leaves out
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} appears twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_layers(path: Path, above: tuple[Path, ...] = ()) -> Layers:
+    """Read a study file and all that it builds on.
+
+    Args:
+        above: the files that led here, for circles.
+
+    Raises:
+        UserError: a file is missing, not readable as YAML, or no mapping; `extends` names no file, or leads back.
+    """
+    fields = _read(path, above)
+    if "extends" not in fields:
+        return Layers((path,), fields, dict.fromkeys(fields, path))
+    below = read_layers(_extended(path, fields.pop("extends"), above), (*above, path))
+    merged, origin = dict(below.fields), dict(below.origin)
+    for key, value in fields.items():
+        if value is not None:
+            merged[key], origin[key] = value, path
+        elif key in merged:
+            del merged[key], origin[key]
+        else:
+            raise UserError(
+                f"{path}: {key}: null removes a section of {below.files[0]}, which has none of that name; remove the line"
+            )
+    return Layers((path, *below.files), merged, origin)
+
+
+def _read(path: Path, above: tuple[Path, ...]) -> dict[Any, Any]:
+    try:
+        fields = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except FileNotFoundError:
+        if above:
+            raise UserError(
+                f"{above[-1]}: extends: there is no {path}; the path counts from the file that names it"
+            ) from None
+        raise UserError(
+            f"{path}: no such study file; pass one with --config study=config/tiny.yaml"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: not readable as YAML: {error}") from None
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: a study file is a mapping of keys; this one holds {type(fields).__name__}")
+    if "name" in fields:
+        raise UserError(f"{path}: name: the study is named after its file ({path.stem!r}); remove the key")
+    return fields
+
+
+def _extended(path: Path, name: object, above: tuple[Path, ...]) -> Path:
+    """Return the file that `path` extends, beside the file itself (not beside a link to it)."""
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{path}: extends: {name!r} is no file name; write e.g. extends: other.yaml")
+    if ":" in name:
+        raise UserError(
+            f"{path}: extends: {name!r} names a part of a study; write extends: {name.partition(':')[0]}, and choose "
+            "the part with default_subset"
+        )
+    folder = path.resolve().parent if path.is_symlink() else path.parent
+    chain = (*above, path, folder / name)
+    if chain[-1].resolve() in {file.resolve() for file in chain[:-1]}:
+        raise UserError(
+            f"{path}: extends: {' -> '.join(map(str, chain))} is a circle; remove one of these `extends`"
+        )
+    return chain[-1]
