@@ -111,10 +111,11 @@ def control_obstacle(study: Study) -> str:
                 f"scratch: models from scratch share {list(control.d2_tokens)} of the D2 of {control.method} at "
                 f"{control.model}, and a crossing lies between two; choose steps that are in the grid's d2 and d1"
             )
-    first = found[0]
+    continued = [control for control in found if study.methods[control.method].kind == "cpt"]
+    first = [*continued, *found][0]
     corpus = study.corpus_of(first.method)
-    if study.methods[first.method].kind == "cpt":
-        return f"scratch: there are no models from scratch on {corpus!r}; add {corpus}: {{corpus: {corpus}}}"
+    if continued:
+        return f"scratch: there are no models from scratch on {corpus!r} at the size of {first.model}; add {corpus}: {{corpus: {corpus}}}"
     return (
         f"scratch: no model from scratch on {corpus!r} has the size of {first.model} after {first.method}; add a model of "
         f"{n_after(study, first):,} parameters to models, leave it out of stage1.models, and name it in scratch.models"

@@ -43,6 +43,10 @@ def test_job_counts_of_the_tiny_study(pristine):
     # The base on its own corpus and the two others; continual pretraining on its own corpus and on the base's.
     assert counts["evaluate_checkpoint"] == 4 * 3 + 2 * (16 + 6 + 1) + (16 + 6 + 2) + 1
     assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 3
+    assert not counts.keys() & {
+        "measure_crossover",
+        "plot_crossover",
+    }  # no models from scratch to compare with
 
 
 def test_the_exact_user_command_resolves_without_slurm(pristine, tmp_path, monkeypatch):
@@ -171,7 +175,7 @@ def test_every_figure_and_table_has_a_rule_of_its_own(pristine):
     # from scratch on two corpora.
     assert counts["fit_law"] == 2 * 3 + 2
     assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
-    assert counts["gather_curves"] == counts["list_not_drawn"] == 1
+    assert counts["gather_curves"] == counts["list_not_drawn"] == counts["measure_crossover"] == 1
 
 
 def test_one_figure_needs_only_what_it_shows(pristine):

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from twostage.errors import UserError
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
 from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, format_tokens, token_axis
-from twostage.measured_crossover import CROSSES, Comparison, compare, find_crossing
+from twostage.measured_crossover import Comparison, compare, find_crossing
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4
@@ -100,7 +100,7 @@ def _draw_panel(axes: Axes, one: Comparison, palette: Mapping[float, Colour]) ->
             for d2, se in zip(row.d2.tolist(), row.se.tolist(), strict=True):
                 noise[d2] = max(noise.get(d2, 0.0), BAND_WIDTH * se)
         crossing = find_crossing(row)
-        if crossing.outcome == CROSSES:
+        if crossing.tokens is not None:
             axes.plot(
                 crossing.tokens, 0, "D", color=colour, markeredgecolor=INK, markeredgewidth=0.8, zorder=5
             )
@@ -121,7 +121,7 @@ def _draw_panel(axes: Axes, one: Comparison, palette: Mapping[float, Colour]) ->
     axes.set_ylabel("reuse $-$ from scratch\n(nats/token)")
     tokens = {row["d2_tokens"] for row in rows if row["kind"] == "difference"}
     token_axis(axes, sorted(tokens), max_characters=PANEL_CHARACTERS)
-    hint = {"transform": axes.transAxes, "style": "italic", "fontsize": 7, "color": "#777777"}
+    hint: dict[str, Any] = {"transform": axes.transAxes, "style": "italic", "fontsize": 7, "color": "#777777"}
     axes.text(0.02, 0.97, "from scratch better", ha="left", va="top", **hint)
     axes.text(0.98, 0.03, "reuse better", ha="right", va="bottom", **hint)
     return rows
