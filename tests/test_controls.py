@@ -117,6 +117,6 @@ def test_what_is_missing_is_named_with_its_fix(changes, words):
 
 def test_nearest_size():
     assert nearest_size({"a": 99.0, "b": 100.5, "c": 100.6}, 100.0) == "b"
-    assert nearest_size({"a": 99.0}, 100.0) == "a"
+    assert nearest_size({"a": 99.01}, 100.0) == "a"
     assert nearest_size({"a": 98.9, "b": 101.1}, 100.0) == ""
     assert nearest_size({}, 100.0) == ""
