@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from crossover_cells import D1, D2, reuse_rows, scratch_rows, table
+from crossover_cells import D1, D2, N, reuse_rows, scratch_rows, table
 from results_tree import build, make_design
 from test_controls import FULL
 from test_figures import texts_of
@@ -28,16 +28,15 @@ def synthetic(seeds=(0,)):
 
 @pytest.fixture(scope="module", params=[(0,), (0, 1)], ids=["one seed", "two seeds"])
 def drawn(request, tmp_path_factory):
-    """A study with three panels, drawn as the workflow does."""
+    """Design, and the figure of a study with three panels, drawn as the workflow does."""
     folder = tmp_path_factory.mktemp("crossover")
     design = make_design(**FULL, seeds=list(request.param))
     write_table(aggregate_cells(design, build(design, folder)).cells, folder / "cells.csv")
-    sources = Sources(folder / "cells.csv")
-    return design, sources, draw_figure("crossover", design.study, sources)
+    return design, *draw_figure("crossover", design.study, Sources(folder / "cells.csv"))
 
 
 def test_no_text_is_clipped_and_none_overlaps(drawn):
-    figure, _ = drawn[2]
+    _, figure, _ = drawn
     texts, box = texts_of(figure), figure.bbox
     assert len(texts) > 25
     for text, extent in texts:
@@ -50,7 +49,7 @@ def test_no_text_is_clipped_and_none_overlaps(drawn):
 
 
 def test_a_panel_for_each_method_with_a_control(drawn):
-    design, _, (figure, numbers) = drawn
+    design, figure, numbers = drawn
     assert numbers["method"].unique().tolist() == ["cpt-code", "stack", "expand"]
     texts = [text.replace("\n", " ") for text, _ in texts_of(figure)]
     assert "Model growth by stacking ×2 (stack), 33k" in texts
@@ -66,6 +65,7 @@ def test_plotted_numbers_are_those_of_the_table():
     points, summaries = (whole[whole["kind"] == kind] for kind in ("point", "summary"))
     kinds = dict(list(numbers.groupby("kind")))
     keys = ["d1_tokens", "d2_tokens"]
+    assert set(points["d2_tokens"]) == set(D2)
     plotted = kinds["difference"].set_index(keys)["value"]
     assert plotted.to_dict() == points.set_index(keys)["difference_nats"].to_dict()
     assert len(plotted) == len(D1) * len(D2)
@@ -99,16 +99,15 @@ def test_without_crossing_or_noise_the_legend_names_neither():
 
 
 def test_a_missing_control_is_refused():
-    cells = table(reuse_rows(mul), scratch_rows(power, sizes={"33k": 32_928}))
+    cells = table(reuse_rows(mul), scratch_rows(power, sizes={"33k": N}))
     with pytest.raises(UserError, match=r"crossover: stack at 33k: no model from scratch on 'generic'"):
         draw(cells, PANEL)
 
 
-def test_equal_input_gives_equal_files(drawn, tmp_path):
-    design, sources, _ = drawn
+def test_equal_input_gives_equal_files(tmp_path):
     files = []
     for folder in ("a", "b"):
-        figure, numbers = draw_figure("crossover", design.study, sources)
+        figure, numbers = draw(synthetic(SEEDS), PANEL)
         save_figure(figure, tmp_path / folder / "crossover", numbers)
         files.append([(tmp_path / folder / f"crossover.{kind}").read_bytes() for kind in ("csv", "png")])
     assert files[0] == files[1]
