@@ -35,7 +35,7 @@ def test_lint_is_clean(pristine):
 
 def test_job_counts_of_the_tiny_study(pristine):
     counts = pristine.planned(*TINY)
-    assert not counts.keys() & {"measure_crossover", "plot_crossover"}  # no models from scratch to compare with
+    assert not [rule for rule in counts if "crossover" in rule]  # no models from scratch to compare with
     # Base, four D1 of cpt-code and of stack: four segments and branches each. cpt-math and expand: three D1, two D2 at
     # 100 and 400 steps. Three ablation arms of one cell each up to 400 steps, and the cosine run, which has no trunk.
     assert counts["train_trunk_segment"] == 4 * (1 + 4 + 4) + 3 * (3 + 3) + 3 * 3
