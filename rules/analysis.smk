@@ -1,5 +1,5 @@
-# Laws and curves fitted to the cells: a fit file for each method and base model, laws over model sizes, and one law over
-# both stages. They take seconds, so they list their code as inputs and are run again when it changes.
+# Laws and curves fitted to the cells: a fit file for each method and base model, laws over model sizes, one law over
+# both stages, and the comparison with models from scratch. They take seconds, so they list their code as inputs and are run again when it changes.
 
 
 # fit_law's pattern, fits/<method>/<model>.json, holds these paths too; no method may be called joint or scratch.
@@ -104,3 +104,40 @@ rule fit_unified_law:
     shell:
         "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
         "--base-cells {input.base_cells} --delta {params.delta} --out {output} > {log} 2>&1"
+
+
+rule measure_crossover:
+    input:
+        cells=CELLS,
+        script=f"{SCRIPTS}/measure_crossover.py",
+        code=library_code(
+            "cells.py",
+            "controls.py",
+            "crossover_fits.py",
+            "measured_crossover.py",
+            "tables.py",
+            "tables_crossover.py",
+            *LAWS_CODE,
+        ),
+    output:
+        csv=f"{RESULTS}/tables/crossover.csv",
+        html=report(
+            f"{RESULTS}/tables/crossover.html",
+            caption="../report/crossover-table.rst",
+            category="Tables",
+            labels={"table": "Crossover"},
+        ),
+    log:
+        f"{LOGS}/measure_crossover.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        delta=study.laws.huber_delta,
+        shown=[entry.model_dump() for entry in study.excluded_cells],
+    message:
+        "compare reuse with models trained from scratch"
+    shell:
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --study {params.study} "
+        "--csv {output.csv} --html {output.html} > {log} 2>&1"

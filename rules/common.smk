@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from twostage import catalogue, comparisons, dataspecs, imported, jobs
+from twostage import catalogue, comparisons, controls, dataspecs, imported, jobs
 from twostage import joint_design, paths, presentation, specs
 from twostage import downstream_spec as downstream_specs
 from twostage.design import Design
@@ -225,6 +225,13 @@ OVER_SIZES_CODE = [
     *LAWS_CODE,
 ]
 CURVES_CODE = ["comparisons.py", "figures/loss_curves.py"]
+CROSSOVER_CODE = [
+    "cells.py",
+    "controls.py",
+    "measured_crossover.py",
+    "laws/points.py",
+    "laws/selection.py",
+]
 
 
 def figure_input(figure, *code):
@@ -242,7 +249,7 @@ def figure_input(figure, *code):
         "curves": CURVES if from_curves and imported.curves_wanted(study) else [],
         "fits": (
             []
-            if from_curves
+            if from_curves or figure == "crossover"
             else explained(lambda wildcards: [in_results(p) for p in fits(wildcards)])
         ),
         "script": f"{SCRIPTS}/plot_figure.py",
@@ -277,6 +284,8 @@ def figure_choice(figure):
         return []
     if figure in comparisons.COMPARED:
         return [repr(panel) for panel in comparisons.panels(study, figure)]
+    if figure == "crossover":
+        return [repr(control) for control in controls.shown_controls(study)]
     if figure == "figure-5":
         return [study.ablations.schedule.model_dump_json()]
     if figure in joint_design.JOINT_FIGURES:

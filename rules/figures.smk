@@ -113,6 +113,25 @@ use rule plot_figure_1 as plot_gradient_norm with:
         "draw gradient norms"
 
 
+use rule plot_figure_1 as plot_crossover with:
+    input:
+        **figure_input(
+            "crossover",
+            "figures/crossover.py",
+            "figures/curve_panel.py",
+            *CROSSOVER_CODE,
+        ),
+    output:
+        **figure_output("crossover"),
+    log:
+        f"{LOGS}/plot_crossover.log",
+    params:
+        shown=figure_choice("crossover"),
+        figure="crossover",
+    message:
+        "draw the measured crossover"
+
+
 use rule plot_figure_1 as plot_figure_4_left with:
     input:
         **figure_input(

@@ -162,6 +162,7 @@ rule list_not_drawn:
         code=library_code(
             "catalogue.py",
             "comparisons.py",
+            "controls.py",
             "joint_design.py",
             "presentation.py",
             "tables.py",
@@ -195,6 +196,7 @@ rule all_tables:
         [BASE_CELLS, rules.fit_unified_law.output]
         if imported.unified_law_wanted(study)
         else [],
+        [] if controls.control_obstacle(study) else rules.measure_crossover.output,
         CURVES if imported.curves_wanted(study) else [],
         expand(
             f"{RESULTS}/tables/{{table}}.{{kind}}",

@@ -113,6 +113,7 @@ TAKEN = {
     "figure-10": ({"methods": {"stack": STACK | {"d2_steps": [100]}}}, ["d2_steps", "[100]", "add a value"]),
     "figure-11": ({"scratch": {}}, ["scratch", "'code'", "add code: {corpus: code}"]),
     "gradient-norm": ({"methods": {"stack": STACK | {"d1_steps": [100]}}}, ["two or more D1"]),
+    "crossover": ({"scratch": {}}, ["scratch", "'code'", "add code: {corpus: code}"]),
 }  # fmt: skip
 
 

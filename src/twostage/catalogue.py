@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twostage.comparisons import ablation_pairs
+from twostage.controls import control_obstacle
 from twostage.errors import UserError
 from twostage.joint_design import joint_obstacle, sizes_obstacle
 from twostage.presentation import figure_pairs, table_pairs
@@ -128,6 +129,9 @@ FIGURES: dict[str, Entry] = {
         _over_sizes("figure-11"),
     ),
     "gradient-norm": Entry("Gradient norms", "against D2 for each D1, and their mean against D1", _no_grid),
+    "crossover": Entry(
+        "Crossover", "reuse minus models from scratch at equal D2, both measured", control_obstacle
+    ),
     "dag": Entry("DAG", "the study's jobs and what they depend on", _never),
 }
 TABLES: dict[str, Entry] = {

@@ -35,6 +35,7 @@ def test_lint_is_clean(pristine):
 
 def test_job_counts_of_the_tiny_study(pristine):
     counts = pristine.planned(*TINY)
+    assert not [rule for rule in counts if "crossover" in rule]  # no models from scratch to compare with
     # Base, four D1 of cpt-code and of stack: four segments and branches each. cpt-math and expand: three D1, two D2 at
     # 100 and 400 steps. Three ablation arms of one cell each up to 400 steps, and the cosine run, which has no trunk.
     assert counts["train_trunk_segment"] == 4 * (1 + 4 + 4) + 3 * (3 + 3) + 3 * 3
@@ -43,6 +44,10 @@ def test_job_counts_of_the_tiny_study(pristine):
     # The base on its own corpus and the two others; continual pretraining on its own corpus and on the base's.
     assert counts["evaluate_checkpoint"] == 4 * 3 + 2 * (16 + 6 + 1) + (16 + 6 + 2) + 1
     assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 3
+    assert not counts.keys() & {
+        "measure_crossover",
+        "plot_crossover",
+    }  # no models from scratch to compare with
 
 
 def test_the_exact_user_command_resolves_without_slurm(pristine, tmp_path, monkeypatch):
@@ -164,6 +169,7 @@ EVERYTHING = {
 def test_every_figure_and_table_has_a_rule_of_its_own(pristine):
     (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
     counts = pristine.planned("--config", "study=config/everything.yaml", "--", "all_figures", "all_tables")
+    assert counts["measure_crossover"] == 1
     for figure in catalogue.FIGURES:
         assert counts.pop(f"plot_{figure.replace('-', '_')}") == 1
     for table in set(catalogue.TABLES) - {"table-6"}:  # has a study of its own: it needs `downstream`

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from twostage.cells import read_cells
 from twostage.comparisons import panels, schedule_branches
+from twostage.controls import shown_controls
 from twostage.design import Design
 from twostage.errors import UserError
-from twostage.figures import figure_1, figure_3, figure_5, figures_6_7, gradient_norm
+from twostage.figures import crossover, figure_1, figure_3, figure_5, figures_6_7, gradient_norm
 from twostage.figures.from_fits import draw_from_fits
 from twostage.figures.loss_curves import Arm
 from twostage.figures.style import format_tokens
@@ -126,6 +127,14 @@ def _gradient_norms(name: str, study: Study, sources: Sources) -> Drawing:
     return gradient_norm.draw(sources.read_cells(), curves, rows)
 
 
+def _crossover(name: str, study: Study, sources: Sources) -> Drawing:
+    panels = {
+        f"{method_title(study, one.method)}, {one.model}": (one.method, one.model)
+        for one in shown_controls(study)
+    }
+    return crossover.draw(sources.read_cells(), panels)
+
+
 _DRAW: dict[str, Callable[[str, Study, Sources], Drawing]] = {
     "figure-1": _from_method_fits,
     "figure-3": _from_method_fits,
@@ -134,4 +143,5 @@ _DRAW: dict[str, Callable[[str, Study, Sources], Drawing]] = {
     "figure-7": _twins,
     "figure-8": _from_method_fits,
     "gradient-norm": _gradient_norms,
+    "crossover": _crossover,
 }

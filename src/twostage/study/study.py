@@ -30,6 +30,7 @@ FigureName = Literal[
     "figure-10",
     "figure-11",
     "gradient-norm",
+    "crossover",
     "dag",
 ]
 TableName = Literal["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "table-7", "table-8"]

@@ -1,0 +1,151 @@
+"""Reuse minus from scratch, both measured, against D2 for each D1 (ours, not the paper's): below zero the base is worth it.
+
+One panel for each method that has models from scratch at its size after stage 2. `draw` is pure.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from twostage.errors import UserError
+from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
+from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, format_tokens, token_axis
+from twostage.measured_crossover import Comparison, compare, find_crossing
+
+PANELS_PER_ROW = 2
+PANEL_INCHES = 2.4
+LEGEND_INCHES = 0.7
+TITLE_CHARACTERS = 44  # per line, what a panel is wide
+PANEL_CHARACTERS = 44  # of token labels, see style.token_axis
+BAND_WIDTH = 2  # standard errors
+BAND_COLOUR = "#bbbbbb"
+COLUMNS = (
+    "method",
+    "model",
+    "scratch_model",
+    "kind",
+    "d1_tokens",
+    "d2_tokens",
+    "value",
+    "lower",
+    "upper",
+)
+
+
+def draw(cells: pd.DataFrame, panels: Mapping[str, tuple[str, str]]) -> tuple[Figure, pd.DataFrame]:
+    """Draw one panel for each method.
+
+    Args:
+        cells: as `cells.read_cells` returns them.
+        panels: title -> (method, base model).
+
+    Returns:
+        The figure and the plotted numbers, value in nats per token: kind `difference` (reuse minus scratch, seeds averaged),
+        `noise` (lower, upper: two standard errors of a difference around zero) and `crossing` (value 0; d2_tokens is where
+        it lies; lower, upper: ends of its 95 % interval in tokens).
+
+    Raises:
+        UserError: a method has no cells, or no model from scratch was measured at its size.
+    """
+    compared = {title: compare(cells, *pair) for title, pair in panels.items()}
+    for one in compared.values():
+        if one.reason:
+            raise UserError(f"crossover: {one.method} at {one.model}: {one.reason}")
+    apply_style()
+    columns = min(PANELS_PER_ROW, len(compared))
+    lines = math.ceil(len(compared) / columns)
+    figure = Figure(figsize=(TEXT_WIDTH_INCHES, PANEL_INCHES * lines + LEGEND_INCHES), layout="constrained")
+    top, bottom = figure.subfigures(
+        2, 1, squeeze=False, height_ratios=[PANEL_INCHES * lines, LEGEND_INCHES]
+    ).flat
+    grid = top.subplots(lines, columns, squeeze=False)
+    palette = d1_palette(float(d1) for one in compared.values() for d1 in one.rows)
+    rows: list[dict[str, Any]] = []
+    for axes, (title, one) in zip(grid.flat, compared.items(), strict=False):
+        drawn = _draw_panel(axes, one, palette)
+        axes.set_title("\n".join(textwrap.wrap(title, TITLE_CHARACTERS)), fontsize=8.5)
+        identity = {"method": one.method, "model": one.model, "scratch_model": one.scratch_model}
+        rows += [identity | row for row in drawn]
+    for axes in grid.flat[len(compared) :]:
+        axes.set_axis_off()
+    kinds = {row["kind"] for row in rows}
+    _draw_legend(bottom, palette, noise="noise" in kinds, crossings="crossing" in kinds)
+    return figure, pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def _draw_panel(axes: Axes, one: Comparison, palette: Mapping[float, Colour]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    noise: dict[float, float] = {}
+    for d1 in one.rows:
+        row = one.differences(d1)
+        if not row.d2.size:
+            continue
+        colour = palette[float(d1)]
+        axes.plot(row.d2, row.nats, "o-", color=colour, markeredgecolor="white", zorder=3)
+        rows += [
+            {"kind": "difference", "d1_tokens": d1, "d2_tokens": d2, "value": value}
+            for d2, value in zip(row.d2.tolist(), row.nats.tolist(), strict=True)
+        ]
+        if row.se is not None:
+            for d2, se in zip(row.d2.tolist(), row.se.tolist(), strict=True):
+                noise[d2] = max(noise.get(d2, 0.0), BAND_WIDTH * se)
+        crossing = find_crossing(row)
+        if crossing.tokens is not None:
+            axes.plot(
+                crossing.tokens, 0, "D", color=colour, markeredgecolor=INK, markeredgewidth=0.8, zorder=5
+            )
+            ends = {"lower": crossing.lower, "upper": crossing.upper}
+            rows.append(
+                {"kind": "crossing", "d1_tokens": d1, "d2_tokens": crossing.tokens, "value": 0.0} | ends
+            )
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=2)
+    if noise:
+        d2 = np.array(sorted(noise))
+        half = np.array([noise[tokens] for tokens in d2])
+        axes.fill_between(d2, -half, half, color=BAND_COLOUR, alpha=0.5, linewidth=0, zorder=1)
+        rows += [
+            {"kind": "noise", "d2_tokens": tokens, "value": 0.0, "lower": -width, "upper": width}
+            for tokens, width in zip(d2.tolist(), half.tolist(), strict=True)
+        ]
+    axes.set_xlabel("second-stage tokens $D_2$")
+    axes.set_ylabel("reuse $-$ from scratch\n(nats/token)")
+    tokens = {row["d2_tokens"] for row in rows if row["kind"] == "difference"}
+    token_axis(axes, sorted(tokens), max_characters=PANEL_CHARACTERS)
+    hint: dict[str, Any] = {"transform": axes.transAxes, "style": "italic", "fontsize": 7, "color": "#777777"}
+    axes.text(0.02, 0.97, "from scratch better", ha="left", va="top", **hint)
+    axes.text(0.98, 0.03, "reuse better", ha="right", va="bottom", **hint)
+    return rows
+
+
+def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: bool, crossings: bool) -> None:
+    """Fill the strip below the panels: a line for each D1; then the zero line, the band and the marks, where drawn."""
+    lines = [
+        Line2D([], [], color=colour, marker="o", label=format_tokens(d1)) for d1, colour in palette.items()
+    ]
+    marks: list[Any] = [Line2D([], [], color=INK, linewidth=0.9, label="from scratch, the same tokens")]
+    if noise:
+        marks.append(
+            Patch(color=BAND_COLOUR, alpha=0.5, linewidth=0, label=f"±{BAND_WIDTH} s.e. of seed noise")
+        )
+    if crossings:
+        label = "from here on scratch is better"
+        marks.append(
+            Line2D([], [], marker="D", color="#999999", markeredgecolor=INK, linestyle="none", label=label)
+        )
+    figure.legend(
+        handles=lines,
+        title="first-stage tokens $D_1$",
+        loc="upper center",
+        ncols=min(len(lines), LEGEND_COLUMNS),
+    )
+    figure.legend(handles=marks, loc="lower center", ncols=len(marks))

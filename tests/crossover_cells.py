@@ -1,0 +1,75 @@
+"""Cells of a method and of models from scratch with losses from given functions: test data, never results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+D1 = (200_000, 800_000, 3_200_000)
+D2 = (200_000, 400_000, 800_000, 1_600_000, 3_200_000)
+#: Size before and after growth.
+N, GROWN = 32_928, 65_824
+METHODS = {"cpt-code": ("code", N), "stack": ("generic", GROWN)}
+
+
+def reuse_rows(
+    loss: Callable[[float, float], float],
+    *,
+    method: str = "stack",
+    d1: Iterable[int] = D1,
+    d2: Iterable[int] = D2,
+    seeds: Iterable[int] = (0,),
+    noise: float = 0.0,
+) -> list[dict]:
+    """Rows of a method at base model 33k; `noise`: standard deviation in nats, other draws for each seed."""
+    corpus, n_final = METHODS[method]
+    return [
+        row(method, "33k", corpus, n_final, seed, a, b, loss(a, b) + noise * draw(seed, a, b))
+        for a in d1
+        for b in d2
+        for seed in seeds
+    ]
+
+
+def scratch_rows(
+    loss: Callable[[float], float],
+    *,
+    corpus: str = "generic",
+    sizes: Mapping[str, int] | None = None,
+    d2: Iterable[int] = D2,
+    seeds: Iterable[int] = (0,),
+    noise: float = 0.0,
+) -> list[dict]:
+    """Rows of models from scratch; sizes: name -> N."""
+    return [
+        row("scratch", name, corpus, n, seed, 0, b, loss(b) + noise * draw(seed, n, b))
+        for name, n in ({"33k-2N": GROWN} if sizes is None else sizes).items()
+        for b in d2
+        for seed in seeds
+    ]
+
+
+def row(method, model, corpus, n_final, seed, d1, d2, loss) -> dict:
+    return {
+        "method": method,
+        "model": model,
+        "n_base": n_final if d1 == 0 else N,
+        "n_final": n_final,
+        "d1_tokens": d1,
+        "d2_tokens": d2,
+        "seed": seed,
+        "valid_corpus": corpus,
+        "loss_nats": float(loss),
+        "excluded": "",
+    }
+
+
+def draw(*key: int) -> float:
+    """A standard normal number of its own for each key."""
+    return float(np.random.default_rng(key).standard_normal())
+
+
+def table(*parts: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame([row for part in parts for row in part])
