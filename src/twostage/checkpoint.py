@@ -270,15 +270,25 @@ def _write_shards(folder: Path, shards: dict[str, list[Any]], group: Any) -> Non
     from megatron.core.dist_checkpointing.strategies import torch as strategies
     from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint.metadata import StorageMeta
+    from torch.distributed.checkpoint.planner import SavePlan
 
     class StampFreeWriter(dcp.FileSystemWriter):
         def storage_meta(self) -> StorageMeta:
             return StorageMeta(checkpoint_id=None, save_id=None)
 
+    class Planner(strategies.MCoreSavePlanner):
+        def create_local_plan(self) -> SavePlan:
+            plan: SavePlan = super().create_local_plan()
+            for item in plan.items:
+                if item.tensor_data:
+                    # The copy that a GPU's state is written from may be page-locked; the state is the same.
+                    item.tensor_data.properties.pin_memory = False
+            return plan
+
     dcp.save(
         strategies.mcore_to_pyt_state_dict(shards, False),
         storage_writer=StampFreeWriter(folder),
-        planner=strategies.MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
+        planner=Planner(dedup_replicated_tensors=False, flatten_state_dict=False),
         process_group=group,
     )
 
