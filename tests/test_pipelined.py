@@ -75,11 +75,24 @@ def test_a_snapshot_is_the_state_of_its_step_whatever_is_trained_meanwhile(preci
     training_state.save_training_state(this, tmp_path / "now", {"step": 3})
     for step, batch in enumerate(batches[3:], start=4):
         this.update(step, batch)
-    checkpoint.save_sharded(tmp_path / "later", copy, TINY, {"step": 3})
+    checkpoint.write_parts(tmp_path / "later", copy, TINY, {"step": 3})
     training_state.save_training_state(this, tmp_path / "live", {"step": 3})  # the control
     now, later, live = ((tmp_path / name / "manifest.json").read_text() for name in ("now", "later", "live"))
     assert later == now
     assert live != now
+
+
+def test_page_locked_copies_are_written_as_the_same_bytes(tmp_path, monkeypatch):
+    """A GPU's state is copied to such memory where training does not wait, and the format would note that."""
+    start_process_group("cpu")
+    this = Trainer(train_spec(), Execution())
+    training_state.save_training_state(this, tmp_path / "plain", {"step": 0})
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self, *_: asked.append(self) or True)
+    training_state.save_training_state(this, tmp_path / "locked", {"step": 0})
+    assert asked
+    plain, locked = ((tmp_path / name / "manifest.json").read_text() for name in ("plain", "locked"))
+    assert locked == plain
 
 
 def test_a_deterministic_job_is_the_same_on_a_cpu(waiting, corpus_folder, tmp_path):
@@ -161,7 +174,7 @@ def test_a_full_disk_in_the_background_stops_the_job(corpus_folder, tmp_path, mo
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_sharded", full)
+    monkeypatch.setattr(checkpoint, "write_parts", full)
     with pytest.raises(OSError, match="No space left"):
         run(SPEC, tmp_path, corpus_folder, save_every_s=0.0, **PIPELINED)
     assert not (tmp_path / "out/checkpoint").exists()
@@ -182,7 +195,7 @@ def test_a_stopped_job_that_could_not_save_does_not_say_that_it_has(
         os.kill(os.getpid(), signal.SIGTERM)
         return read(self, start, count)
 
-    monkeypatch.setattr(checkpoint, "save_sharded", full)
+    monkeypatch.setattr(checkpoint, "write_parts", full)
     monkeypatch.setattr(SampleStream, "batch", stop_meanwhile)
     with pytest.raises(OSError, match="No space left"):
         run(SPEC, tmp_path, corpus_folder, **PIPELINED)

@@ -15,6 +15,11 @@ def write(folder):
     write_manifest(folder / "manifest.json", {"payload": payload_entries(folder, ["data"])})
 
 
+def save(state, step, write):
+    write(state.begin(step))
+    state.complete(step)
+
+
 def names(state):
     return sorted(path.name for path in state.folder.iterdir())
 
@@ -23,7 +28,7 @@ def names(state):
 def state(tmp_path):
     state = RollingState(tmp_path / "state", "mine", ONE_RANK)
     for step in (8, 9, 10):
-        state.save(step, write)
+        save(state, step, write)
     return state
 
 
@@ -58,8 +63,8 @@ def test_state_of_another_layout_is_taken_over_with_a_warning_and_a_record(state
     assert wider.layouts == [ONE_RANK, TWO_RANKS | {"from_step": 10}]
     caplog.clear()
     # Its own state from here on, with the story so far; the other layout's older ones go.
-    wider.save(11, write)
-    wider.save(12, write)
+    save(wider, 11, write)
+    save(wider, 12, write)
     again = RollingState(state.root, "mine", TWO_RANKS)
     assert again.newest() == wider.folder / "step-12"
     assert again.layouts == wider.layouts
@@ -69,7 +74,7 @@ def test_state_of_another_layout_is_taken_over_with_a_warning_and_a_record(state
 
 def test_of_equally_new_states_this_layouts_own_is_taken(state, caplog):
     wider = RollingState(state.root, "mine", TWO_RANKS)
-    wider.save(10, write)
+    save(wider, 10, write)
     assert state.newest() == state.folder / "step-10"
     assert RollingState(state.root, "mine", TWO_RANKS).newest() == wider.folder / "step-10"
     assert caplog.text == ""
@@ -84,16 +89,16 @@ def test_a_save_that_fails_leaves_what_was_there(state):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        state.save(11, fail)
+        save(state, 11, fail)
     assert (state.folder / ".step-11.tmp").exists()
     assert state.newest() == state.folder / "step-10"
-    state.save(11, write)
+    save(state, 11, write)
     assert names(state) == ["step-10", "step-11"]
 
 
 def test_a_step_can_be_saved_again(state):
     (state.folder / "step-10/data").write_text("old")
-    state.save(10, write)
+    save(state, 10, write)
     assert (state.folder / "step-10/data").read_text() == "state in .step-10.tmp"
 
 
@@ -104,7 +109,7 @@ def test_other_keys_are_discarded_with_a_warning(state, caplog):
     assert not state.folder.exists()
     assert f"{state.folder}: discarding rolling state of another configuration" in caplog.text
     caplog.clear()
-    other.save(1, write)
+    save(other, 1, write)
     other.discard_others()
     assert names(other) == ["step-1"]
     assert caplog.text == ""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,6 +21,7 @@ from twostage import transformer_engine_names as te_names
 from twostage.architecture import Architecture
 from twostage.canonical import StateDict, check_state
 from twostage.errors import UserError
+from twostage.ranks import on_rank_0
 from twostage.storage import (
     RELEASED_FILE,
     atomic_path,
@@ -142,37 +144,84 @@ def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> 
 # Training state ------------------------------------------------------------------------------------------------------
 
 
+class Parts(NamedTuple):
+    """What one rank has to write of a training state.
+
+    Attributes:
+        shards: Megatron's sharded tensors by key, those that no other rank writes.
+        common: all the rest, alike on all ranks; rank 0 writes it.
+    """
+
+    shards: dict[str, list[Any]]
+    common: dict[str, Any]
+
+
+def parts_of(state: dict[str, Any]) -> Parts:
+    """Return this rank's parts of a training state, given as Megatron's sharded tensors; spends `state`.
+
+    All ranks call this, and check that their shards make up every tensor exactly once. No tensor is copied or sent.
+    """
+    from megatron.core.dist_checkpointing.state_dict_utils import save_preprocess
+    from megatron.core.dist_checkpointing.strategies import torch as strategies
+
+    sharded, common = save_preprocess(state)
+    shards, _, _ = strategies._replace_state_dict_keys_with_sharded_keys(sharded, keep_only_main_replica=True)
+    return Parts(dict(shards), common)
+
+
 def save_sharded(
+    folder: str | Path, state: dict[str, Any], architecture: Architecture, origin: Mapping[str, Any]
+) -> None:
+    """Write a training state, given as Megatron's sharded tensors, and, last, its manifest; see `write_parts`."""
+    write_parts(folder, parts_of(state), architecture, origin)
+
+
+def write_parts(
     folder: str | Path,
-    state: dict[str, Any],
+    parts: Parts,
     architecture: Architecture,
     origin: Mapping[str, Any],
+    *,
     beside: Mapping[str, str] | None = None,
+    group: Any = None,
 ) -> None:
-    """Write a training state, given as Megatron's sharded tensors, and, last, its manifest.
+    """Write a training state and, last, its manifest; all ranks call this, and an error on one of them is raised on all.
 
-    All ranks call this. What lies in `folder` already is replaced. `beside` (name: text, rank 0's counts) are files that
-    the manifest vouches for as well.
+    Args:
+        folder: what lies there already is replaced.
+        parts: this rank's.
+        architecture, origin: for the manifest.
+        beside: files (name: text; rank 0's count) that the manifest vouches for as well.
+        group: process group over which the ranks agree; None: that of training. With one of its own this may run in a
+            thread beside training, since it makes no other collective call.
     """
-    from megatron.core import dist_checkpointing
-
     folder = Path(folder)
-    rank = torch.distributed.get_rank()
-    if rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "state").mkdir(parents=True)
-    torch.distributed.barrier()
-    dist_checkpointing.save(state, str(folder / "state"), sharded_strategy=_in_process_strategy())
-    torch.distributed.barrier()
-    if rank == 0:
-        names = [f"state/{path.name}" for path in (folder / "state").iterdir()]
-        for name in names:
-            fsync_file(folder / name)
-        for name, text in (beside or {}).items():
-            write_atomic(folder / name, text)
-            names.append(name)
-        _write_manifest(folder, "training-state", architecture, origin, names)
-    torch.distributed.barrier()
+    on_rank_0(partial(_begin_state, folder, parts.common), group)
+    _write_shards(folder / "state", parts.shards, group)
+    on_rank_0(partial(_complete_state, folder, architecture, origin, beside or {}), group)
+
+
+def _begin_state(folder: Path, common: dict[str, Any]) -> None:
+    from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
+    from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME
+
+    state = folder / "state"
+    shutil.rmtree(folder, ignore_errors=True)
+    state.mkdir(parents=True)
+    torch.save(common, state / COMMON_STATE_FNAME)
+    save_config(CheckpointingConfig("torch_dist", 1), str(state))
+
+
+def _complete_state(
+    folder: Path, architecture: Architecture, origin: Mapping[str, Any], beside: Mapping[str, str]
+) -> None:
+    names = [f"state/{path.name}" for path in (folder / "state").iterdir()]
+    for name in names:
+        fsync_file(folder / name)
+    for name, text in beside.items():
+        write_atomic(folder / name, text)
+        names.append(name)
+    _write_manifest(folder, "training-state", architecture, origin, names)
 
 
 def load_training_state(manifest: str | Path, model: GPTModel, optimizer: Any) -> dict[str, Any]:
@@ -212,34 +261,36 @@ def load_sharded(manifest: str | Path, template: dict[str, Any]) -> dict[str, An
     return state
 
 
-def _in_process_strategy() -> Any:
-    """Megatron's format, written by this process with equal bytes for equal states.
+def _write_shards(folder: Path, shards: dict[str, list[Any]], group: Any) -> None:
+    """Write every rank's shards in Megatron's format, in this process, with equal bytes for equal states.
 
-    The stock writer starts a helper process (about 3 s for the first save on a CPU) and stamps each save with a
-    random id, which would make the manifests of two equal trainings differ.
+    The stock writer starts a helper process (about 3 s for the first save on a CPU), stamps each save with a random
+    id, which would make the manifests of two equal trainings differ, and agrees over the group of training.
     """
     from megatron.core.dist_checkpointing.strategies import torch as strategies
     from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint.metadata import StorageMeta
+    from torch.distributed.checkpoint.planner import SavePlan
 
     class StampFreeWriter(dcp.FileSystemWriter):
         def storage_meta(self) -> StorageMeta:
             return StorageMeta(checkpoint_id=None, save_id=None)
 
-    class InProcessSave(strategies.TorchDistSaveShardedStrategy):
-        def save(self, sharded_state_dict: Any, checkpoint_dir: Path) -> None:
-            renamed, _, _ = strategies._replace_state_dict_keys_with_sharded_keys(
-                sharded_state_dict, self.keep_only_main_replica
-            )
-            dcp.save(
-                strategies.mcore_to_pyt_state_dict(renamed, False),
-                storage_writer=StampFreeWriter(checkpoint_dir),
-                planner=strategies.MCoreSavePlanner(
-                    dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
-                ),
-            )
+    class Planner(strategies.MCoreSavePlanner):
+        def create_local_plan(self) -> SavePlan:
+            plan: SavePlan = super().create_local_plan()
+            for item in plan.items:
+                if item.tensor_data:
+                    # The copy that a GPU's state is written from may be page-locked; the state is the same.
+                    item.tensor_data.properties.pin_memory = False
+            return plan
 
-    return InProcessSave("torch_dist", 1)
+    dcp.save(
+        strategies.mcore_to_pyt_state_dict(shards, False),
+        storage_writer=StampFreeWriter(folder),
+        planner=Planner(dedup_replicated_tensors=False, flatten_state_dict=False),
+        process_group=group,
+    )
 
 
 # Manifests -----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,16 +61,19 @@ class RollingState:
                 )
                 shutil.rmtree(path)
 
-    def save(self, step: int, write: Callable[[Path], None]) -> None:
-        """Let `write` fill a folder for `step`; it counts once it carries its final name. Older states are pruned."""
+    def begin(self, step: int) -> Path:
+        """Return an empty folder for the state of `step`, which counts once it is `complete`."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary, final = self.folder / f".step-{step}.tmp", self.folder / f"step-{step}"
+        temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)
+        shutil.rmtree(self._final(step), ignore_errors=True)
         temporary.mkdir()
-        write(temporary)
-        write_atomic(temporary / LAYOUTS_FILE, json.dumps(self.layouts))
-        temporary.rename(final)
+        return temporary
+
+    def complete(self, step: int) -> None:
+        """Give the folder that `begin` made, and others have filled, its final name; older states are pruned."""
+        write_atomic(self._temporary(step) / LAYOUTS_FILE, json.dumps(self.layouts))
+        self._temporary(step).rename(self._final(step))
         # The order of `_steps` puts this layout first among equals.
         for old in list(self._steps())[self.KEEP :]:
             shutil.rmtree(old)
@@ -101,6 +104,12 @@ class RollingState:
                 self.layout,
             )
             self.layouts = [*layouts, {**self.layout, "from_step": _step(path)}]
+
+    def _temporary(self, step: int) -> Path:
+        return self.folder / f".step-{step}.tmp"
+
+    def _final(self, step: int) -> Path:
+        return self.folder / f"step-{step}"
 
     def _is_mine(self, path: Path) -> bool:
         return path.name.startswith(f"{self.key}-")

@@ -12,7 +12,6 @@ import logging
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ import torch
 
 from twostage import checkpoint, layout, provenance, training_state
 from twostage.architecture import Architecture
-from twostage.background import BackgroundWriter
 from twostage.errors import UserError
 from twostage.heldout import TrainingValidation
 from twostage.lease import Lease
@@ -28,6 +26,7 @@ from twostage.model import start_process_group
 from twostage.progress import Progress
 from twostage.ranks import from_rank_0
 from twostage.rolling import RollingState, rolling_key
+from twostage.rolling_saves import RollingSaves
 from twostage.samples import SampleStream, TokenSplit
 from twostage.specs import TrainSpec
 from twostage.storage import canonical_json, read_manifest, write_atomic
@@ -93,18 +92,18 @@ def train(job: TrainJob) -> None:
             rolling.discard_others()
         trainer = Trainer(job.spec, job.execution)
         progress = _load_start(trainer, job, rolling)
-        with StopRequest() as stop, _writer(job.execution) as writer:
+        saves = RollingSaves(trainer, progress, rolling, lease, background=job.execution.overlaps)
+        with StopRequest() as stop, saves:
             run_updates(
                 trainer,
                 stream,
                 progress,
                 validation=validation,
-                save=partial(_save_rolling, trainer, progress, rolling, lease, writer),
+                save=saves.save,
                 execution=job.execution,
                 stop=stop,
             )
-            if writer:
-                writer.wait()
+            saves.wait()
             if lease:
                 lease.check()
             _write_outputs(trainer, job, stream, progress, key, rolling.layouts)
@@ -117,16 +116,6 @@ def _ownership(job: TrainJob) -> AbstractContextManager[Lease | None]:
     if provenance.rank():
         return nullcontext()
     return Lease(job.rolling / "lease", on_wait=_report_wait)
-
-
-def _writer(execution: Execution) -> AbstractContextManager[BackgroundWriter | None]:
-    """Return the writer of rolling states, None where training waits for them.
-
-    Ranks agree on a checkpoint by collective calls, which must not mix with those of training; so several ranks wait.
-    """
-    if execution.overlaps and provenance.world_size() == 1:
-        return BackgroundWriter(execution.device)
-    return nullcontext()
 
 
 def _report_wait(owner: dict[str, Any]) -> None:
@@ -207,53 +196,6 @@ def _check_shape(parent: Path, found: Architecture, spec: TrainSpec) -> None:
 
 
 # Outputs -------------------------------------------------------------------------------------------------------------
-
-
-def _save_rolling(
-    trainer: Trainer,
-    progress: Progress,
-    rolling: RollingState,
-    lease: Lease | None,
-    writer: BackgroundWriter | None,
-    on_disk: bool,
-) -> None:
-    """Write a rolling state; all ranks call this, and rank 0, which holds the lease, says where.
-
-    With a `writer`, only the copy of the state is made here, and its write goes on beside the next updates, unless it
-    must be `on_disk` when this returns: a job that is stopped says that it has saved only when it has.
-    """
-    if lease:
-        lease.check()
-    if writer:
-        # The state before must be complete, and its memory free, before the next is copied.
-        writer.wait()
-    write = partial(
-        _write_rolling,
-        training_state.snapshot_of(trainer) if writer else training_state.sharded_state(trainer),
-        trainer.spec.architecture,
-        progress.origin(trainer.spec),
-        progress.text(),
-    )
-    if writer:
-        writer.submit(partial(rolling.save, progress.step, write))
-        if on_disk:
-            writer.wait()
-    elif lease:
-        rolling.save(progress.step, write)
-    else:
-        write(None)
-
-
-def _write_rolling(
-    state: dict[str, Any],
-    architecture: Architecture,
-    origin: dict[str, Any],
-    steps: str,
-    folder: Path | None,
-) -> None:
-    folder = from_rank_0(folder)
-    assert folder is not None
-    checkpoint.save_sharded(folder, state, architecture, origin, beside={"steps.jsonl": steps})
 
 
 def _write_outputs(

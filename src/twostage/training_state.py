@@ -16,6 +16,7 @@ import torch
 from twostage import checkpoint
 from twostage import transformer_engine_names as te_names
 from twostage.canonical import StateDict
+from twostage.checkpoint import Parts
 from twostage.master_weights import MOMENTS
 from twostage.storage import read_manifest
 from twostage.trainer import Trainer
@@ -24,7 +25,7 @@ from twostage.trainer import Trainer
 def sharded_state(trainer: Trainer) -> dict[str, Any]:
     """Return all that a training state holds, as Megatron's sharded tensors; all ranks call this.
 
-    The tensors of an fp32 trainer are the live ones; see `snapshot_of`. Saving spends the dictionary.
+    The tensors of an fp32 trainer are the live ones; see `snapshot_of`.
     """
     model = trainer.core.sharded_state_dict()
     if trainer.masters is None:
@@ -78,12 +79,18 @@ def load_canonical(trainer: Trainer, state: StateDict) -> None:
     trainer.masters.write_weights(named)
 
 
-def snapshot_of(trainer: Trainer) -> dict[str, Any]:
-    """Return `sharded_state` on the CPU, untouched by further training and complete when this returns."""
-    state = sharded_state(trainer)
+def parts_of(trainer: Trainer) -> Parts:
+    """Return what this rank has to write of the state, perhaps as live tensors; all ranks call this."""
+    return checkpoint.parts_of(sharded_state(trainer))
+
+
+def snapshot_of(trainer: Trainer) -> Parts:
+    """Return `parts_of` on the CPU, untouched by further training and complete when this returns."""
+    parts = parts_of(trainer)
     if trainer.masters is None:
-        state = _snapshot(state)
-    return state  # master weights and their moments are copies already
+        # After the division among ranks: where all hold the same, one of them copies it.
+        return Parts(_snapshot(parts.shards), _snapshot(parts.common))
+    return parts  # master weights and their moments are copies already
 
 
 def _snapshot(state: Any) -> Any:

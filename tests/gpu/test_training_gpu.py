@@ -103,7 +103,7 @@ def test_a_state_written_in_the_background_is_that_of_its_step(tmp_path):
     training_state.save_training_state(this, tmp_path / "now", {"step": 3})
     copy = training_state.snapshot_of(this)
     with BackgroundWriter("cuda") as writer:
-        writer.submit(lambda: checkpoint.save_sharded(tmp_path / "later", copy, SMALL, {"step": 3}))
+        writer.submit(lambda: checkpoint.write_parts(tmp_path / "later", copy, SMALL, {"step": 3}))
         run(this, 4, 8)
     now, later = ((tmp_path / name / "manifest.json").read_text() for name in ("now", "later"))
     assert later == now
@@ -115,7 +115,7 @@ def test_an_fp32_snapshot_leaves_the_device(tmp_path):
     copy = training_state.snapshot_of(this)
     training_state.save_training_state(this, tmp_path / "now", {"step": 3})
     run(this, 4, 6)
-    checkpoint.save_sharded(tmp_path / "later", copy, SMALL, {"step": 3})
+    checkpoint.write_parts(tmp_path / "later", copy, SMALL, {"step": 3})
     now, later = ((tmp_path / name / "manifest.json").read_text() for name in ("now", "later"))
     assert later == now
 
