@@ -23,6 +23,7 @@ from twostage.design import Design
 from twostage.errors import UserError
 from twostage.storage import sha256_file, write_atomic
 from twostage.study import load_study, study_file
+from twostage.study.layers import read_layers
 
 #: Files that are copied as they are, relative to the study's results.
 COPIED = ("tables/*.csv", "cells/*/*.csv", "fits/**/*.json", "figures/*.png", "figures/*.csv")
@@ -66,7 +67,9 @@ def archive_study(path: str, out: Path, results: Path = Path("results")) -> dict
     segments, branches = Design(study).jobs()
     planned = [job.metrics for job in (*segments, *branches)]
     manifest = {
-        "study": {"file": str(study_file(path)), "sha256": sha256_file(study_file(path))},
+        "study": [
+            {"file": str(file), "sha256": sha256_file(file)} for file in read_layers(study_file(path)).files
+        ],
         "seeds": sorted({record["spec"]["seed"] for name, record in records.items() if name in planned}),
         "training_jobs": {"planned": len(planned), "measured": sum(name in records for name in planned)},
         "corpora": dict(_corpora(folder)),
