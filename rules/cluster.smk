@@ -7,7 +7,7 @@ import shutil
 from snakemake.logging import logger
 
 from twostage import disk, walltime
-from twostage.head import Head, restart
+from twostage.head import Head, restart, stop_alarms
 from twostage.site import parse_site
 from twostage.supervise import bad_input_marker
 from twostage.throughput import load_site_throughput
@@ -278,19 +278,8 @@ def start_head():
         HEAD.record(workflow.scheduler._executor.run_uuid)
 
 
-def stop_alarms():
-    """Take the default limit of 100 jobs a second away; one that somebody sets stays.
-
-    Snakemake arms a timer at every look at the queue and looks again when it goes off, so that each job that ends adds
-    one look a second until the end of the run: after 500 jobs the head keeps a core half busy (benchmarks/head.py).
-    """
-    limit = workflow.scheduler.job_rate_limiter
-    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
-
-
 onstart:
-    stop_alarms()
+    stop_alarms(workflow.scheduler)
     if SITE:
         start_head()
 

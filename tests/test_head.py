@@ -76,3 +76,34 @@ def test_a_restart_repeats_the_command_line():
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == repr(command)
     assert restart_command()[0]
+
+
+ALARMS = """
+from twostage.head import stop_alarms
+
+onstart:
+    stop_alarms(workflow.scheduler)
+
+onsuccess:
+    print("limit:", workflow.scheduler.job_rate_limiter and workflow.scheduler.job_rate_limiter.max_jobs)
+
+rule all:
+    input: "one.txt"
+
+rule one:
+    output: "one.txt"
+    shell: "touch {output}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [((), "None"), (("--max-jobs-per-timespan", "50/1m"), "50")],
+    ids=["default", "chosen"],
+)
+def test_only_the_default_limit_of_jobs_is_taken_away(tmp_path, options, limit):
+    (tmp_path / "Snakefile").write_text(ALARMS)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"limit: {limit}" in done.stdout

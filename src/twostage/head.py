@@ -125,3 +125,14 @@ def restart() -> None:
     """Replace this process by a fresh start of itself."""
     command = restart_command()
     os.execvp(command[0], command)
+
+
+def stop_alarms(scheduler: Any) -> None:
+    """Take Snakemake's default limit of 100 jobs a second away from its scheduler; one that somebody sets stays.
+
+    With a limit, every look at the queue arms a timer that brings the next look, so that each job that ends adds one
+    look a second until the end of the run (Snakemake 9.27; `benchmarks/head.py`).
+    """
+    limit = scheduler.job_rate_limiter
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        scheduler.job_rate_limiter = None
