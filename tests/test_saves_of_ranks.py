@@ -129,7 +129,7 @@ def beside_training(folder, tokens, **options):
 def waiting(corpus_folder, tmp_path_factory):
     """Two ranks that wait for every write."""
     folder = tmp_path_factory.mktemp("waiting")
-    return train_on(job(SPEC, folder, corpus_folder, save_every_s=0.0, pipelined=False))
+    return train_on(job(SPEC, folder, corpus_folder, pipelined=False))
 
 
 def test_training_goes_on_during_a_write_and_ends_with_the_same_files(waiting, corpus_folder, tmp_path):
