@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_text import assert_apart, assert_inside, texts_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 from results_tree import build, make_design
 
 from twostage.cells import aggregate_cells, write_table
@@ -56,29 +56,11 @@ def two(tmp_path_factory):
     return prepared(tmp_path_factory.mktemp("two"), steps=(100, 200), seeds=[0, 1])
 
 
-def texts_of(figure):
-    """Visible texts with their extents in pixels, after layout."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    # Matplotlib keeps labels of ticks beyond the view; it does not draw them.
-    beyond = set()
-    for axis in itertools.chain.from_iterable((axes.xaxis, axes.yaxis) for axes in figure.axes):
-        low, high = sorted(axis.get_view_interval())
-        beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-    found = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in beyond]
-    return [(t.get_text(), t.get_window_extent(renderer)) for t in found]
-
-
 @pytest.mark.parametrize(("name", "which"), CASES)
 def test_no_text_is_clipped(name, which, request):
     figure, _ = DRAW[name](*request.getfixturevalue(which))
-    box = figure.bbox
-    texts = texts_of(figure)
-    assert len(texts) > 20
-    for text, extent in texts:
-        inside = extent.x0 >= box.x0 and extent.x1 <= box.x1 and extent.y0 >= box.y0 and extent.y1 <= box.y1
-        assert inside, (text, extent, box)
+    assert len(texts_of(figure)) > 20
+    assert_inside(figure)
 
 
 def test_long_titles_of_neighbouring_panels_stay_apart(four):
@@ -86,16 +68,13 @@ def test_long_titles_of_neighbouring_panels_stay_apart(four):
     long = "Continual pretraining on source-code, 25% replay (cpt-source-code-replay)"
     fits = {f"{long} {i}": fit for i, fit in enumerate([*fits.values(), *fits.values()][:3])}
     figure, _ = figure_3.draw(cells, fits)
-    for (one, a), (other, b) in itertools.combinations(texts_of(figure), 2):
-        assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, (one, other)
+    assert_apart(texts_of(figure))
 
 
 @pytest.mark.parametrize(("name", "which"), CASES)
 def test_no_two_texts_overlap(name, which, request):
     figure, _ = DRAW[name](*request.getfixturevalue(which))
-    for (one, a), (other, b) in itertools.combinations(texts_of(figure), 2):
-        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
-        assert apart, (one, other)
+    assert_apart(texts_of(figure))
 
 
 @pytest.mark.parametrize("name", DRAW)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from crossover_cells import D1, D2, N, reuse_rows, scratch_rows, table
+from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import build, make_design
 from test_controls import FULL
-from test_figures import texts_of
 from test_measured_crossover import mul, power
 
 from twostage.cells import aggregate_cells, write_table
@@ -37,15 +35,10 @@ def drawn(request, tmp_path_factory):
 
 def test_no_text_is_clipped_and_none_overlaps(drawn):
     _, figure, _ = drawn
-    texts, box = texts_of(figure), figure.bbox
+    texts = texts_of(figure)
     assert len(texts) > 25
-    for text, extent in texts:
-        assert extent.x0 >= box.x0, text
-        assert extent.x1 <= box.x1, text
-        assert extent.y0 >= box.y0, text
-        assert extent.y1 <= box.y1, text
-    for (one, a), (other, b) in itertools.combinations(texts, 2):
-        assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, (one, other)
+    assert_inside(figure)
+    assert_apart(texts)
 
 
 def test_a_panel_for_each_method_with_a_control(drawn):

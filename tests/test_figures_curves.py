@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import zlib
 
 import numpy as np
 import pandas as pd
 import pytest
+from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import build, make_design, synthetic_curves
-from test_figures import texts_of
 
 from twostage.cells import aggregate_cells, read_cells, write_table
 from twostage.comparisons import wanted_branches
@@ -61,15 +60,10 @@ def figures(drawn):
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_is_clipped_and_none_overlaps(name, figures):
     figure, _ = figures[name]
-    texts, box = texts_of(figure), figure.bbox
+    texts = texts_of(figure)
     assert len(texts) > 15
-    for text, extent in texts:
-        assert extent.x0 >= box.x0, text
-        assert extent.x1 <= box.x1, text
-        assert extent.y0 >= box.y0, text
-        assert extent.y1 <= box.y1, text
-    for (one, a), (other, b) in itertools.combinations(texts, 2):
-        assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, (one, other)
+    assert_inside(figure)
+    assert_apart(texts)
 
 
 @pytest.mark.parametrize(

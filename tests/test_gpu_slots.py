@@ -45,7 +45,9 @@ def wait_for(condition, seconds=60):
 
 
 def is_held(lock):
-    """Whether some process stands at the turnstile, waiting for units."""
+    """Whether some process holds this lock: a slot in use, or the turnstile at which it waits for units."""
+    if not lock.exists():
+        return False
     with lock.open() as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,29 +111,16 @@ def test_a_job_that_needs_a_whole_gpu_is_not_passed_by_small_ones(tmp_path):
     wait_for(lambda: notes(tmp_path, "small"))
     large = start(tmp_path, "large", units=2, seconds=0.1, gpus="0")
     lock = tmp_path / "locks/turnstile.lock"
-    wait_for(lambda: _is_locked(lock))
+    wait_for(lambda: is_held(lock))
     later = start(tmp_path, "later", seconds=0, gpus="0")  # would fit beside `small`
     assert [process.wait(timeout=60) for process in (small, large, later)] == [0, 0, 0]
     assert notes(tmp_path, "large")[0][2] < notes(tmp_path, "later")[0][2]
 
 
-def _is_locked(path):
-    import fcntl
-
-    if not path.exists():
-        return False
-    with path.open() as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def test_a_waiter_that_is_killed_blocks_nobody(tmp_path):
     holder = acquire(tmp_path / "locks", ["0"], capacity=2, units=2)
     waiter = start(tmp_path, "waiter", gpus="0")
-    wait_for(lambda: _is_locked(tmp_path / "locks/turnstile.lock"))
+    wait_for(lambda: is_held(tmp_path / "locks/turnstile.lock"))
     waiter.kill()
     waiter.wait()
     holder.release()

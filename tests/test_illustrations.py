@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import make_design
-from test_figures import texts_of
 
 from twostage.dag import rule_jobs
 from twostage.design import Design
@@ -39,14 +39,8 @@ def test_texts_are_inside_and_apart(name, which):
     assert len(table) >= 3
     texts = texts_of(figure)
     assert len(texts) >= 10
-    for text, extent in texts:
-        box = figure.bbox
-        assert extent.x0 >= box.x0, text
-        assert extent.x1 <= box.x1, text
-        assert extent.y0 >= box.y0, text
-        assert extent.y1 <= box.y1, text
-    for (one, a), (other, b) in itertools.combinations(texts, 2):
-        assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, (one, other)
+    assert_inside(figure)
+    assert_apart(texts)
 
 
 def counts_of(design):

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import results_tree
 import yaml
+from drawn_text import texts_of
 from matplotlib.image import imread
 from results_tree import build, make_design
-from test_figures import texts_of
 
 from twostage import joint_design
 from twostage.cells import aggregate_cells, write_table

@@ -56,7 +56,7 @@ def broken(function):
                 raise OSError(28, "No space left on device")
             if calls == int(good) + 1:
                 marker.touch()
-            while marker.exists():
+            while marker.exists():  # a disk that does not answer, until the test takes the marker away
                 time.sleep(0.02)
         return function(*args, **options)
     return call

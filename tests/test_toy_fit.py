@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from test_figures import texts_of
+from drawn_text import assert_inside
 
 from twostage.figures import figure_toy
 from twostage.toy_fit import Theory, fit_toy
@@ -101,9 +101,4 @@ def test_the_figure_shows_what_was_simulated_and_fitted(simulated):
     assert points["value"].tolist() == [-curve.alpha.value for curve in fit.curves.curves]
     forms = numbers[(numbers["panel"] == "form") & numbers["form"].notna()].set_index("form")["value"]
     assert forms.to_dict() == fit.forms.set_index("form")["loo_rms_nats"].to_dict()
-    box = figure.bbox
-    for text, extent in texts_of(figure):
-        assert extent.x0 >= box.x0, text
-        assert extent.x1 <= box.x1, text
-        assert extent.y0 >= box.y0, text
-        assert extent.y1 <= box.y1, text
+    assert_inside(figure)

@@ -121,6 +121,9 @@ def _draw_panel(axes: Axes, one: Comparison, palette: Mapping[float, Colour]) ->
     axes.set_ylabel("reuse $-$ from scratch\n(nats/token)")
     tokens = {row["d2_tokens"] for row in rows if row["kind"] == "difference"}
     token_axis(axes, sorted(tokens), max_characters=PANEL_CHARACTERS)
+    # Room for a word on either side of the zero line.
+    lower, upper = axes.get_ylim()
+    axes.set_ylim(min(lower, -0.18 * upper), max(upper, -0.18 * lower))
     hint: dict[str, Any] = {"transform": axes.transAxes, "style": "italic", "fontsize": 7, "color": "#777777"}
     axes.text(0.02, 0.97, "from scratch better", ha="left", va="top", **hint)
     axes.text(0.98, 0.03, "reuse better", ha="right", va="bottom", **hint)
