@@ -99,6 +99,7 @@ use rule plot_figure_1 as plot_gradient_norm with:
         **figure_input(
             "gradient-norm",
             "comparisons.py",
+            "norm_slope.py",
             "figures/gradient_norm.py",
             "figures/curve_panel.py",
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,9 @@ from twostage.figures.gradient_norm import stretch_means
 from twostage.figures.style import save_figure
 from twostage.method_fit import fit_method
 from twostage.presentation import figure_fits, figure_pairs
+from twostage.study import load_study
+
+ROOT = Path(__file__).resolve().parents[1]
 
 LOW = {"schedule": "constant", "peak_lr_fraction": 0.1, "d1_steps": [200], "d2_steps": [200]}
 LAST = {"d1_steps": [200], "d2_steps": [200]}
@@ -131,6 +135,18 @@ def test_gradient_norms_without_curves_are_the_means_alone(drawn, figures):
     both = figures["gradient-norm"][1]
     assert numbers["value"].tolist() == both.loc[both["panel"] == "mean", "value"].tolist()
     assert all(len(part.axes) == 1 for part in figure.subfigs[:-1])
+
+
+def test_legends_of_many_token_counts_and_seeds_stay_apart():
+    """Five D1, five D2 and three seeds: the losses that this repository holds."""
+    study = load_study(ROOT / "config/mini-reference.yaml")
+    tables = ROOT / "results/reference/mini/tables"
+    figure, numbers = draw_figure("gradient-norm", study, Sources(tables / "cells.csv", tables / "curves.csv"))
+    assert (numbers["d1_tokens"].nunique(), numbers["d2_tokens"].nunique(), numbers["seed"].nunique()) == (5, 5, 3)
+    assert_inside(figure)
+    assert_apart(texts_of(figure))
+    titles = [axes.get_title(loc="right") for part in figure.subfigs for axes in part.axes]
+    assert sum(bool(re.fullmatch(r"per doubling of \$D_1\$: ×1\.\d+ \[.*\]", title)) for title in titles) == 2
 
 
 def test_stretches_average_every_step_once():

@@ -27,6 +27,7 @@ from twostage.figures.style import (
     seed_markers,
     token_axis,
 )
+from twostage.norm_slope import NormSlope, norm_slope
 
 ROW_INCHES = 2.2
 STRETCHES = 60  # of a trajectory
@@ -56,12 +57,10 @@ def draw(
             "cells.csv: column 'grad_norm_mean' is missing or empty; measure it, or leave gradient-norm out"
         )
     apply_style()
-    height = ROW_INCHES * len(rows) + LEGEND_INCHES
     columns = 1 if curves is None else 2
-    figure = Figure(figsize=(TEXT_WIDTH_INCHES, height), layout="constrained")
-    parts = figure.subfigures(
-        len(rows) + 1, 1, height_ratios=[*[ROW_INCHES] * len(rows), LEGEND_INCHES], squeeze=False
-    )[:, 0]
+    heights = [ROW_INCHES] * len(rows) + [LEGEND_INCHES] * columns  # a legend for each kind of panel
+    figure = Figure(figsize=(TEXT_WIDTH_INCHES, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     frames = {title: method_cells(cells, *pair) for title, pair in rows.items()}
     d1_colours = d1_palette(float(value) for frame in frames.values() for value in frame["d1_tokens"])
     d2_colours = d2_palette(float(value) for frame in frames.values() for value in frame["d2_tokens"])
@@ -74,11 +73,11 @@ def draw(
             drawn += _draw_trajectories(panels[0], curves, rows[title], d1_colours)
         method, model = rows[title]
         numbers += [{"method": method, "model": model, **row} for row in drawn]
-    strips = parts[-1].subfigures(1, columns, squeeze=False)[0]
     if curves is not None:
-        draw_legend(strips[0], "first-stage tokens $D_1$", d1_colours, [])
+        draw_legend(parts[-2], "left: first-stage tokens $D_1$", d1_colours, [])
     seeds = sorted({int(seed) for frame in frames.values() for seed in frame["seed"]})
-    draw_legend(strips[-1], "second-stage tokens $D_2$", d2_colours, seeds)
+    side = "" if curves is None else "right: "
+    draw_legend(parts[-1], f"{side}second-stage tokens $D_2$", d2_colours, seeds)
     return figure, pd.DataFrame(numbers).reindex(columns=list(COLUMNS))
 
 
@@ -125,6 +124,13 @@ def stretch_means(tokens: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np
     return tuple(np.array([part.mean() for part in values]) for values in parts)  # type: ignore[return-value]
 
 
+def _slope_title(slope: NormSlope) -> str:
+    text = f"per doubling of $D_1$: ×{slope.per_doubling:.3f}"
+    if slope.lower is None or slope.upper is None:
+        return text
+    return f"{text} [{2**slope.lower:.3f}, {2**slope.upper:.3f}]"
+
+
 def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]) -> list[dict[str, Any]]:
     markers = seed_markers(frame["seed"])
     for d2, group in frame.groupby("d2_tokens"):
@@ -140,6 +146,9 @@ def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]
                 markeredgecolor="white",
                 zorder=3,
             )
+    slope = norm_slope(frame)
+    if slope is not None:
+        axes.set_title(_slope_title(slope), loc="right", fontsize=7.5)
     axes.set_ylabel("mean gradient norm")
     axes.set_xlabel("first-stage tokens $D_1$")
     token_axis(axes, frame["d1_tokens"].tolist(), max_characters=PANEL_CHARACTERS)
