@@ -336,6 +336,18 @@ def table_output(table):
 
 
 @explained
+def summarised_tables(wildcards):
+    """Those of the study's tables that bear on what the paper says."""
+    names = {"table-1", "table-2", "table-7", "table-8"}
+    tables = [name for name in catalogue.drawable_tables(study) if name in names]
+    if presentation.fitted_pairs(study):
+        tables.append("alpha3")
+    if not controls.control_obstacle(study):
+        tables.append("crossover")
+    return [f"{RESULTS}/tables/{table}.csv" for table in tables]
+
+
+@explained
 def downstream_scores(wildcards):
     """The scores behind Table 6."""
     branches = downstream_specs.downstream_branches(design)

@@ -189,8 +189,47 @@ rule list_not_drawn:
         "python {input.script} --study {params.study} --csv {output.csv} --html {output.html} > {log} 2>&1"
 
 
+rule write_summary:
+    input:
+        cells=CELLS,
+        tables=summarised_tables,
+        script=f"{SCRIPTS}/write_summary.py",
+        code=library_code(
+            "catalogue.py",
+            "claims.py",
+            "markdown.py",
+            "norm_slope.py",
+            "summary.py",
+            "tables.py",
+        ),
+    output:
+        page=f"{RESULTS}/summary.md",
+        csv=f"{RESULTS}/tables/claims.csv",
+        html=report(
+            f"{RESULTS}/tables/claims.html",
+            caption="../report/claims.rst",
+            category="Tables",
+            labels={"table": "What the paper says"},
+        ),
+    log:
+        f"{LOGS}/write_summary.log",
+    threads: 1
+    resources:
+        mem_mb=1000,
+    params:
+        study=STUDY_FILE,
+        figures=catalogue.drawable_figures(study),
+        shown=[entry.model_dump() for entry in study.excluded_cells],
+    message:
+        "say what study {study.name} found, beside what the paper says"
+    shell:
+        "python {input.script} --study {params.study} --cells {input.cells} --tables {input.tables} "
+        "--page {output.page} --csv {output.csv} --html {output.html} > {log} 2>&1"
+
+
 rule all_tables:
     input:
+        rules.write_summary.output,
         all_released,
         CELLS,
         [BASE_CELLS, rules.fit_unified_law.output]

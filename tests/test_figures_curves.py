@@ -141,8 +141,14 @@ def test_legends_of_many_token_counts_and_seeds_stay_apart():
     """Five D1, five D2 and three seeds: the losses that this repository holds."""
     study = load_study(ROOT / "config/mini-reference.yaml")
     tables = ROOT / "results/reference/mini/tables"
-    figure, numbers = draw_figure("gradient-norm", study, Sources(tables / "cells.csv", tables / "curves.csv"))
-    assert (numbers["d1_tokens"].nunique(), numbers["d2_tokens"].nunique(), numbers["seed"].nunique()) == (5, 5, 3)
+    figure, numbers = draw_figure(
+        "gradient-norm", study, Sources(tables / "cells.csv", tables / "curves.csv")
+    )
+    assert (numbers["d1_tokens"].nunique(), numbers["d2_tokens"].nunique(), numbers["seed"].nunique()) == (
+        5,
+        5,
+        3,
+    )
     assert_inside(figure)
     assert_apart(texts_of(figure))
     titles = [axes.get_title(loc="right") for part in figure.subfigs for axes in part.axes]

@@ -26,7 +26,7 @@ from twostage.study import load_study, study_file
 from twostage.study.layers import read_layers
 
 #: Files that are copied as they are, relative to the study's results.
-COPIED = ("tables/*.csv", "cells/*/*.csv", "fits/**/*.json", "figures/*.png", "figures/*.csv")
+COPIED = ("summary.md", "tables/*.csv", "cells/*/*.csv", "fits/**/*.json", "figures/*.png", "figures/*.csv")
 #: Every job's `metrics.json` and `eval-<corpus>.json`, one a line.
 RECORDS = "jobs.jsonl.gz"
 #: Packages whose versions numbers depend on.

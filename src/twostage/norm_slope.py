@@ -41,9 +41,9 @@ def norm_slope(cells: pd.DataFrame) -> NormSlope | None:
     known = cells[cells["grad_norm_mean"].notna()]
     seeds = {}
     for seed, own in known.groupby("seed"):
-        x = np.log(own["d1_tokens"].astype(float))
-        y = np.log(own["grad_norm_mean"].astype(float))
-        x, y = (values - values.groupby(own["d2_tokens"]).transform("mean") for values in (x, y))
+        logs = own[["d1_tokens", "grad_norm_mean"]].astype(float).apply(np.log)
+        centred = logs - logs.groupby(own["d2_tokens"]).transform("mean")
+        x, y = centred["d1_tokens"], centred["grad_norm_mean"]
         if float((x**2).sum()) > 0:
             seeds[int(str(seed))] = float((x * y).sum() / (x**2).sum())
     if not seeds:
