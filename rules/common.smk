@@ -9,12 +9,21 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from twostage import catalogue, comparisons, controls, dataspecs, imported, jobs
-from twostage import joint_design, paths, presentation, specs
-from twostage import downstream_spec as downstream_specs
+from twostage import paths, specs
+from twostage.analysis import imported
+from twostage.cluster.folders import check_folder
+from twostage.corpora import dataspecs
 from twostage.design import Design
 from twostage.errors import UserError
-from twostage.folders import check_folder
+from twostage.exchange import downstream_spec as downstream_specs
+from twostage.exhibits import (
+    catalogue,
+    comparisons,
+    controls,
+    joint_design,
+    presentation,
+)
+from twostage.planning import jobs
 from twostage.study import load_study
 
 # Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory. In a
@@ -219,16 +228,16 @@ def scratch_cells(wildcards):
 
 LAWS_CODE = [f"laws/{path.name}" for path in sorted(Path(LIBRARY, "laws").glob("*.py"))]
 OVER_SIZES_CODE = [
-    "joint_design.py",
-    "joint_fit.py",
+    "analysis/joint_fit.py",
+    "exhibits/joint_design.py",
     "figures/from_fits.py",
     *LAWS_CODE,
 ]
-CURVES_CODE = ["comparisons.py", "figures/loss_curves.py"]
+CURVES_CODE = ["exhibits/comparisons.py", "figures/loss_curves.py"]
 CROSSOVER_CODE = [
     "cells.py",
-    "controls.py",
-    "measured_crossover.py",
+    "analysis/measured_crossover.py",
+    "exhibits/controls.py",
     "laws/points.py",
     "laws/selection.py",
 ]
@@ -254,7 +263,7 @@ def figure_input(figure, *code):
         ),
         "script": f"{SCRIPTS}/plot_figure.py",
         "code": library_code(
-            "presentation.py",
+            "exhibits/presentation.py",
             "figures/drawing.py",
             "figures/notes.py",
             "figures/style.py",
@@ -302,7 +311,7 @@ def table_input(table, *code, fits=(), published=()):
         "fits": [in_results(path) for path in fits],
         "published": [f"{PUBLISHED}/table_{number}.csv" for number in published],
         "script": f"{SCRIPTS}/make_table.py",
-        "code": library_code("presentation.py", "tables.py", *code),
+        "code": library_code("exhibits/presentation.py", "tables/table.py", *code),
     }
 
 

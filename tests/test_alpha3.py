@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from results_tree import mul_loss
 
-from twostage.alpha3 import alpha3_of
+from twostage.analysis.alpha3 import alpha3_of
+from twostage.analysis.method_fit import LawFit, MethodFit, points_of
 from twostage.cells import method_cells, read_cells, table_csv, write_table
 from twostage.errors import UserError
 from twostage.laws.fit import fit_law
 from twostage.laws.selection import leave_one_out, noise_floor
 from twostage.laws.uncertainty import profile_intervals
-from twostage.method_fit import LawFit, MethodFit, points_of
 from twostage.study import ExcludedCell
-from twostage.tables import render_html
-from twostage.tables_alpha3 import alpha3_table
+from twostage.tables.alpha3 import alpha3_table
+from twostage.tables.table import render_html
 
 ROOT = Path(__file__).parents[1]
 TRUTH = {"A": 60.0, "alpha1": 0.25, "alpha2": 0.32, "alpha3": 0.012, "E": 2.0}

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from twostage.background import BackgroundWriter
+from twostage.training.background import BackgroundWriter
 
 
 def test_training_goes_on_during_a_write_and_waits_before_the_next():

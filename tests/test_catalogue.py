@@ -12,7 +12,9 @@ import pytest
 import yaml
 from results_tree import make_design
 
-from twostage.catalogue import (
+from twostage.cli.figures import listing
+from twostage.errors import UserError
+from twostage.exhibits.catalogue import (
     FIGURES,
     TABLES,
     drawable_figures,
@@ -21,8 +23,7 @@ from twostage.catalogue import (
     not_drawn,
     table_obstacle,
 )
-from twostage.cli.figures import listing
-from twostage.comparisons import (
+from twostage.exhibits.comparisons import (
     ablation_pairs,
     chain,
     panel_branches,
@@ -30,8 +31,7 @@ from twostage.comparisons import (
     schedule_branches,
     wanted_branches,
 )
-from twostage.errors import UserError
-from twostage.presentation import (
+from twostage.exhibits.presentation import (
     deviations,
     figure_pairs,
     fitted_pairs,
@@ -299,6 +299,6 @@ def test_the_command_names_reasons():
 
 
 def test_the_catalogue_needs_no_heavy_library():
-    code = "import sys, twostage.catalogue, twostage.study, twostage.imported; print(*sys.modules)"
+    code = "import sys, twostage.exhibits.catalogue, twostage.study, twostage.analysis.imported; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "pandas", "matplotlib", "numpy"} & set(done.stdout.split())

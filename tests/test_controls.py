@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 from results_tree import build, make_design
 
+from twostage.analysis.measured_crossover import compare
 from twostage.cells import aggregate_cells
-from twostage.controls import control_obstacle, controls, nearest_size, scratch_models, shown_controls
-from twostage.measured_crossover import compare
+from twostage.exhibits.controls import (
+    control_obstacle,
+    controls,
+    nearest_size,
+    scratch_models,
+    shown_controls,
+)
 
 SMALL = {"n_layer": 2, "d_model": 32, "n_head": 2, "batch_size": 8, "warmup_steps": 50, "peak_lr": 8e-3}
 MODELS = {"33k": SMALL, "13k": SMALL | {"d_model": 20}, "33k-2N": SMALL | {"n_layer": 4}}

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from twostage.curves_table import COLUMNS, gather_curves, parse_branch
+from twostage.analysis.curves_table import COLUMNS, gather_curves, parse_branch
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.grow import grow_checkpoint
@@ -291,6 +291,6 @@ def test_the_script_writes_the_same_table(trained, curves, tmp_path, monkeypatch
 
 
 def test_the_module_does_not_import_torch():
-    code = "import sys, twostage.curves_table; print('torch' in sys.modules)"
+    code = "import sys, twostage.analysis.curves_table; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

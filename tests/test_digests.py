@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from twostage.digests import DigestSet, Tally
+from twostage.corpora.digests import DigestSet, Tally
 
 
 def _digest(number: int) -> bytes:

@@ -20,10 +20,15 @@ from tokenizers import Tokenizer
 
 from twostage.checkpoint import load_weights, save_weights
 from twostage.design import Design
-from twostage.downstream import evaluate_downstream
-from twostage.downstream_spec import DownstreamSpec, downstream_branches, downstream_spec, own_task_files
 from twostage.errors import UserError
-from twostage.export import export_checkpoint
+from twostage.exchange.downstream import evaluate_downstream
+from twostage.exchange.downstream_spec import (
+    DownstreamSpec,
+    downstream_branches,
+    downstream_spec,
+    own_task_files,
+)
+from twostage.exchange.export import export_checkpoint
 from twostage.growth import expand_width
 from twostage.growth_shapes import expanded_architecture
 from twostage.study import load_study
@@ -337,7 +342,9 @@ def test_own_task_files_are_inputs(task_folder, tmp_path):
         own_task_files(design(tmp_path, task_folder=str(tmp_path / "gone")))
 
 
-@pytest.mark.parametrize("module", ["twostage.downstream_spec", "twostage.hf_config", "twostage.cli.export"])
+@pytest.mark.parametrize(
+    "module", ["twostage.exchange.downstream_spec", "twostage.exchange.hf_config", "twostage.cli.export"]
+)
 def test_what_the_dag_and_the_help_need_imports_neither_torch_nor_the_harness(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'lm_eval', 'transformers', 'pandas'}} & set(sys.modules)))"
     subprocess.run(

@@ -19,10 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from twostage import embedded
-from twostage.corpus import prepare_corpus, read_documents
-from twostage.dataspecs import CorpusSpec, corpus_spec
-from twostage.embedded import (
+from twostage.corpora import embedded
+from twostage.corpora.dataspecs import CorpusSpec, corpus_spec
+from twostage.corpora.embedded import (
     PACKAGES,
     docstrings,
     is_math,
@@ -32,6 +31,7 @@ from twostage.embedded import (
     without_docstrings,
     without_doctests,
 )
+from twostage.corpus import prepare_corpus, read_documents
 from twostage.errors import UserError
 from twostage.study import EmbeddedCorpus
 

@@ -18,10 +18,10 @@ from twostage.canonical import check_state
 from twostage.checkpoint import load_into, load_weights, save_weights
 from twostage.cli import main
 from twostage.errors import UserError
-from twostage.export import export_checkpoint, import_hf, read_hf
+from twostage.exchange.export import export_checkpoint, import_hf, read_hf
+from twostage.exchange.hf_config import from_hf_config, layout, to_hf_config
 from twostage.growth import expand_width, stack_depth
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
-from twostage.hf_config import from_hf_config, layout, to_hf_config
 from twostage.model import build_model, start_process_group
 from twostage.storage import read_manifest, verify_payload
 

@@ -15,6 +15,7 @@ from drawn_text import assert_apart, assert_inside, texts_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from results_tree import build, make_design
 
+from twostage.analysis.method_fit import fit_method
 from twostage.cells import aggregate_cells, write_table
 from twostage.figures import figure_1, figure_3
 from twostage.figures.style import (
@@ -27,7 +28,6 @@ from twostage.figures.style import (
     seed_markers,
     token_axis,
 )
-from twostage.method_fit import fit_method
 
 ROOT = Path(__file__).parents[1]
 DRAW = {"figure-1": figure_1.draw, "figure-3": figure_3.draw}

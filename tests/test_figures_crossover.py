@@ -14,7 +14,7 @@ from twostage.errors import UserError
 from twostage.figures.crossover import BAND_WIDTH, draw
 from twostage.figures.drawing import Sources, draw_figure
 from twostage.figures.style import save_figure
-from twostage.tables_crossover import crossover_table
+from twostage.tables.crossover import crossover_table
 
 PANEL = {"Model growth by stacking ×2 (stack), 33k": ("stack", "33k")}
 SEEDS = (0, 1, 2)

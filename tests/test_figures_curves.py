@@ -11,14 +11,14 @@ import pytest
 from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import build, make_design, synthetic_curves
 
+from twostage.analysis.method_fit import fit_method
 from twostage.cells import aggregate_cells, read_cells, write_table
-from twostage.comparisons import wanted_branches
 from twostage.errors import UserError
+from twostage.exhibits.comparisons import wanted_branches
+from twostage.exhibits.presentation import figure_fits, figure_pairs
 from twostage.figures.drawing import Sources, arm_label, draw_figure
 from twostage.figures.gradient_norm import stretch_means
 from twostage.figures.style import save_figure
-from twostage.method_fit import fit_method
-from twostage.presentation import figure_fits, figure_pairs
 
 LOW = {"schedule": "constant", "peak_lr_fraction": 0.1, "d1_steps": [200], "d2_steps": [200]}
 LAST = {"d1_steps": [200], "d2_steps": [200]}

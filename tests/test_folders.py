@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from twostage.cluster.folders import check_folder
 from twostage.errors import UserError
-from twostage.folders import check_folder
 
 
 @pytest.mark.parametrize("name", [".", "new", "new/below"])

@@ -13,8 +13,8 @@ from collections import Counter
 
 import pytest
 
+from twostage.cluster.gpu_slots import acquire, main, visible_gpus
 from twostage.errors import UserError
-from twostage.gpu_slots import acquire, main, visible_gpus
 
 # A job: notes when it begins and ends, and on which GPU.
 JOB = """
@@ -26,7 +26,7 @@ note("begin"); time.sleep(float(seconds)); note("end")
 
 
 def start(folder, name, *, units=1, seconds=0.4, gpus="0,1", capacity=2):
-    slots = [sys.executable, "-m", "twostage.gpu_slots", "--locks", str(folder / "locks")]
+    slots = [sys.executable, "-m", "twostage.cluster.gpu_slots", "--locks", str(folder / "locks")]
     slots += ["--gpus", gpus, "--capacity", str(capacity), "--units", str(units), "--"]
     return subprocess.Popen([*slots, sys.executable, "-c", JOB, str(folder), name, str(seconds)])
 
@@ -85,7 +85,16 @@ def test_jobs_go_to_the_emptiest_gpu(tmp_path):
 
 
 def test_the_command_replaces_the_allocator_and_its_code_comes_back(tmp_path):
-    command = [sys.executable, "-m", "twostage.gpu_slots", "--locks", str(tmp_path), "--gpus", "3", "--"]
+    command = [
+        sys.executable,
+        "-m",
+        "twostage.cluster.gpu_slots",
+        "--locks",
+        str(tmp_path),
+        "--gpus",
+        "3",
+        "--",
+    ]
     code = "import os, sys; print(os.getpid(), os.environ['CUDA_VISIBLE_DEVICES'], os.environ['TWOSTAGE_GPU_SHARE']); sys.exit(7)"
     process = subprocess.Popen([*command, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     out, _ = process.communicate(timeout=60)
@@ -164,5 +173,5 @@ def test_nvidia_smi_counts_where_nothing_is_named(monkeypatch, tmp_path):
 
 
 def test_the_module_needs_no_torch():
-    code = "import sys, twostage.gpu_slots; sys.exit('torch' in sys.modules)"
+    code = "import sys, twostage.cluster.gpu_slots; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

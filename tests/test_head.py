@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from twostage.cluster.head import Head, restart_command
 from twostage.errors import UserError
-from twostage.head import Head, restart_command
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_living_head_is_named_and_the_second_one_refused(head, tmp_path, said)
 
 def test_the_lock_of_a_dead_head_is_taken_over(head, tmp_path):
     code = (
-        "import os, sys; from twostage.head import Head\n"
+        "import os, sys; from twostage.cluster.head import Head\n"
         f"head = Head({str(tmp_path / 'head')!r}, 'mini', print); head.claim(); head.record('run-1'); os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
@@ -71,7 +71,7 @@ def test_a_queue_that_does_not_answer_is_an_error_with_the_fix(head, tmp_path, m
 
 
 def test_a_restart_repeats_the_command_line():
-    code = "from twostage.head import restart_command; print(restart_command())"
+    code = "from twostage.cluster.head import restart_command; print(restart_command())"
     command = [sys.executable, "-c", code, "a b", ""]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == repr(command)
@@ -79,7 +79,7 @@ def test_a_restart_repeats_the_command_line():
 
 
 ALARMS = """
-from twostage.head import stop_alarms
+from twostage.cluster.head import stop_alarms
 
 onstart:
     stop_alarms(workflow.scheduler)

@@ -12,16 +12,16 @@ from test_growth import llama, random_state
 from tiny_training import TINY, identity, job, losses, manifest, run, steps, train_spec
 
 from twostage import checkpoint
+from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.errors import UserError
 from twostage.evaluate import evaluate_checkpoint
-from twostage.heldout import TrainingValidation, evenly_spaced
 from twostage.model import start_process_group
-from twostage.samples import SampleStream, TokenSplit
 from twostage.schedule import Schedule
 from twostage.specs import CurveSpec, EvaluateSpec
 from twostage.storage import read_manifest
 from twostage.train import DivergedError, train
-from twostage.trainer import Execution, Trainer
+from twostage.training.heldout import TrainingValidation, evenly_spaced
+from twostage.training.trainer import Execution, Trainer
 
 CURVE = CurveSpec(corpus="words", every_steps=4, samples=30)
 

@@ -12,9 +12,9 @@ import pytest
 from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import make_design
 
-from twostage.dag import rule_jobs
 from twostage.design import Design
 from twostage.figures import dag, figure_2
+from twostage.planning.dag import rule_jobs
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[1]

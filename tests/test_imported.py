@@ -12,10 +12,7 @@ import yaml
 from results_tree import build, make_design, synthetic_curves
 
 from twostage import cells as cells_module
-from twostage.cells import aggregate_cells, read_cells, write_table
-from twostage.comparisons import wanted_branches
-from twostage.errors import UserError
-from twostage.imported import (
+from twostage.analysis.imported import (
     COLUMNS,
     check_headers,
     check_rows,
@@ -23,7 +20,10 @@ from twostage.imported import (
     table_paths,
     unified_law_wanted,
 )
-from twostage.unified_fit import unified_table
+from twostage.analysis.unified_fit import unified_table
+from twostage.cells import aggregate_cells, read_cells, write_table
+from twostage.errors import UserError
+from twostage.exhibits.comparisons import wanted_branches
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,17 +18,17 @@ from drawn_text import texts_of
 from matplotlib.image import imread
 from results_tree import build, make_design
 
-from twostage import joint_design
+from twostage.analysis.joint_fit import SizesFit, fit_joint, fit_scratch
 from twostage.cells import aggregate_cells, write_table
 from twostage.errors import UserError
+from twostage.exhibits import joint_design
+from twostage.exhibits.joint_design import JOINT_FIGURES, joint_source
 from twostage.figures.from_fits import draw_from_fits
-from twostage.joint_design import JOINT_FIGURES, joint_source
-from twostage.joint_fit import SizesFit, fit_joint, fit_scratch
 from twostage.laws import checks
 from twostage.paths import Stage2Run
 from twostage.study import load_study
-from twostage.tables import render_html
-from twostage.tables_sizes import COEFFICIENTS, table_8
+from twostage.tables.sizes import COEFFICIENTS, table_8
+from twostage.tables.table import render_html
 
 ROOT = Path(__file__).parents[1]
 JOINT = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "B": 20.0, "beta": 0.3, "E": 2.0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.launch import ranks_from_slurm
+from twostage.training.launch import ranks_from_slurm
 
 TASK = {
     "SLURM_STEP_NUM_TASKS": "4",

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from twostage.lease import Lease, LeaseLostError
+from twostage.cluster.lease import Lease, LeaseLostError
 
 _OWNER = """
 import sys, time
-from twostage.lease import Lease
+from twostage.cluster.lease import Lease
 with Lease(sys.argv[1]):
     print("owned", flush=True)
     time.sleep(600)

@@ -8,9 +8,8 @@ from crossover_cells import D1, D2, GROWN, N, reuse_rows, scratch_rows, table
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from twostage.crossover_fits import describe, fit_pair
-from twostage.errors import UserError
-from twostage.measured_crossover import (
+from twostage.analysis.crossover_fits import describe, fit_pair
+from twostage.analysis.measured_crossover import (
     BACK,
     CROSSES,
     REUSE,
@@ -22,6 +21,7 @@ from twostage.measured_crossover import (
     crossing_tokens,
     find_crossing,
 )
+from twostage.errors import UserError
 
 A = np.array
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twostage.architecture import Architecture
-from twostage.micro_batch import activation_bytes, fitting_micro_batch
+from twostage.training.micro_batch import activation_bytes, fitting_micro_batch
 
 MODEL = Architecture(n_layer=2, d_model=10, n_head=2, head_dim=4, d_mlp=40, vocab_size=100, context=8)
 PER_SAMPLE = 8 * (2 * 4 * (10 + 8 + 40) * 2 + 100 * 10)

@@ -19,19 +19,20 @@ from test_growth import random_state
 from test_train_faults import free_port
 from tiny_training import TINY, train_spec
 
-from twostage import checkpoint, training_state
+from twostage import checkpoint
 from twostage.canonical import canonical_shapes
-from twostage.clipping import step_on_device
 from twostage.errors import UserError
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import stacked_architecture
-from twostage.master_weights import MOMENTS, MasterWeights
 from twostage.model import start_process_group
-from twostage.optimizer_state import load_adam_state
 from twostage.specs import GrowSpec
 from twostage.study import OptimizerRecipe
 from twostage.train import TrainJob, train
-from twostage.trainer import Execution, Trainer, fetch
+from twostage.training import state as training_state
+from twostage.training.clipping import step_on_device
+from twostage.training.master_weights import MOMENTS, MasterWeights
+from twostage.training.optimizer_state import load_adam_state
+from twostage.training.trainer import Execution, Trainer, fetch
 
 STEPS = 12
 BF16 = OptimizerRecipe(precision="bf16")
@@ -197,7 +198,7 @@ def test_growth_carries_the_optimizer_of_a_bf16_trunk(mixed, tmp_path):
 
 
 def test_pytorchs_fused_adam_is_the_same_update(mixed, tmp_path):
-    from twostage import trainer as module
+    from twostage.training import trainer as module
 
     plain = mixed()
     fused = mixed()
@@ -300,7 +301,7 @@ import json, os, sys, torch
 from pathlib import Path
 from gpu_classes import on_cpu
 from test_mixed_precision import BF16, STEPS, batches, trainer
-from twostage import training_state
+from twostage.training import state as training_state
 
 folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 share = slice(4 * rank, 4 * rank + 4)

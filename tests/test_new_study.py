@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from twostage import new_study
 from twostage.architecture import Architecture
 from twostage.cli import main
 from twostage.cli import new as new_command
 from twostage.design import Design
 from twostage.growth_shapes import expanded_architecture
-from twostage.jobs import planned_jobs
-from twostage.schema import Study
-from twostage.study import load_study
+from twostage.planning.jobs import planned_jobs
+from twostage.study import load_study, new_study
+from twostage.study.schema import Study
 
 OWN = ["--corpus", "books=data/books/*.txt", "--corpus", "src=code", "--corpus", "src=more code/**/*.py"]
 STARTS = {"tiny": [], "paper": ["--from", "paper"], "files": OWN, "own paper": ["--from", "paper", *OWN]}
@@ -75,10 +74,10 @@ def schema_keys() -> set[str]:
 
 
 def test_every_key_of_a_study_stands_in_it(here):
-    """A key that is added to the models needs a line, active or commented, in src/twostage/templates/."""
+    """A key that is added to the models needs a line, active or commented, in src/twostage/study/templates/."""
     texts = [new(f"study{place}", *options).read_text() for place, options in enumerate(STARTS.values())]
     missing = schema_keys() - set().union(*map(lines_with_keys, texts))
-    assert not missing, f"no line in src/twostage/templates/ for {sorted(missing)}"
+    assert not missing, f"no line in src/twostage/study/templates/ for {sorted(missing)}"
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -181,6 +180,6 @@ def test_templates_are_package_data():
 
     root = Path(__file__).parents[1]
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    patterns = settings["package-data"]["twostage"]
-    packed = {path for pattern in patterns for path in (root / "src/twostage").glob(pattern)}
-    assert packed == set((root / "src/twostage/templates").iterdir())
+    patterns = settings["package-data"]["twostage.study"]
+    packed = {path for pattern in patterns for path in (root / "src/twostage/study").glob(pattern)}
+    assert packed == set((root / "src/twostage/study/templates").iterdir())

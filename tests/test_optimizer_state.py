@@ -11,15 +11,15 @@ from tiny_training import TINY, losses, manifest, run, steps, train_spec
 
 from twostage import checkpoint
 from twostage.canonical import EMBEDDING, FINAL_NORM, HEAD, canonical_shapes, layer_name, parse_name
+from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.errors import UserError
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.model import start_process_group
-from twostage.optimizer_state import load_adam_state, save_adam_state
-from twostage.samples import SampleStream, TokenSplit
 from twostage.specs import GrowSpec
 from twostage.storage import read_manifest
-from twostage.trainer import Execution, Trainer
+from twostage.training.optimizer_state import load_adam_state, save_adam_state
+from twostage.training.trainer import Execution, Trainer
 
 
 def stack_spec(factor=2, **changes):

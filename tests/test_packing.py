@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.device_peaks import peak_tflops
-from twostage.packing import jobs_per_gpu
+from twostage.planning.device_peaks import peak_tflops
+from twostage.planning.packing import jobs_per_gpu
 
 GIB = 1 << 30
 

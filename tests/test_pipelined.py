@@ -27,13 +27,14 @@ from tiny_training import (
     wait_until,
 )
 
-from twostage import checkpoint, training_state
+from twostage import checkpoint
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.specs import CurveSpec
 from twostage.study import OptimizerRecipe
 from twostage.train import DivergedError
-from twostage.trainer import Execution, Trainer
+from twostage.training import state as training_state
+from twostage.training.trainer import Execution, Trainer
 
 SPEC = train_spec(
     stop_step=50, warmup_steps=5, validation=CurveSpec(corpus="words", every_steps=15, samples=20)
@@ -184,7 +185,7 @@ def test_a_stopped_job_that_could_not_save_does_not_say_that_it_has(
     corpus_folder, tmp_path, monkeypatch, caplog
 ):
     """Exit code 143 with "the state is saved" would send the job back to the queue as if nothing were lost."""
-    from twostage.samples import SampleStream
+    from twostage.corpora.samples import SampleStream
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -212,7 +213,7 @@ def test_a_diverged_run_is_noticed_before_anything_is_saved(corpus_folder, tmp_p
 
 
 def test_bad_tokens_met_while_reading_ahead_are_named(corpus_folder, tmp_path, monkeypatch):
-    from twostage.samples import SampleStream
+    from twostage.corpora.samples import SampleStream
 
     read = SampleStream.batch
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from twostage import prefetch
-from twostage.samples import SampleStream, TokenSplit
+from twostage.corpora.samples import SampleStream, TokenSplit
+from twostage.training import prefetch
 
 
 def work_threads():

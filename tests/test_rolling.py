@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.rolling import RollingState, rolling_key
 from twostage.storage import payload_entries, write_manifest
+from twostage.training.rolling import RollingState, rolling_key
 
 ONE_RANK, TWO_RANKS = {"ranks": 1, "threads": 1}, {"ranks": 2, "threads": 1}
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from twostage.corpora.samples import Mixture, SampleStream, TokenSplit, permute
 from twostage.errors import UserError
-from twostage.samples import Mixture, SampleStream, TokenSplit, permute
 from twostage.storage import payload_entries, write_manifest
 
 GOLDEN_10 = [3, 9, 5, 2, 4, 0, 7, 8, 1, 6]

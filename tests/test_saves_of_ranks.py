@@ -40,8 +40,8 @@ import os, runpy, sys, time
 from pathlib import Path
 from torch.distributed.checkpoint import FileSystemWriter
 from twostage import checkpoint
-from twostage.rolling import RollingState
-from twostage.trainer import Trainer
+from twostage.training.rolling import RollingState
+from twostage.training.trainer import Trainer
 
 fault, place, rank, good, marker = sys.argv[1:6]
 marker, calls, launch = Path(marker), 0, Trainer.launch
@@ -277,10 +277,11 @@ from pathlib import Path
 from gpu_classes import on_cpu
 from test_mixed_precision import batches, trainer
 from torch.distributed.checkpoint import FileSystemWriter
-from twostage import checkpoint, training_state
-from twostage.progress import Progress
-from twostage.rolling import RollingState
-from twostage.rolling_saves import RollingSaves
+from twostage import checkpoint
+from twostage.training import state as training_state
+from twostage.training.progress import Progress
+from twostage.training.rolling import RollingState
+from twostage.training.rolling_saves import RollingSaves
 from twostage.study import OptimizerRecipe
 
 folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])

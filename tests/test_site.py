@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from twostage.cluster.site import Site, parse_site
 from twostage.errors import UserError
-from twostage.site import Site, parse_site
 
 ROOT = Path(__file__).parents[1]
 

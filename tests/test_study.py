@@ -14,8 +14,8 @@ import yaml
 from pydantic import ValidationError
 
 from twostage.errors import UserError
-from twostage.schema import study_schema
 from twostage.study import load_study
+from twostage.study.schema import study_schema
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests/studies/tiny.yaml"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from twostage import training_loop
+from twostage.cluster.supervise import EXIT_STOPPED, bad_input_marker, earlier_log
 from twostage.scripting import EXIT_BAD_INPUT
-from twostage.supervise import EXIT_STOPPED, bad_input_marker, earlier_log
+from twostage.training import loop as training_loop
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/supervise.py"
 

@@ -12,17 +12,19 @@ import numpy as np
 import pytest
 from results_tree import LAW, build, make_design
 
+from twostage.analysis.method_fit import MethodFit, fit_method
 from twostage.cells import aggregate_cells, method_cells
 from twostage.errors import UserError
+from twostage.exhibits.presentation import figure_pairs, fitted_pairs, method_title, table_pairs
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
 from twostage.laws.selection import leave_one_out
-from twostage.method_fit import MethodFit, fit_method
-from twostage.presentation import figure_pairs, fitted_pairs, method_title, table_pairs
 from twostage.study import ExcludedCell, load_study
-from twostage.table_maker import make_table
-from twostage.tables import excluded_notes, not_drawn_table, render_html, table_1, table_7
-from twostage.tables_setup import table_3, table_4, table_5
+from twostage.tables.laws import table_1, table_7
+from twostage.tables.maker import make_table
+from twostage.tables.not_drawn import not_drawn_table
+from twostage.tables.setup import table_3, table_4, table_5
+from twostage.tables.table import excluded_notes, render_html
 
 FORMS = ("mul", "mul0", "add", "hyb")
 PUBLISHED = Path(__file__).parents[1] / "results/published"

@@ -14,11 +14,11 @@ from crossover_cells import D1, D2, N, reuse_rows, scratch_rows, table
 from results_tree import make_design
 from test_measured_crossover import mul, power, true_crossing
 
+from twostage.analysis.measured_crossover import CROSSES
 from twostage.cells import read_cells, write_table
-from twostage.measured_crossover import CROSSES
 from twostage.study import ExcludedCell
-from twostage.tables import render_html
-from twostage.tables_crossover import COLUMNS, crossover_table
+from twostage.tables.crossover import COLUMNS, crossover_table
+from twostage.tables.table import render_html
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1)

@@ -14,8 +14,8 @@ from tiny_training import ROOT
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.study import load_study
-from twostage.tables import render_html
-from twostage.tables_downstream import BENCHMARKS, CheckpointScores, read_scores, table_6
+from twostage.tables.downstream import BENCHMARKS, CheckpointScores, read_scores, table_6
+from twostage.tables.table import render_html
 
 with (ROOT / "results/published/table_6.csv").open() as stream:
     PAPER = {row["benchmark"]: row for row in csv.DictReader(stream)}

@@ -8,9 +8,9 @@ import pytest
 from tiny_training import TINY
 
 from twostage.budget import flops_per_token
+from twostage.cluster.site import Site
 from twostage.errors import UserError
-from twostage.site import Site
-from twostage.throughput import load_site_throughput, load_throughput
+from twostage.planning.throughput import load_site_throughput, load_throughput
 
 
 def row(n_params, flops_per_s, flops=10):

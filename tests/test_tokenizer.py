@@ -21,12 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from twostage.corpus import prepare_corpus, read_documents
-from twostage.dataspecs import TokenizerSpec
-from twostage.errors import UserError
-from twostage.storage import write_atomic
-from twostage.study import BpeTokenizer, FilesCorpus, HuggingFaceTokenizer, TokenizerFile
-from twostage.tokenizer import (
+from twostage.corpora.dataspecs import TokenizerSpec
+from twostage.corpora.tokenizer import (
     END_OF_DOCUMENT,
     _sample,
     end_of_document_id,
@@ -34,6 +30,10 @@ from twostage.tokenizer import (
     make_tokenizer,
     train_bpe,
 )
+from twostage.corpus import prepare_corpus, read_documents
+from twostage.errors import UserError
+from twostage.storage import write_atomic
+from twostage.study import BpeTokenizer, FilesCorpus, HuggingFaceTokenizer, TokenizerFile
 from twostage.tokens import encode, load_for_encoding
 
 SPEC = BpeTokenizer(kind="bpe", vocab_size=400, train_bytes=60_000)
@@ -60,7 +60,7 @@ def trained(corpora: list[Path]) -> str:
 
 def test_trained_twice_in_new_processes_gives_the_same_bytes(corpora: list[Path], trained: str) -> None:
     program = (
-        "import sys; from twostage.study import BpeTokenizer; from twostage.tokenizer import make_tokenizer\n"
+        "import sys; from twostage.study import BpeTokenizer; from twostage.corpora.tokenizer import make_tokenizer\n"
         "sys.stdout.write(make_tokenizer(BpeTokenizer(kind='bpe', vocab_size=400, train_bytes=60000), sys.argv[1:]))"
     )
     for threads in ("1", "2"):

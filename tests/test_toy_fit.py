@@ -10,8 +10,8 @@ import pytest
 from drawn_text import assert_inside
 
 from twostage.figures import figure_toy
-from twostage.toy_fit import Theory, fit_toy
-from twostage.toymodel import ToyModel, simulate
+from twostage.toy.fit import Theory, fit_toy
+from twostage.toy.model import ToyModel, simulate
 
 MODEL = ToyModel(
     base_branching=4, domain_branching=4, split_probability=0.25, base_ratio=0.9, domain_ratio=0.7, topics=50

@@ -10,7 +10,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom
 
-from twostage.toymodel import ToyModel, constant_branching, learn_tree, simulate, split_branching
+from twostage.toy.model import ToyModel, constant_branching, learn_tree, simulate, split_branching
 
 MODEL = ToyModel(
     base_branching=4, domain_branching=4, split_probability=0.2, base_ratio=0.9, domain_ratio=0.7, topics=50

@@ -10,15 +10,16 @@ import torch
 from test_growth import llama, random_state
 from tiny_training import TINY, identity, job, losses, manifest, metrics, run, steps, train_spec
 
-from twostage import checkpoint, training_state
+from twostage import checkpoint
+from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.errors import UserError
 from twostage.model import start_process_group
-from twostage.samples import SampleStream, TokenSplit
 from twostage.schedule import Schedule
 from twostage.storage import read_manifest
 from twostage.study import OptimizerRecipe
 from twostage.train import DivergedError, Execution, train
-from twostage.trainer import Trainer
+from twostage.training import state as training_state
+from twostage.training.trainer import Trainer
 
 BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_seed(0))
 
@@ -239,7 +240,7 @@ def test_whatever_is_in_the_spec_changes_the_numbers(change, trunk, corpus_folde
 def test_rolling_saves_do_not_change_the_numbers_and_are_gone_at_the_end(
     half, corpus_folder, tmp_path, monkeypatch
 ):
-    from twostage.rolling import RollingState
+    from twostage.training.rolling import RollingState
 
     saved = []
     complete = RollingState.complete

@@ -36,8 +36,8 @@ from tiny_training import (
 )
 
 from twostage import checkpoint
+from twostage.cluster.lease import Lease
 from twostage.errors import UserError
-from twostage.lease import Lease
 from twostage.specs import CurveSpec
 from twostage.storage import payload_entries, read_manifest, write_manifest
 from twostage.train import train
@@ -201,7 +201,7 @@ def test_two_jobs_for_one_segment_train_it_once(undisturbed, corpus_folder, tmp_
 
 def test_a_job_that_lost_its_lease_writes_nothing(corpus_folder, tmp_path, monkeypatch):
     """Another process takes the job over while this one trains."""
-    from twostage.lease import LeaseLostError
+    from twostage.cluster.lease import LeaseLostError
 
     this = job(train_spec(stop_step=3), tmp_path, corpus_folder)
     check = Lease.check

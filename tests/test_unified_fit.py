@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from results_tree import build, make_design
 
+from twostage.analysis.unified_fit import unified_table
 from twostage.cells import aggregate_cells
 from twostage.laws.unified import fit_unified
-from twostage.unified_fit import unified_table
 
 
 @pytest.fixture(scope="module")

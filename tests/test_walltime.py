@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from twostage.architecture import Architecture
-from twostage.site import Site
-from twostage.walltime import (
+from twostage.cluster.site import Site
+from twostage.planning.walltime import (
     convert_mb,
     gpus_for,
     nodes_for,

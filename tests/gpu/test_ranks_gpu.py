@@ -17,13 +17,13 @@ import pytest
 import torch
 from gpu_training import run, trainer
 
-from twostage import training_state
+from twostage.training import state as training_state
 
 RANK = """
 import json, os, sys
 from pathlib import Path
 from gpu_training import batches, trainer
-from twostage import training_state
+from twostage.training import state as training_state
 from twostage.model import start_process_group
 
 folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
