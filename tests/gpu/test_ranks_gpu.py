@@ -1,7 +1,7 @@
 """Two ranks over nccl: overlapped reduction and gathering, a sharded optimizer, and a state that goes on on one GPU.
 
 nccl refuses two ranks on one device, so a machine with a single GPU skips these; the same tests run over gloo on CPUs in
-tests/test_mixed_precision.py.
+tests/training/test_mixed_precision.py.
 """
 
 from __future__ import annotations

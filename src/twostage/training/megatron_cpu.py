@@ -1,7 +1,7 @@
 """The small additions that let megatron-core 0.16.1 train on a CPU; nothing happens where the chosen device is CUDA.
 
 Import Megatron only after `prepare(device)`. The shim follows the *chosen* device, so CPU/GPU parity runs hide CUDA in
-a subprocess. Pinned to 0.16.1 by `tests/test_megatron_cpu.py`, so that an upgrade fails loudly.
+a subprocess. Pinned to 0.16.1 by `tests/training/test_megatron_cpu.py`, so that an upgrade fails loudly.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from twostage.study import ExcludedCell
 from twostage.tables.alpha3 import alpha3_table
 from twostage.tables.table import render_html
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TRUTH = {"A": 60.0, "alpha1": 0.25, "alpha2": 0.32, "alpha3": 0.012, "E": 2.0}
 TOKENS = 1e5 * 2.0 ** np.arange(5)
 

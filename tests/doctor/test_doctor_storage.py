@@ -15,7 +15,7 @@ from twostage.design import Design
 from twostage.doctor import Status, failed, storage
 from twostage.study import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def one(checks, name):

@@ -25,7 +25,7 @@ from twostage.cells import aggregate_cells, read_cells, write_table
 from twostage.errors import UserError
 from twostage.exhibits.comparisons import wanted_branches
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from twostage.errors import UserError
 from twostage.storage import read_manifest
 from twostage.study import FilesCorpus, HuggingFaceCorpus, load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "workflow/scripts/prepare_corpus.py"
 CRAWL = "RedPajamaCommonCrawl"
 

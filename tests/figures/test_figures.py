@@ -29,7 +29,7 @@ from twostage.figures.style import (
     token_axis,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DRAW = {"figure-1": figure_1.draw, "figure-3": figure_3.draw}
 CASES = list(itertools.product(DRAW, ["four", "two"]))
 

@@ -28,7 +28,7 @@ from twostage.doctor.check import Answer, ask, human_bytes
 from twostage.doctor.examine import machine_kind
 from twostage.study import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TE_RANGE = ">=2.9.0a0,<2.12.0"
 H100 = gpu_facts.Device("NVIDIA H100 80GB HBM3", "580.159.04", 81559, (9, 0))
 NODE = gpu_facts.GpuFacts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from results_tree import build, make_design
+from results_tree import WITH_CONTROLS, build, make_design
 
 from twostage.analysis.measured_crossover import compare
 from twostage.cells import aggregate_cells
@@ -15,30 +15,11 @@ from twostage.exhibits.controls import (
     shown_controls,
 )
 
-SMALL = {"n_layer": 2, "d_model": 32, "n_head": 2, "batch_size": 8, "warmup_steps": 50, "peak_lr": 8e-3}
-MODELS = {"33k": SMALL, "13k": SMALL | {"d_model": 20}, "33k-2N": SMALL | {"n_layer": 4}}
-METHODS = {
-    "stack": {"kind": "stack"},
-    "cpt-code": {"kind": "cpt", "corpus": "code"},
-    "expand": {"kind": "expand", "models": ["33k"]},
-    "stack-x4": {"kind": "stack", "factor": 4, "models": ["33k"]},
-    "stack-code": {"kind": "stack", "corpus": "code", "models": ["33k"]},
-    "stack-one": {"kind": "stack", "models": ["33k"], "d2_steps": [200]},
-}
-SCRATCH = {
-    "code": {"corpus": "code", "models": ["33k"], "steps": [100, 200]},
-    "generic-2N": {"corpus": "generic", "models": ["33k-2N"]},
-}
-FULL = {
-    "models": MODELS,
-    "stage1": {"corpus": "generic", "models": ["33k", "13k"]},
-    "methods": METHODS,
-    "scratch": SCRATCH,
-}
+MODELS, METHODS, SCRATCH = (WITH_CONTROLS[section] for section in ("models", "methods", "scratch"))
 
 
 def study(**changes):
-    return make_design(**(FULL | changes)).study
+    return make_design(**(WITH_CONTROLS | changes)).study
 
 
 def test_the_control_has_the_corpus_and_the_size_after_stage_2():
@@ -56,7 +37,7 @@ def test_the_control_has_the_corpus_and_the_size_after_stage_2():
 
 
 def test_common_d2_are_tokens_of_both():
-    design = make_design(**FULL)
+    design = make_design(**WITH_CONTROLS)
     found = {(one.method, one.model): one.d2_tokens for one in controls(design.study)}
     assert found["cpt-code", "33k"] == tuple(design.decay_tokens("33k", steps) for steps in (100, 200))
     assert len(found["stack", "33k"]) == 4
@@ -70,7 +51,7 @@ def test_another_batch_size_has_other_tokens():
 
 
 def test_cells_agree_with_the_study(tmp_path):
-    design = make_design(**FULL)
+    design = make_design(**WITH_CONTROLS)
     cells = aggregate_cells(design, build(design, tmp_path)).cells
     for one in controls(design.study):
         measured = compare(cells, one.method, one.model)

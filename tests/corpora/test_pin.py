@@ -16,7 +16,7 @@ from twostage.corpora.pinning import find_unpinned, write_commits
 from twostage.errors import UserError
 from twostage.study import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CODE, MATH, LLAMA = "c0de" * 10, "31415926535897932384626433832795028841ab", "1111e" + "7" * 35
 
 CORPORA = """\

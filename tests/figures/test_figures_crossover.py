@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from crossover_cells import D1, D2, N, reuse_rows, scratch_rows, table
+from crossover_cells import D1, D2, N, mul, power, reuse_rows, scratch_rows, table
 from drawn_text import assert_apart, assert_inside, texts_of
-from results_tree import build, make_design
-from test_controls import FULL
-from test_measured_crossover import mul, power
+from results_tree import WITH_CONTROLS, build, make_design
 
 from twostage.cells import aggregate_cells, write_table
 from twostage.errors import UserError
@@ -28,7 +26,7 @@ def synthetic(seeds=(0,)):
 def drawn(request, tmp_path_factory):
     """Design, and the figure of a study with three panels, drawn as the workflow does."""
     folder = tmp_path_factory.mktemp("crossover")
-    design = make_design(**FULL, seeds=list(request.param))
+    design = make_design(**WITH_CONTROLS, seeds=list(request.param))
     write_table(aggregate_cells(design, build(design, folder)).cells, folder / "cells.csv")
     return design, *draw_figure("crossover", design.study, Sources(folder / "cells.csv"))
 

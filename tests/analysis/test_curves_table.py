@@ -24,7 +24,7 @@ from twostage.storage import read_manifest
 from twostage.study import Study
 from twostage.train import TrainJob, train
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNIT = 8 * 16  # tokens per step
 FIELDS = {
     "description": "a trained study of a few dozen steps",

@@ -10,7 +10,7 @@ import yaml
 from twostage.cluster.site import Site, parse_site
 from twostage.errors import UserError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_no_section_is_no_site():

@@ -17,7 +17,7 @@ from twostage.figures import dag, figure_2
 from twostage.planning.dag import rule_jobs
 from twostage.study import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MANY = {
     f"cpt-code-replay-{share}": {"kind": "cpt", "corpus": "code", "replay": share / 100}
     for share in range(5, 60, 5)

@@ -40,7 +40,7 @@ def test_a_fresh_process_trains_without_loading_a_compiler(corpus_folder):
         [sys.executable, "-c", _FRESH_PROCESS, str(corpus_folder)],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr

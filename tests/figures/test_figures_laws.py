@@ -27,7 +27,7 @@ LAWS = published_joint_laws()
 BASE, STACK, CODE, CPT = (
     LAWS[name].law for name in ("Base (Slimpajama)", "Stack", "From-scratch (code)", "CPT (code)")
 )
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def clipped_texts(figure: Figure) -> list[str]:

@@ -27,7 +27,7 @@ from twostage.tables.setup import table_3, table_4, table_5
 from twostage.tables.table import excluded_notes, render_html
 
 FORMS = ("mul", "mul0", "add", "hyb")
-PUBLISHED = Path(__file__).parents[1] / "results/published"
+PUBLISHED = Path(__file__).parents[2] / "results/published"
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_presentation_of_a_study():
 
 @pytest.fixture(scope="module")
 def paper():
-    return load_study(Path(__file__).parents[1] / "config/paper.yaml")
+    return load_study(Path(__file__).parents[2] / "config/paper.yaml")
 
 
 def test_table_3_of_the_papers_study_is_the_papers(paper):

@@ -41,7 +41,7 @@ from twostage.exhibits.presentation import (
 )
 from twostage.study import FigureName, TableName, load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CURVES = {"every_steps": 10, "samples": 64}
 LOW = {"schedule": "constant", "peak_lr_fraction": 0.1, "d1_steps": [400], "d2_steps": [200, 400]}
 CPT = {"kind": "cpt", "corpus": "code"}

@@ -178,7 +178,7 @@ def test_missing_text_is_mentioned(here, capsys):
 def test_templates_are_package_data():
     import tomllib
 
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     patterns = settings["package-data"]["twostage.study"]
     packed = {path for pattern in patterns for path in (root / "src/twostage/study").glob(pattern)}

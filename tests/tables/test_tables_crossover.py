@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from crossover_cells import D1, D2, N, reuse_rows, scratch_rows, table
+from crossover_cells import D1, D2, N, mul, power, reuse_rows, scratch_rows, table, true_crossing
 from results_tree import make_design
-from test_measured_crossover import mul, power, true_crossing
 
 from twostage.analysis.measured_crossover import CROSSES
 from twostage.cells import read_cells, write_table
@@ -20,7 +19,7 @@ from twostage.study import ExcludedCell
 from twostage.tables.crossover import COLUMNS, crossover_table
 from twostage.tables.table import render_html
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SEEDS = (0, 1)
 
 

@@ -184,7 +184,7 @@ def test_allow_list_is_part_of_what_the_project_needs_to_run() -> None:
 
 
 def test_allow_list_is_pinned_in_the_lock() -> None:
-    lock = (Path(__file__).parents[1] / "envs/cpu.txt").read_text()
+    lock = (Path(__file__).parents[2] / "envs/cpu.txt").read_text()
     pinned = {
         re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lock.splitlines() if "==" in line
     }
@@ -325,7 +325,7 @@ def test_a_job_in_another_environment_is_refused() -> None:
 def test_versions_are_part_of_an_embedded_corpus_spec_only() -> None:
     from twostage.study import load_study
 
-    study = load_study(Path(__file__).parents[1] / "config/tiny.yaml")
+    study = load_study(Path(__file__).parents[2] / "config/tiny.yaml")
     spec = corpus_spec(study, "code")
     assert spec.versions == versions()
     assert CorpusSpec.parse(spec.canonical()) == spec

@@ -306,7 +306,7 @@ def test_an_unusable_model_file_is_named(tmp_path: Path, data: bytes | None, wor
 
 # From a repository ----------------------------------------------------------------------------------------------------
 
-_SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train_tokenizer.py"
+_SCRIPT = Path(__file__).parents[2] / "workflow/scripts/train_tokenizer.py"
 
 
 @pytest.fixture(scope="module")

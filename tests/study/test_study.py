@@ -17,7 +17,7 @@ from twostage.errors import UserError
 from twostage.study import load_study
 from twostage.study.schema import study_schema
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/studies/tiny.yaml"
 
 

@@ -15,7 +15,7 @@ from twostage.cluster.supervise import EXIT_STOPPED, bad_input_marker, earlier_l
 from twostage.scripting import EXIT_BAD_INPUT
 from twostage.training import loop as training_loop
 
-SCRIPT = Path(__file__).parents[1] / "workflow/scripts/supervise.py"
+SCRIPT = Path(__file__).parents[2] / "workflow/scripts/supervise.py"
 
 
 def words(log: Path, code: str) -> list[str]:

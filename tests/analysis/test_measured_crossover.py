@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from crossover_cells import D1, D2, GROWN, N, reuse_rows, scratch_rows, table
-from scipy.optimize import brentq
+from crossover_cells import D1, D2, GROWN, N, mul, power, reuse_rows, scratch_rows, table, true_crossing
 from scipy.stats import norm
 
 from twostage.analysis.crossover_fits import describe, fit_pair
@@ -24,18 +23,6 @@ from twostage.analysis.measured_crossover import (
 from twostage.errors import UserError
 
 A = np.array
-
-
-def mul(d1, d2):
-    return 850 * d1**-0.24 * d2 ** (-0.39 + 0.0135 * np.log(d1)) + 2.2
-
-
-def power(d):
-    return 105 * d**-0.29 + 2.1
-
-
-def true_crossing(d1):
-    return float(np.exp(brentq(lambda x: power(np.exp(x)) - mul(d1, np.exp(x)), np.log(1e5), np.log(1e7))))
 
 
 # Crossings ------------------------------------------------------------------------------------------------------------

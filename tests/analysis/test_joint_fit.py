@@ -30,7 +30,7 @@ from twostage.study import load_study
 from twostage.tables.sizes import COEFFICIENTS, table_8
 from twostage.tables.table import render_html
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 JOINT = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "B": 20.0, "beta": 0.3, "E": 2.0}
 SCRATCH = {"A": 20.0, "alpha": 0.3, "B": 50.0, "beta": 0.2, "E": 2.0}
 SHIFT = {"generic": 1.0, "code": 0.8}  # of all scales, so that corpora and methods have laws of their own
