@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from test_growth import random_state
+from drawn_weights import random_state
 from tiny_training import TINY, train_spec
 
 from twostage import checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_growth import llama
+from drawn_weights import llama
 from tiny_training import TINY, losses, manifest, run, steps, train_spec
 
 from twostage.checkpoint import load_weights

@@ -192,7 +192,7 @@ def test_allow_list_is_pinned_in_the_lock() -> None:
 
 
 def test_versions_are_found_without_importing_the_packages() -> None:
-    program = "import sys; from twostage import embedded; embedded.versions(); print(sorted({'torch', 'sympy', 'scipy'} & {*sys.modules}))"
+    program = "import sys; from twostage.corpora import embedded; embedded.versions(); print(sorted({'torch', 'sympy', 'scipy'} & {*sys.modules}))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert set(versions()) == {"python", *PACKAGES}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_growth import llama, random_state
+from drawn_weights import llama, random_state
 from tiny_training import ROOT, TINY, losses, manifest, run, train_spec
 from tokenizers import Tokenizer
 

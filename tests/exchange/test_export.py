@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 import torch
+from drawn_weights import random_state, token_ids
 from safetensors.torch import load_file, save_file
-from test_growth import random_state, token_ids
 from tiny_training import TINY
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_growth import llama, random_state
+from drawn_weights import llama, random_state
 from tiny_training import TINY, identity, job, losses, manifest, run, steps, train_spec
 
 from twostage import checkpoint

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from drawn_weights import random_state
 from gpu_classes import on_cpu
-from test_growth import random_state
-from test_train_faults import free_port
-from tiny_training import TINY, train_spec
+from tiny_training import TINY, free_port, train_spec
 
 from twostage import checkpoint
 from twostage.canonical import canonical_shapes

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 import torch
+from drawn_weights import poisoned
 from gpu_classes import on_cpu
-from test_train import poisoned
 from tiny_training import (
     TINY,
     arguments,
@@ -206,7 +206,7 @@ def test_a_stopped_job_that_could_not_save_does_not_say_that_it_has(
 def test_a_diverged_run_is_noticed_before_anything_is_saved(corpus_folder, tmp_path):
     """Losses come late, but no state is written before all of its losses were looked at."""
     spec = train_spec(origin="weights", stop_step=30)
-    parent = poisoned(tmp_path / "parent", lambda state: state["lm_head.weight"].fill_(float("nan")))
+    parent = poisoned(tmp_path / "parent", TINY, lambda state: state["lm_head.weight"].fill_(float("nan")))
     with pytest.raises(DivergedError, match="at step 1 "):
         run(spec, tmp_path, corpus_folder, parent=parent, save_every_s=0.0, **PIPELINED)
     assert not rolling_steps(tmp_path / "rolling")

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_train_faults import free_port
 from tiny_training import (
     arguments,
+    free_port,
     identity,
     job,
     log_of,

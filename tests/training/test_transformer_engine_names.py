@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_growth import random_state
+from drawn_weights import random_state
 from tiny_training import TINY
 
 from twostage.checkpoint import from_canonical, to_canonical
