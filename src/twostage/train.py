@@ -1,8 +1,8 @@
 """The training job: one trunk segment or decay branch, from a checkpoint to a checkpoint.
 
-`train(job)` is all that `workflow/scripts/train.py` calls: it opens the inputs, owns the job (`cluster/lease.py`), resumes
-(`training/rolling.py`), trains (`training/loop.py`, `training/trainer.py`) and writes the outputs. Identity comes in as a `TrainSpec`;
-how it is executed (threads, micro-batch, device) as an `Execution`, which never changes what is computed.
+`train(job)` is all that `workflow/scripts/train.py` calls: it opens the inputs, owns the job (`cluster.lease`), resumes
+(`training.rolling`), trains (`training.loop`, `training.trainer`) and writes the outputs. Identity comes in as a
+`TrainSpec`; how it is executed (threads, micro-batch, device) as an `Execution`, which never changes what is computed.
 """
 
 from __future__ import annotations
