@@ -16,13 +16,8 @@ from twostage.corpora import dataspecs
 from twostage.design import Design
 from twostage.errors import UserError
 from twostage.exchange import downstream_spec as downstream_specs
-from twostage.exhibits import (
-    catalogue,
-    comparisons,
-    controls,
-    joint_design,
-    presentation,
-)
+from twostage.exhibits import catalogue, comparisons, controls
+from twostage.exhibits import joint_design, presentation
 from twostage.planning import jobs
 from twostage.study import load_study
 
