@@ -19,7 +19,7 @@ def _status(key: str) -> int:
 
 def measure(side: str, count: int) -> dict[str, float]:
     """Add `count` digests; return bytes held and at the peak, and microseconds, per document."""
-    from twostage.digests import DigestSet
+    from twostage.corpora.digests import DigestSet
 
     seen: set[bytes] | DigestSet = set() if side == "set" else DigestSet()
     before, start = _status("VmRSS"), time.perf_counter()

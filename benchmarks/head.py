@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 SNAKEFILE = """
-from twostage.head import stop_alarms
+from twostage.cluster.head import stop_alarms
 
 onstart:
     {onstart}

@@ -30,16 +30,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from twostage import megatron_cpu
 from twostage.architecture import Architecture
 from twostage.checkpoint import to_canonical
+from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.model import start_process_group
-from twostage.samples import SampleStream, TokenSplit
 from twostage.schedule import Schedule
 from twostage.specs import TrainSpec
 from twostage.storage import payload_entries, write_manifest
 from twostage.study import OptimizerRecipe
-from twostage.trainer import Execution, Trainer
+from twostage.training import megatron_cpu
+from twostage.training.trainer import Execution, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train.py"
 

@@ -12,7 +12,11 @@ rule fit_law:
         cells=CELLS,
         script=f"{SCRIPTS}/fit_law.py",
         code=library_code(
-            "cells.py", "method_fit.py", "curves.py", "power_law.py", *LAWS_CODE
+            "cells.py",
+            "analysis/method_fit.py",
+            "analysis/curves.py",
+            "analysis/power_law.py",
+            *LAWS_CODE,
         ),
     output:
         f"{RESULTS}/fits/{{method}}/{{model}}.json",
@@ -39,7 +43,7 @@ rule fit_joint_law:
     input:
         cells=joint_cells,
         script=f"{SCRIPTS}/fit_joint_law.py",
-        code=library_code("cells.py", "joint_fit.py", "cli/fit_file.py", *LAWS_CODE),
+        code=library_code("cells.py", "analysis/joint_fit.py", *LAWS_CODE),
     output:
         f"{RESULTS}/fits/joint/{{method}}.json",
     log:
@@ -62,7 +66,7 @@ rule fit_scratch_law:
     input:
         cells=scratch_cells,
         script=f"{SCRIPTS}/fit_joint_law.py",
-        code=library_code("cells.py", "joint_fit.py", "cli/fit_file.py", *LAWS_CODE),
+        code=library_code("cells.py", "analysis/joint_fit.py", *LAWS_CODE),
     output:
         f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
@@ -84,7 +88,7 @@ rule fit_unified_law:
         cells=CELLS,
         base_cells=BASE_CELLS,
         script=f"{SCRIPTS}/fit_unified_law.py",
-        code=library_code("cells.py", "unified_fit.py", *LAWS_CODE),
+        code=library_code("cells.py", "analysis/unified_fit.py", *LAWS_CODE),
     output:
         report(
             f"{RESULTS}/tables/unified-law.csv",
@@ -111,12 +115,12 @@ rule measure_crossover:
         cells=CELLS,
         script=f"{SCRIPTS}/measure_crossover.py",
         code=library_code(
+            "analysis/crossover_fits.py",
+            "analysis/measured_crossover.py",
             "cells.py",
-            "controls.py",
-            "crossover_fits.py",
-            "measured_crossover.py",
-            "tables.py",
-            "tables_crossover.py",
+            "exhibits/controls.py",
+            "tables/crossover.py",
+            "tables/table.py",
             *LAWS_CODE,
         ),
     output:

@@ -69,7 +69,7 @@ rule gather_curves:
     input:
         metrics=curve_metrics,
         script=f"{SCRIPTS}/gather_curves.py",
-        code=library_code("curves_table.py"),
+        code=library_code("analysis/curves_table.py"),
     output:
         report(
             CURVES,

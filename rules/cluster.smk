@@ -6,11 +6,11 @@ import shutil
 
 from snakemake.logging import logger
 
-from twostage import disk, walltime
-from twostage.head import Head, restart, stop_alarms
-from twostage.site import parse_site
-from twostage.supervise import bad_input_marker
-from twostage.throughput import load_site_throughput
+from twostage.cluster.head import Head, restart, stop_alarms
+from twostage.cluster.site import parse_site
+from twostage.cluster.supervise import bad_input_marker
+from twostage.planning import disk, walltime
+from twostage.planning.throughput import load_site_throughput
 
 SITE = explained(parse_site)(config.get("site"))
 THROUGHPUT = explained(load_site_throughput)(SITE) if SITE else None

@@ -54,7 +54,9 @@ rule make_table_6:
         scores=downstream_scores,
         published=f"{PUBLISHED}/table_6.csv",
         script=f"{SCRIPTS}/make_table_6.py",
-        code=library_code("downstream_spec.py", "tables_downstream.py", "tables.py"),
+        code=library_code(
+            "exchange/downstream_spec.py", "tables/downstream.py", "tables/table.py"
+        ),
     output:
         csv=f"{RESULTS}/tables/table-6.csv",
         html=report(

@@ -1,6 +1,6 @@
 # Figures of the study's own cells, fits and loss curves. Each writes PDF, PNG and the plotted numbers, and is drawn
 # again, alone, when its code changes. One figure: snakemake results/<study>/figures/figure-1.png. All rules are the
-# first with other inputs; which of them a study can draw is decided in src/twostage/catalogue.py.
+# first with other inputs; which of them a study can draw is decided in src/twostage/exhibits/catalogue.py.
 
 
 rule plot_figure_1:
@@ -98,8 +98,8 @@ use rule plot_figure_1 as plot_gradient_norm with:
     input:
         **figure_input(
             "gradient-norm",
-            "comparisons.py",
-            "norm_slope.py",
+            "analysis/norm_slope.py",
+            "exhibits/comparisons.py",
             "figures/gradient_norm.py",
             "figures/curve_panel.py",
         ),

@@ -39,15 +39,15 @@ rule plot_dag:
     input:
         script=f"{SCRIPTS}/plot_illustration.py",
         code=library_code(
-            "dag.py",
-            "dataspecs.py",
+            "corpora/dataspecs.py",
             "design.py",
-            "lengths.py",
-            "joint_design.py",
-            "presentation.py",
-            "figures/dag.py",
+            "exhibits/joint_design.py",
+            "exhibits/presentation.py",
             "figures/boxes.py",
+            "figures/dag.py",
             "figures/style.py",
+            "lengths.py",
+            "planning/dag.py",
         ),
     output:
         pdf=f"{RESULTS}/figures/dag.pdf",

@@ -8,7 +8,7 @@ rule import_cells:
     input:
         table=TABLES_FROM["cells"],
         script=f"{SCRIPTS}/import_table.py",
-        code=library_code("imported.py"),
+        code=library_code("analysis/imported.py"),
     output:
         report(
             CELLS,
@@ -38,7 +38,7 @@ if "base_cells" in TABLES_FROM:
         input:
             table=TABLES_FROM["base_cells"],
             script=f"{SCRIPTS}/import_table.py",
-            code=library_code("imported.py"),
+            code=library_code("analysis/imported.py"),
         output:
             report(
                 BASE_CELLS,
@@ -58,7 +58,7 @@ if "curves" in TABLES_FROM:
         input:
             table=TABLES_FROM["curves"],
             script=f"{SCRIPTS}/import_table.py",
-            code=library_code("imported.py"),
+            code=library_code("analysis/imported.py"),
         output:
             report(
                 CURVES,

@@ -5,7 +5,10 @@
 rule make_table_1:
     input:
         **table_input(
-            "table-1", fits=presentation.table_fits(study, "table-1"), published=[1, 2]
+            "table-1",
+            "tables/laws.py",
+            fits=presentation.table_fits(study, "table-1"),
+            published=[1, 2],
         ),
     output:
         **table_output("table-1"),
@@ -28,7 +31,10 @@ rule make_table_1:
 use rule make_table_1 as make_table_2 with:
     input:
         **table_input(
-            "table-2", fits=presentation.table_fits(study, "table-2"), published=[1, 2]
+            "table-2",
+            "tables/laws.py",
+            fits=presentation.table_fits(study, "table-2"),
+            published=[1, 2],
         ),
     output:
         **table_output("table-2"),
@@ -42,7 +48,7 @@ use rule make_table_1 as make_table_2 with:
 
 use rule make_table_1 as make_table_3 with:
     input:
-        **table_input("table-3", "architecture.py", "tables_setup.py", published=[3]),
+        **table_input("table-3", "architecture.py", "tables/setup.py", published=[3]),
     output:
         **table_output("table-3"),
     log:
@@ -56,7 +62,7 @@ use rule make_table_1 as make_table_3 with:
 
 use rule make_table_1 as make_table_4 with:
     input:
-        **table_input("table-4", "architecture.py", "tables_setup.py", published=[4]),
+        **table_input("table-4", "architecture.py", "tables/setup.py", published=[4]),
     output:
         **table_output("table-4"),
     log:
@@ -70,7 +76,7 @@ use rule make_table_1 as make_table_4 with:
 
 use rule make_table_1 as make_table_5 with:
     input:
-        **table_input("table-5", "lengths.py", "tables_setup.py", published=[5]),
+        **table_input("table-5", "lengths.py", "tables/setup.py", published=[5]),
     output:
         **table_output("table-5"),
     log:
@@ -85,7 +91,10 @@ use rule make_table_1 as make_table_5 with:
 use rule make_table_1 as make_table_7 with:
     input:
         **table_input(
-            "table-7", fits=presentation.table_fits(study, "table-7"), published=[7]
+            "table-7",
+            "tables/laws.py",
+            fits=presentation.table_fits(study, "table-7"),
+            published=[7],
         ),
     output:
         **table_output("table-7"),
@@ -101,8 +110,8 @@ use rule make_table_1 as make_table_8 with:
     input:
         **table_input(
             "table-8",
-            "joint_fit.py",
-            "tables_sizes.py",
+            "analysis/joint_fit.py",
+            "tables/sizes.py",
             fits=joint_design.sizes_fits(study),
             published=[8],
         ),
@@ -126,11 +135,11 @@ rule estimate_alpha3:
         ],
         script=f"{SCRIPTS}/estimate_alpha3.py",
         code=library_code(
-            "alpha3.py",
+            "analysis/alpha3.py",
+            "analysis/method_fit.py",
             "cells.py",
-            "method_fit.py",
-            "tables.py",
-            "tables_alpha3.py",
+            "tables/alpha3.py",
+            "tables/table.py",
             *LAWS_CODE,
         ),
     output:
@@ -160,12 +169,13 @@ rule list_not_drawn:
     input:
         script=f"{SCRIPTS}/list_not_drawn.py",
         code=library_code(
-            "catalogue.py",
-            "comparisons.py",
-            "controls.py",
-            "joint_design.py",
-            "presentation.py",
-            "tables.py",
+            "exhibits/catalogue.py",
+            "exhibits/comparisons.py",
+            "exhibits/controls.py",
+            "exhibits/joint_design.py",
+            "exhibits/presentation.py",
+            "tables/not_drawn.py",
+            "tables/table.py",
         ),
     output:
         csv=f"{RESULTS}/tables/not-drawn.csv",
@@ -195,12 +205,12 @@ rule write_summary:
         tables=summarised_tables,
         script=f"{SCRIPTS}/write_summary.py",
         code=library_code(
-            "catalogue.py",
-            "claims.py",
+            "analysis/claims.py",
+            "analysis/norm_slope.py",
+            "exhibits/catalogue.py",
             "markdown.py",
-            "norm_slope.py",
-            "summary.py",
-            "tables.py",
+            "tables/summary.py",
+            "tables/table.py",
         ),
     output:
         page=f"{RESULTS}/summary.md",

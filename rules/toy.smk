@@ -26,7 +26,7 @@ TOY_SEEDS = [0, 1, 2, 3]
 rule simulate_toy_model:
     input:
         script=f"{SCRIPTS}/simulate_toy_model.py",
-        code=library_code("toymodel.py"),
+        code=library_code("toy/model.py"),
     output:
         f"{TOY_RESULTS}/losses.csv",
     log:
@@ -53,10 +53,10 @@ rule plot_toy_model:
         losses=rules.simulate_toy_model.output,
         script=f"{SCRIPTS}/plot_toy_model.py",
         code=library_code(
-            "toymodel.py",
-            "toy_fit.py",
-            "curves.py",
-            "power_law.py",
+            "toy/model.py",
+            "toy/fit.py",
+            "analysis/curves.py",
+            "analysis/power_law.py",
             "figures/figure_toy.py",
             "figures/figure_1.py",
             "figures/curve_panel.py",

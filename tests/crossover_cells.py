@@ -6,12 +6,28 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
 
 D1 = (200_000, 800_000, 3_200_000)
 D2 = (200_000, 400_000, 800_000, 1_600_000, 3_200_000)
 #: Size before and after growth.
 N, GROWN = 32_928, 65_824
 METHODS = {"cpt-code": ("code", N), "stack": ("generic", GROWN)}
+
+
+def mul(d1: float, d2: float) -> float:
+    """A law of reuse whose crossing with `power` moves to larger D2 with D1."""
+    return 850 * d1**-0.24 * d2 ** (-0.39 + 0.0135 * np.log(d1)) + 2.2
+
+
+def power(d: float) -> float:
+    """A law of models from scratch."""
+    return 105 * d**-0.29 + 2.1
+
+
+def true_crossing(d1: float) -> float:
+    """D2 in tokens at which `mul` and `power` meet."""
+    return float(np.exp(brentq(lambda x: power(np.exp(x)) - mul(d1, np.exp(x)), np.log(1e5), np.log(1e7))))
 
 
 def reuse_rows(

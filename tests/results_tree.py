@@ -17,6 +17,25 @@ from twostage.study import Study
 LAW = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "E": 2.5}
 STEPS = (100, 200, 400, 800)
 
+_SMALL = {"n_layer": 2, "d_model": 32, "n_head": 2, "batch_size": 8, "warmup_steps": 50, "peak_lr": 8e-3}
+#: Sections for `make_design`: methods of which some have a model from scratch at their size and corpus, and some have none.
+WITH_CONTROLS = {
+    "models": {"33k": _SMALL, "13k": _SMALL | {"d_model": 20}, "33k-2N": _SMALL | {"n_layer": 4}},
+    "stage1": {"corpus": "generic", "models": ["33k", "13k"]},
+    "methods": {
+        "stack": {"kind": "stack"},
+        "cpt-code": {"kind": "cpt", "corpus": "code"},
+        "expand": {"kind": "expand", "models": ["33k"]},
+        "stack-x4": {"kind": "stack", "factor": 4, "models": ["33k"]},
+        "stack-code": {"kind": "stack", "corpus": "code", "models": ["33k"]},
+        "stack-one": {"kind": "stack", "models": ["33k"], "d2_steps": [200]},
+    },
+    "scratch": {
+        "code": {"corpus": "code", "models": ["33k"], "steps": [100, 200]},
+        "generic-2N": {"corpus": "generic", "models": ["33k-2N"]},
+    },
+}
+
 
 def make_design(*, steps=STEPS, **changes) -> Design:
     """A study with continual pretraining and stacking; `changes` replace sections."""
@@ -29,16 +48,7 @@ def make_design(*, steps=STEPS, **changes) -> Design:
         },
         "tokenizer": {"kind": "bpe", "vocab_size": 2048},
         "context": 128,
-        "models": {
-            "33k": {
-                "n_layer": 2,
-                "d_model": 32,
-                "n_head": 2,
-                "batch_size": 8,
-                "warmup_steps": 50,
-                "peak_lr": 8e-3,
-            }
-        },
+        "models": {"33k": _SMALL},
         "grid": {"d1": grid, "d2": grid},
         "stage1": {"corpus": "generic"},
         "methods": {"cpt-code": {"kind": "cpt", "corpus": "code"}, "stack": {"kind": "stack"}},

@@ -7,14 +7,15 @@ from functools import partial
 
 import pytest
 import torch
-from test_growth import random_state
+from drawn_weights import random_state
 from tiny_training import TINY, train_spec
 
-from twostage import checkpoint, training_state
+from twostage import checkpoint
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.storage import release_payload, verify_payload
-from twostage.trainer import Execution, Trainer
+from twostage.training import state as training_state
+from twostage.training.trainer import Execution, Trainer
 
 BATCHES = torch.randint(300, (12, 8, 17), generator=torch.Generator().manual_seed(0))
 

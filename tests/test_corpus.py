@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 import zstandard
 
+from twostage.corpora.dataspecs import CorpusSpec
+from twostage.corpora.neardup import NearDuplicates, shingles
+from twostage.corpora.readers import expand_paths, json_lines, read_files
 from twostage.corpus import normalise, prepare_corpus, read_documents, split_of
-from twostage.dataspecs import CorpusSpec
 from twostage.errors import UserError
-from twostage.neardup import NearDuplicates, shingles
-from twostage.readers import expand_paths, json_lines, read_files
 from twostage.storage import read_manifest, verify_payload
 from twostage.study import FilesCorpus
 

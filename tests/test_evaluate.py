@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from test_growth import llama, random_state
+from drawn_weights import llama, random_state
 from tiny_training import TINY
 
 from twostage.checkpoint import load_weights, save_weights

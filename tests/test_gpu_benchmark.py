@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from twostage.errors import UserError
-from twostage.throughput import load_throughput
+from twostage.planning.throughput import load_throughput
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu/run.py"
 

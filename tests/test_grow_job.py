@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_growth import llama
+from drawn_weights import llama
 from tiny_training import TINY, losses, manifest, run, steps, train_spec
 
 from twostage.checkpoint import load_weights
+from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.errors import UserError
 from twostage.evaluate import evaluate_checkpoint
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
-from twostage.samples import SampleStream, TokenSplit
 from twostage.specs import EvaluateSpec, GrowSpec
 from twostage.storage import read_manifest
 

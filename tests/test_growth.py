@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from drawn_weights import llama, random_state, token_ids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_architecture import TABLE_3
-from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
 from twostage.architecture import Architecture
 from twostage.canonical import canonical_shapes, check_state
@@ -48,59 +47,6 @@ def paper_size(index: int, **changes: object) -> Architecture:
         context=1_024,
     )
     return arch.with_shape(**changes)
-
-
-def random_state(arch: Architecture, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> StateDict:
-    """Random weights and gains; embeddings so small that the epsilon of the norms matters (x^2 near epsilon)."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, shape in canonical_shapes(arch).items():
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        if len(shape) == 1:
-            tensor = 1 + 0.3 * noise
-        elif name == "model.embed_tokens.weight":
-            tensor = 3e-3 * noise
-        elif "o_proj" in name or "down_proj" in name:
-            tensor = 1e-2 * noise / shape[1] ** 0.5
-        else:
-            tensor = 2 * noise / shape[1] ** 0.5
-        state[name] = tensor.to(dtype)
-    return state
-
-
-def llama(state: StateDict, arch: Architecture) -> LlamaForCausalLM:
-    """Hugging Face's model on the tensors of `state`; the strict load checks that the names are Hugging Face's."""
-    dtype = state["lm_head.weight"].dtype
-    config = LlamaConfig(
-        vocab_size=arch.vocab_size,
-        hidden_size=arch.d_model,
-        intermediate_size=arch.d_mlp,
-        num_hidden_layers=arch.n_layer,
-        num_attention_heads=1,
-        head_dim=arch.head_dim,
-        rms_norm_eps=arch.norm_eps,
-        rope_parameters={"rope_type": "default", "rope_theta": float(arch.rope_base)},
-        tie_word_embeddings=False,
-        use_cache=False,
-        # eager attention takes its softmax in float32
-        attn_implementation="sdpa" if dtype == torch.float64 else "eager",
-    )
-    # Set afterwards: the constructor refuses widths that are no multiple of n_head, which the model itself can do.
-    config.num_attention_heads = config.num_key_value_heads = arch.n_head
-    with torch.device("meta"):  # no time spent on an initialisation that is overwritten
-        model = LlamaForCausalLM(config)
-    model.model.rotary_emb = LlamaRotaryEmbedding(config)
-    if dtype == torch.float64:  # LlamaRMSNorm computes in float32 whatever it is given
-        for name, module in list(model.named_modules()):
-            if isinstance(module, LlamaRMSNorm):
-                model.set_submodule(name, torch.nn.RMSNorm(arch.d_model, eps=arch.norm_eps, dtype=dtype))
-    model.load_state_dict(state, strict=True, assign=True)
-    return model
-
-
-def token_ids(arch: Architecture, *, batch: int = 2, seed: int = 1) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(arch.vocab_size, (batch, arch.context), generator=generator)
 
 
 def logits(state: StateDict, arch: Architecture) -> torch.Tensor:

@@ -8,8 +8,8 @@ import types
 
 import pytest
 import torch
+from drawn_weights import llama, random_state
 from test_architecture import TABLE_3
-from test_growth import llama, random_state
 from tiny_training import TINY
 
 from twostage.checkpoint import from_canonical, load_into, to_canonical

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from twostage.comparisons import ablation_pairs
 from twostage.design import SCRATCH, Design
+from twostage.exhibits.comparisons import ablation_pairs
+from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.laws.published import published_table
 from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
-from twostage.presentation import PAPER_VARIANTS
 from twostage.specs import branch_spec, segment_spec
 from twostage.study import load_study
 

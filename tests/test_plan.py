@@ -15,9 +15,9 @@ from twostage.architecture import Architecture
 from twostage.budget import flops_per_token, training_state_bytes, weights_bytes
 from twostage.cli import main
 from twostage.design import Design
-from twostage.jobs import is_protected, planned_jobs, releases
 from twostage.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.plan import PAPER, Held, estimated, plan_study
+from twostage.planning.jobs import is_protected, planned_jobs, releases
 from twostage.study import Study
 from twostage.units import format_quantity
 
@@ -382,7 +382,7 @@ def test_growing_a_grid_never_lowers_the_bill():
 def test_commands_about_studies_load_nothing_heavy():
     """A plan must answer at once, and parsing the DAG uses `jobs`: no torch, pandas, matplotlib or Snakemake."""
     code = (
-        "import sys, twostage.plan, twostage.status, twostage.new_study, twostage.cli.plan_tables;"
+        "import sys, twostage.plan, twostage.status, twostage.study.new_study, twostage.cli.plan_tables;"
         "print({'torch', 'pandas', 'matplotlib', 'snakemake', 'megatron'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -10,7 +10,7 @@ import pytest
 from results_tree import build, make_design, write
 
 from twostage.cli import main
-from twostage.lease import STALE_S, Lease, live_owner
+from twostage.cluster.lease import STALE_S, Lease, live_owner
 from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
 from twostage.status import study_status
 

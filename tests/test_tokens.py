@@ -13,11 +13,11 @@ import pytest
 from tokenizers import Tokenizer
 
 from twostage import tokens
+from twostage.corpora.tokenizer import END_OF_DOCUMENT, make_tokenizer
 from twostage.corpus import prepare_corpus, read_documents
 from twostage.errors import UserError
 from twostage.storage import read_manifest, sha256_file, verify_payload, write_atomic
 from twostage.study import BpeTokenizer, FilesCorpus
-from twostage.tokenizer import END_OF_DOCUMENT, make_tokenizer
 from twostage.tokens import encode, encode_shards, token_dtype, tokenize_corpus
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
@@ -154,7 +154,7 @@ def test_damaged_documents_are_refused(prepared: Path, tmp_path: Path) -> None:
 
 
 def test_the_scripts_write_what_the_library_writes(prepared: Path, made: Path, tmp_path: Path) -> None:
-    from twostage.dataspecs import TokenizerSpec, TokenizeSpec
+    from twostage.corpora.dataspecs import TokenizerSpec, TokenizeSpec
 
     documents = str(prepared / "documents/manifest.json")
     spec = TokenizerSpec(
@@ -191,7 +191,7 @@ def test_the_scripts_write_what_the_library_writes(prepared: Path, made: Path, t
 
 
 def test_the_script_names_a_missing_manifest_without_traceback(tmp_path: Path) -> None:
-    from twostage.dataspecs import TokenizeSpec
+    from twostage.corpora.dataspecs import TokenizeSpec
 
     missing = str(tmp_path / "manifest.json")
     run = [

@@ -6,7 +6,6 @@ import math
 import runpy
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,12 +13,13 @@ import threading
 import numpy as np
 import pytest
 import torch
-from test_growth import random_state
+from drawn_weights import random_state
 from tiny_training import (
     SCRIPT,
     TINY,
     arguments,
     copy_tokens,
+    free_port,
     identity,
     job,
     log_of,
@@ -36,8 +36,8 @@ from tiny_training import (
 )
 
 from twostage import checkpoint
+from twostage.cluster.lease import Lease
 from twostage.errors import UserError
-from twostage.lease import Lease
 from twostage.specs import CurveSpec
 from twostage.storage import payload_entries, read_manifest, write_manifest
 from twostage.train import train
@@ -201,7 +201,7 @@ def test_two_jobs_for_one_segment_train_it_once(undisturbed, corpus_folder, tmp_
 
 def test_a_job_that_lost_its_lease_writes_nothing(corpus_folder, tmp_path, monkeypatch):
     """Another process takes the job over while this one trains."""
-    from twostage.lease import LeaseLostError
+    from twostage.cluster.lease import LeaseLostError
 
     this = job(train_spec(stop_step=3), tmp_path, corpus_folder)
     check = Lease.check
@@ -217,12 +217,6 @@ def test_a_job_that_lost_its_lease_writes_nothing(corpus_folder, tmp_path, monke
 
 
 # Several ranks
-
-
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
 
 
 def start_ranks(this, n=2):

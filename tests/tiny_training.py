@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -15,15 +16,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from twostage import checkpoint
 from twostage.architecture import Architecture
+from twostage.growth import StateDict
+from twostage.model import start_process_group
 from twostage.schedule import Schedule
 from twostage.specs import TrainSpec
 from twostage.study import OptimizerRecipe
 from twostage.train import Execution, TrainJob, train
+from twostage.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow/scripts/train.py"
 TINY = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=64, vocab_size=300, context=16)
+#: Batches of `train_spec`'s size for a trainer without a corpus: step, sample, token.
+BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_seed(0))
 
 
 def train_spec(**changes: Any) -> TrainSpec:
@@ -47,6 +56,17 @@ def train_spec(**changes: Any) -> TrainSpec:
     if own.get("decay_start") is not None:
         own["total_steps"] = fields["stop_step"]
     return TrainSpec(**{"schedule": Schedule(**own)} | fields)
+
+
+def trainer(micro_batch: int | None = None, **changes: Any) -> Trainer:
+    """The trainer of `train_spec(**changes)`, before its first update."""
+    start_process_group("cpu")
+    return Trainer(train_spec(**changes), Execution(micro_batch=micro_batch))
+
+
+def weights(this: Trainer) -> StateDict:
+    """The trainer's weights under canonical names."""
+    return checkpoint.to_canonical(this.core.state_dict(), this.spec.architecture)
 
 
 def job(
@@ -161,3 +181,9 @@ def rolling_steps(rolling: Path) -> list[int]:
 
 def copy_tokens(tokens: Path, to: Path) -> Path:
     return Path(shutil.copytree(tokens, to))
+
+
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])

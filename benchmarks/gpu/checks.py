@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from material import SCRIPTS, SIZES, Setting, Size, batches, mixed_precision_allowed, spec, tokens
 
-from twostage import training_state
 from twostage.checkpoint import load_weights
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.model import build_model, start_process_group
 from twostage.specs import GrowSpec, TrainSpec
-from twostage.trainer import Execution, Trainer
+from twostage.training import state as training_state
+from twostage.training.trainer import Execution, Trainer
 
 FORWARD_BAND = 1e-4  # of the largest logit, fp32
 FINAL_LOSS_BAND = 2e-3  # bf16 over fp32, relative, mean of the last tenth

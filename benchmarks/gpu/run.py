@@ -170,7 +170,7 @@ def machine(device: str) -> dict[str, Any]:
     import torch
 
     from twostage import attention, provenance
-    from twostage.device_peaks import peak_tflops
+    from twostage.planning.device_peaks import peak_tflops
 
     name = provenance.device_kind(device)
     memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else None

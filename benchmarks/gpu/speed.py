@@ -26,12 +26,13 @@ from material import (
     transformers_loop,
 )
 
-from twostage import attention, checkpoint, training_state
+from twostage import attention, checkpoint
 from twostage.budget import flops_per_token
 from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.train import Execution
-from twostage.trainer import Trainer, _forward, fetch
+from twostage.training import state as training_state
+from twostage.training.trainer import Trainer, _forward, fetch
 
 DEFAULT_INTERVAL_S = Execution().save_every_s
 

@@ -17,11 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from twostage import transformer_engine_names as te_names
 from twostage.architecture import Architecture
 from twostage.canonical import StateDict, check_state
 from twostage.errors import UserError
-from twostage.ranks import on_rank_0
 from twostage.storage import (
     RELEASED_FILE,
     atomic_path,
@@ -32,6 +30,8 @@ from twostage.storage import (
     write_atomic,
     write_manifest,
 )
+from twostage.training import transformer_engine_names as te_names
+from twostage.training.ranks import on_rank_0
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel

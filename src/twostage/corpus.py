@@ -2,7 +2,7 @@
 
 Reads documents (embedded, local files, Hugging Face), normalises them, drops exact duplicates, splits by source, and removes
 training documents that nearly repeat a validation document. Deterministic, independent of machine and order of
-directories. Turning documents into tokens is the job of `tokenizer.py` and `tokens.py`.
+directories. Turning documents into tokens is the job of `corpora/tokenizer.py` and `tokens.py`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import Any
 
 import zstandard
 
-from twostage import embedded
-from twostage.digests import DigestSet, Tally
+from twostage.corpora import embedded
+from twostage.corpora.digests import DigestSet, Tally
+from twostage.corpora.hub import read_huggingface
+from twostage.corpora.neardup import NearDuplicates
+from twostage.corpora.readers import Document, json_lines, read_files
 from twostage.errors import UserError
-from twostage.hub import read_huggingface
-from twostage.neardup import NearDuplicates
-from twostage.readers import Document, json_lines, read_files
 from twostage.storage import atomic_path, payload_entries, write_manifest
 from twostage.study import Corpus, EmbeddedCorpus, FilesCorpus, HuggingFaceCorpus
 

@@ -11,12 +11,12 @@ import torch
 
 from twostage import provenance
 from twostage.checkpoint import load_into, load_weights
+from twostage.corpora.samples import TokenSplit
 from twostage.errors import UserError
-from twostage.heldout import sample_sums
 from twostage.model import build_model, start_process_group
-from twostage.samples import TokenSplit
 from twostage.specs import EvaluateSpec
 from twostage.storage import read_manifest
+from twostage.training.heldout import sample_sums
 
 
 def evaluate_checkpoint(

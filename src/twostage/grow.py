@@ -12,8 +12,8 @@ from twostage.architecture import Architecture
 from twostage.checkpoint import load_weights, save_weights
 from twostage.errors import UserError
 from twostage.growth import expand_width, stack_depth
-from twostage.optimizer_state import load_adam_state, save_adam_state
 from twostage.specs import GrowSpec
+from twostage.training.optimizer_state import load_adam_state, save_adam_state
 
 
 def grow_checkpoint(spec: GrowSpec, *, base: Path, out: Path) -> None:

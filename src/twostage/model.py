@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from twostage import megatron_cpu
-from twostage import transformer_engine_names as te_names
 from twostage.architecture import Architecture
 from twostage.attention import Backend, padded_head_dim
+from twostage.training import megatron_cpu
+from twostage.training import transformer_engine_names as te_names
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel

@@ -1,6 +1,6 @@
 """The bill of a study, before anything runs: jobs, tokens, FLOPs, and how often each corpus is read.
 
-Pure functions of the design; sizes of corpora that exist already come in as numbers. Disk space is `disk.py`'s job,
+Pure functions of the design; sizes of corpora that exist already come in as numbers. Disk space is `planning/disk.py`'s job,
 printing `cli/plan.py`'s. Training is all that is billed: evaluation and validation losses are forward passes over the
 held-out split, tables and figures take seconds on a CPU.
 """
@@ -13,9 +13,9 @@ from typing import Any
 
 from twostage.budget import flops_6nd, flops_per_token
 from twostage.design import Design
-from twostage.disk import Disk, disk_of
-from twostage.jobs import BASE, Jobs, label, planned_jobs, releases
 from twostage.paths import Branch, Run, Segment, Stage2Run
+from twostage.planning.disk import Disk, disk_of
+from twostage.planning.jobs import BASE, Jobs, label, planned_jobs, releases
 from twostage.study import Study
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from twostage.cluster.lease import live_owner
+from twostage.cluster.supervise import REMARK, REQUEUED
 from twostage.design import Cell, Design
-from twostage.jobs import label, planned_jobs
-from twostage.lease import live_owner
 from twostage.paths import (
     Branch,
     Run,
@@ -27,9 +27,9 @@ from twostage.paths import (
     parse_run,
     tokens_manifest,
 )
+from twostage.planning.jobs import label, planned_jobs
 from twostage.storage import RELEASED_FILE
 from twostage.study import Study
-from twostage.supervise import REMARK, REQUEUED
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")

@@ -1,7 +1,7 @@
 """Documents to tokens on disk: Megatron's .bin/.idx per split, and the manifest that vouches for them.
 
 Text is cut into shards of fixed size; single-threaded processes encode them and the results are put together in shard
-order, so the bytes do not depend on the number of processes. Reading samples back is `samples.py`'s job.
+order, so the bytes do not depend on the number of processes. Reading samples back is `corpora/samples.py`'s job.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from twostage.corpora.tokenizer import end_of_document_id, load_tokenizer
 from twostage.corpus import SPLITS, read_documents
 from twostage.errors import UserError
 from twostage.revisions import DATA_REVISION
 from twostage.storage import atomic_path, payload_entries, sha256_file, verify_payload, write_manifest
-from twostage.tokenizer import end_of_document_id, load_tokenizer
 
 #: Text per shard; large enough to hide the cost of sending it to a process, small enough to balance the load.
 SHARD_BYTES = 2_000_000

@@ -1,8 +1,8 @@
 """The training job: one trunk segment or decay branch, from a checkpoint to a checkpoint.
 
-`train(job)` is all that `workflow/scripts/train.py` calls: it opens the inputs, owns the job (`lease.py`), resumes
-(`rolling.py`), trains (`training_loop.py`, `trainer.py`) and writes the outputs. Identity comes in as a `TrainSpec`;
-how it is executed (threads, micro-batch, device) as an `Execution`, which never changes what is computed.
+`train(job)` is all that `workflow/scripts/train.py` calls: it opens the inputs, owns the job (`cluster.lease`), resumes
+(`training.rolling`), trains (`training.loop`, `training.trainer`) and writes the outputs. Identity comes in as a
+`TrainSpec`; how it is executed (threads, micro-batch, device) as an `Execution`, which never changes what is computed.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from typing import Any
 
 import torch
 
-from twostage import checkpoint, layout, provenance, training_state
+from twostage import checkpoint, provenance
 from twostage.architecture import Architecture
+from twostage.cluster.lease import Lease
+from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.errors import UserError
-from twostage.heldout import TrainingValidation
-from twostage.lease import Lease
 from twostage.model import start_process_group
-from twostage.progress import Progress
-from twostage.ranks import from_rank_0
-from twostage.rolling import RollingState, rolling_key
-from twostage.rolling_saves import RollingSaves
-from twostage.samples import SampleStream, TokenSplit
 from twostage.specs import TrainSpec
 from twostage.storage import canonical_json, read_manifest, write_atomic
-from twostage.trainer import Execution, Trainer
-from twostage.training_loop import DivergedError, StopRequest, run_updates
-from twostage.training_metrics import training_metrics
+from twostage.training import layout
+from twostage.training import state as training_state
+from twostage.training.heldout import TrainingValidation
+from twostage.training.loop import DivergedError, StopRequest, run_updates
+from twostage.training.metrics import training_metrics
+from twostage.training.progress import Progress
+from twostage.training.ranks import from_rank_0
+from twostage.training.rolling import RollingState, rolling_key
+from twostage.training.rolling_saves import RollingSaves
+from twostage.training.trainer import Execution, Trainer
 
 __all__ = ["DivergedError", "Execution", "TrainJob", "train"]
 

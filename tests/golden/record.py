@@ -21,13 +21,13 @@ from twostage.checkpoint import load_weights, save_weights
 from twostage.evaluate import evaluate_checkpoint
 from twostage.grow import grow_checkpoint
 from twostage.growth_shapes import expanded_architecture, stacked_architecture
-from twostage.optimizer_state import AdamState, load_adam_state, save_adam_state
 from twostage.schedule import Schedule
 from twostage.specs import EvaluateSpec, GrowSpec, TrainSpec
 from twostage.storage import canonical_json, payload_entries, write_atomic, write_manifest
 from twostage.study import OptimizerRecipe
 from twostage.tokens import token_dtype
 from twostage.train import TrainJob, train
+from twostage.training.optimizer_state import AdamState, load_adam_state, save_adam_state
 
 FOLDER = Path(__file__).parent
 MODEL = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=257, context=32)

@@ -9,7 +9,7 @@ from tiny_training import train_spec
 
 from twostage.architecture import Architecture
 from twostage.study import OptimizerRecipe
-from twostage.trainer import Execution, Trainer
+from twostage.training.trainer import Execution, Trainer
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -12,7 +12,7 @@ import torch
 from gpu_training import SMALL
 from tiny_training import arguments, identity, job, metrics, rolling_steps, train_spec, wait_until
 
-from twostage.device_peaks import peak_tflops
+from twostage.planning.device_peaks import peak_tflops
 from twostage.study import OptimizerRecipe
 
 SPEC = train_spec(
@@ -65,7 +65,7 @@ def test_two_jobs_share_one_gpu(corpus_folder, tmp_path):
     slots = [
         sys.executable,
         "-m",
-        "twostage.gpu_slots",
+        "twostage.cluster.gpu_slots",
         "--locks",
         str(tmp_path / "locks"),
         "--gpus",

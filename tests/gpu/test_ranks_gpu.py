@@ -1,7 +1,7 @@
 """Two ranks over nccl: overlapped reduction and gathering, a sharded optimizer, and a state that goes on on one GPU.
 
 nccl refuses two ranks on one device, so a machine with a single GPU skips these; the same tests run over gloo on CPUs in
-tests/test_mixed_precision.py.
+tests/training/test_mixed_precision.py.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import pytest
 import torch
 from gpu_training import run, trainer
 
-from twostage import training_state
+from twostage.training import state as training_state
 
 RANK = """
 import json, os, sys
 from pathlib import Path
 from gpu_training import batches, trainer
-from twostage import training_state
+from twostage.training import state as training_state
 from twostage.model import start_process_group
 
 folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])

@@ -11,11 +11,13 @@ import pytest
 import torch
 from gpu_training import SMALL, batches, run, trainer
 
-from twostage import checkpoint, prefetch, training_state
-from twostage.background import BackgroundWriter
-from twostage.master_weights import MOMENTS, MasterWeights
+from twostage import checkpoint
 from twostage.model import build_model
-from twostage.trainer import fetch
+from twostage.training import prefetch
+from twostage.training import state as training_state
+from twostage.training.background import BackgroundWriter
+from twostage.training.master_weights import MOMENTS, MasterWeights
+from twostage.training.trainer import fetch
 
 
 def equal(left, right):
@@ -145,7 +147,7 @@ def test_decay_weights_are_the_masters_and_growth_reads_the_state(tmp_path):
     torch.save(weights, tmp_path / "expected.pt")
     code = f"""
 import torch
-from twostage.optimizer_state import load_adam_state
+from twostage.training.optimizer_state import load_adam_state
 state, _ = load_adam_state({str(tmp_path / "manifest.json")!r})
 expected = torch.load({str(tmp_path / "expected.pt")!r})
 assert float(state.adam_step) == 4

@@ -17,7 +17,7 @@ import yaml
 from cluster import Cluster, owned
 from working_copy import SMALL_STUDY, Workflow, copy_workflow, write_corpora
 
-from twostage.supervise import earlier_log
+from twostage.cluster.supervise import earlier_log
 
 NAME = "small"
 RESULTS = Path("results") / NAME

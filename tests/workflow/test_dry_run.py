@@ -19,9 +19,9 @@ from test_paper_study import (
 )
 from working_copy import ROOT
 
-from twostage import catalogue
-from twostage.dag import rule_jobs
 from twostage.design import Design
+from twostage.exhibits import catalogue
+from twostage.planning.dag import rule_jobs
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow

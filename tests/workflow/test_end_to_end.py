@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.archive import archive_study, read_records
 from twostage.cli import main
+from twostage.exchange.archive import archive_study, read_records
 from twostage.storage import sha256_file
 
 pytestmark = pytest.mark.workflow

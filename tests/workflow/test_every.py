@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from working_copy import EVERY_STUDY, Workflow, copy_workflow, write_small_study
 
-from twostage import catalogue
 from twostage.design import Design
+from twostage.exhibits import catalogue
 from twostage.study import load_study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]

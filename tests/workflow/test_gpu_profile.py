@@ -28,7 +28,7 @@ def test_small_models_share_a_gpu(model, units, pristine):
     target = f"results/paper/{Segment(run, tokens).folder}/metrics.json"
     text = pristine.snakemake("-n", "-p", "--profile", "profiles/gpu", "--", target).stdout
     (command,) = re.findall(r"^.*train\.py.*$", text, flags=re.MULTILINE)
-    assert f"python -m twostage.gpu_slots --capacity 4 --units {units} -- python" in command
+    assert f"python -m twostage.cluster.gpu_slots --capacity 4 --units {units} -- python" in command
     assert "--device cuda" in command
     # What Snakemake counts, by the expression that it evaluates.
     counted = PROFILE["set-resources"]["train_trunk_segment"]["gpu_units"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from working_copy import ROOT, Workflow, copy_workflow
 
-from twostage.archive import read_records
+from twostage.exchange.archive import read_records
 from twostage.storage import sha256_file
 
 pytestmark = pytest.mark.workflow

@@ -1,4 +1,4 @@
-"""Tell how certain alpha3 is, for each method and base model; see `twostage.alpha3` and `twostage.tables_alpha3`."""
+"""Tell how certain alpha3 is, for each method and base model; see `twostage.analysis.alpha3` and `twostage.tables.alpha3`."""
 
 import argparse
 from pathlib import Path
@@ -18,12 +18,12 @@ def main() -> None:
     parser.add_argument("--html", type=Path, required=True, help="page to write")
     args = parser.parse_args()
 
+    from twostage.analysis.method_fit import MethodFit
     from twostage.cells import read_cells, write_table
-    from twostage.method_fit import MethodFit
     from twostage.storage import write_atomic
     from twostage.study import load_study
-    from twostage.tables import render_html
-    from twostage.tables_alpha3 import alpha3_table
+    from twostage.tables.alpha3 import alpha3_table
+    from twostage.tables.table import render_html
 
     fits = [MethodFit.from_json(path.read_text(encoding="utf-8")) for path in args.fits]
     table = alpha3_table(read_cells(args.cells), fits, load_study(args.study).excluded_cells)

@@ -1,4 +1,4 @@
-"""Run the lm-eval harness on an exported checkpoint; see `twostage.downstream`."""
+"""Run the lm-eval harness on an exported checkpoint; see `twostage.exchange.downstream`."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
 
-    from twostage.downstream import evaluate_downstream
-    from twostage.downstream_spec import DownstreamSpec
+    from twostage.exchange.downstream import evaluate_downstream
+    from twostage.exchange.downstream_spec import DownstreamSpec
     from twostage.storage import canonical_json, write_atomic
 
     record = evaluate_downstream(

@@ -1,4 +1,4 @@
-"""Write a checkpoint as a Hugging Face folder; see `twostage.export`."""
+"""Write a checkpoint as a Hugging Face folder; see `twostage.exchange.export`."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="manifest to write; the model goes beside it")
     args = parser.parse_args()
 
-    from twostage.downstream_spec import ExportSpec
-    from twostage.export import export_checkpoint
+    from twostage.exchange.downstream_spec import ExportSpec
+    from twostage.exchange.export import export_checkpoint
 
     ExportSpec.parse(args.spec)
     export_checkpoint(args.checkpoint, args.tokenizer, args.out.parent)

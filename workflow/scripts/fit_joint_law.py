@@ -1,4 +1,4 @@
-"""Fit a law over model sizes: a method's joint law, or models from scratch on a corpus; see `twostage.joint_fit`."""
+"""Fit a law over model sizes: a method's joint law, or models from scratch on a corpus; see `twostage.analysis.joint_fit`."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="fit file to write")
     args = parser.parse_args()
 
+    from twostage.analysis.joint_fit import fit_joint, fit_scratch
     from twostage.cells import read_cells
-    from twostage.joint_fit import fit_joint, fit_scratch
     from twostage.storage import write_atomic
 
     cells = read_cells(args.cells)

@@ -1,4 +1,4 @@
-"""Fit all laws and curves of one method and base model; see `twostage.method_fit`."""
+"""Fit all laws and curves of one method and base model; see `twostage.analysis.method_fit`."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="fit file to write")
     args = parser.parse_args()
 
+    from twostage.analysis.method_fit import fit_method
     from twostage.cells import read_cells
-    from twostage.method_fit import fit_method
     from twostage.storage import write_atomic
 
     fit = fit_method(read_cells(args.cells), args.method, args.model, forms=args.forms, delta=args.delta)

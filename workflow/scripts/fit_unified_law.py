@@ -1,4 +1,4 @@
-"""Fit one law over both stages (appendix D.3) and write its residuals; see `twostage.unified_fit`."""
+"""Fit one law over both stages (appendix D.3) and write its residuals; see `twostage.analysis.unified_fit`."""
 
 import argparse
 from pathlib import Path
@@ -17,8 +17,8 @@ def main() -> None:
 
     import pandas as pd
 
+    from twostage.analysis.unified_fit import unified_table
     from twostage.cells import read_cells, write_table
-    from twostage.unified_fit import unified_table
 
     write_table(unified_table(read_cells(args.cells), pd.read_csv(args.base_cells), args.delta), args.out)
 

@@ -1,4 +1,4 @@
-"""Gather the loss curves of some decay branches into one table; see `twostage.curves_table`."""
+"""Gather the loss curves of some decay branches into one table; see `twostage.analysis.curves_table`."""
 
 import argparse
 from pathlib import Path
@@ -20,8 +20,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="table to write (csv)")
     args = parser.parse_args()
 
+    from twostage.analysis.curves_table import gather_curves, parse_branch
     from twostage.cells import write_table
-    from twostage.curves_table import gather_curves, parse_branch
     from twostage.design import Design
     from twostage.study import load_study
 

@@ -1,4 +1,4 @@
-"""Take a table of measured losses from elsewhere (`cells_table`), unchanged, once it is complete; see `twostage.imported`."""
+"""Take a table of measured losses from elsewhere (`cells_table`), unchanged, once it is complete; see `twostage.analysis.imported`."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="table to write")
     args = parser.parse_args()
 
-    from twostage.imported import check_rows
+    from twostage.analysis.imported import check_rows
     from twostage.storage import write_atomic
     from twostage.study import load_study
 

@@ -1,4 +1,4 @@
-"""List the figures and tables that a study does not get, and why; see `twostage.catalogue`."""
+"""List the figures and tables that a study does not get, and why; see `twostage.exhibits.catalogue`."""
 
 import argparse
 from pathlib import Path
@@ -17,7 +17,8 @@ def main() -> None:
     from twostage.cells import write_table
     from twostage.storage import write_atomic
     from twostage.study import load_study
-    from twostage.tables import not_drawn_table, render_html
+    from twostage.tables.not_drawn import not_drawn_table
+    from twostage.tables.table import render_html
 
     table = not_drawn_table(load_study(args.study))
     write_table(table.numbers, args.csv)

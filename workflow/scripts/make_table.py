@@ -1,4 +1,4 @@
-"""Make a table of a study, as CSV and as a page for the report; see `twostage.tables` and `twostage.table_maker`."""
+"""Make a table of a study, as CSV and as a page for the report; see `twostage.tables`."""
 
 import argparse
 from pathlib import Path
@@ -20,8 +20,8 @@ def main() -> None:
     from twostage.cells import write_table
     from twostage.storage import write_atomic
     from twostage.study import load_study
-    from twostage.table_maker import make_table
-    from twostage.tables import render_html
+    from twostage.tables.maker import make_table
+    from twostage.tables.table import render_html
 
     fits = [path.read_text(encoding="utf-8") for path in args.fits]
     table = make_table(args.table, load_study(args.study), fits)

@@ -1,4 +1,4 @@
-"""Make Table 6 of a study, as CSV and as a page for the report; see `twostage.tables_downstream`."""
+"""Make Table 6 of a study, as CSV and as a page for the report; see `twostage.tables.downstream`."""
 
 import argparse
 from pathlib import Path
@@ -19,8 +19,8 @@ def main() -> None:
     from twostage.design import Design
     from twostage.storage import write_atomic
     from twostage.study import load_study
-    from twostage.tables import render_html
-    from twostage.tables_downstream import read_scores, table_6
+    from twostage.tables.downstream import read_scores, table_6
+    from twostage.tables.table import render_html
 
     table = table_6(read_scores(Design(load_study(args.study)), args.results))
     write_table(table.numbers, args.csv)

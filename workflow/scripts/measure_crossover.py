@@ -1,4 +1,4 @@
-"""Compare reuse with models trained from scratch; see `twostage.tables_crossover`."""
+"""Compare reuse with models trained from scratch; see `twostage.tables.crossover`."""
 
 import argparse
 from pathlib import Path
@@ -18,8 +18,8 @@ def main() -> None:
     from twostage.cells import read_cells, write_table
     from twostage.storage import write_atomic
     from twostage.study import load_study
-    from twostage.tables import render_html
-    from twostage.tables_crossover import crossover_table
+    from twostage.tables.crossover import crossover_table
+    from twostage.tables.table import render_html
 
     study = load_study(args.study)
     table = crossover_table(read_cells(args.cells), study.laws.huber_delta, study.excluded_cells)

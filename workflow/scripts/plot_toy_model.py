@@ -1,4 +1,4 @@
-"""Fit and draw the simulated toy model; see `twostage.toy_fit` and `twostage.figures.figure_toy`."""
+"""Fit and draw the simulated toy model; see `twostage.toy.fit` and `twostage.figures.figure_toy`."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ from twostage.scripting import run_script
 def main() -> None:
     """Parse the command line, fit, draw, write PDF, PNG and the plotted numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=json.loads, required=True, help="fields of toymodel.ToyModel, JSON")
+    parser.add_argument("--model", type=json.loads, required=True, help="fields of toy.model.ToyModel, JSON")
     parser.add_argument("--losses", type=Path, required=True, help="table of simulate_toy_model.py")
     parser.add_argument("--png", type=Path, required=True, help="image to write; PDF and CSV go beside it")
     args = parser.parse_args()
@@ -19,8 +19,8 @@ def main() -> None:
 
     from twostage.figures import figure_toy
     from twostage.figures.style import save_figure
-    from twostage.toy_fit import Theory, fit_toy
-    from twostage.toymodel import ToyModel
+    from twostage.toy.fit import Theory, fit_toy
+    from twostage.toy.model import ToyModel
 
     table = pd.read_csv(args.losses)
     losses, plain = (table[table["model"] == name] for name in ("splitting", "no splitting"))

@@ -13,8 +13,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="manifest to write, beside the documents")
     args = parser.parse_args()
 
+    from twostage.corpora.dataspecs import CorpusSpec
     from twostage.corpus import prepare_corpus
-    from twostage.dataspecs import CorpusSpec
 
     spec = CorpusSpec.parse(args.spec)
     spec.check_versions()

@@ -1,4 +1,4 @@
-"""Simulate the toy model of feature-space expansion, and its control without splitting; see `twostage.toymodel`."""
+"""Simulate the toy model of feature-space expansion, and its control without splitting; see `twostage.toy.model`."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from twostage.scripting import run_script
 def main() -> None:
     """Parse the command line, simulate, write one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=json.loads, required=True, help="fields of toymodel.ToyModel, JSON")
+    parser.add_argument("--model", type=json.loads, required=True, help="fields of toy.model.ToyModel, JSON")
     parser.add_argument("--d1-samples", type=int, nargs="+", required=True, help="samples of the first stage")
     parser.add_argument(
         "--d2-samples", type=int, nargs="+", required=True, help="samples of the second stage"
@@ -23,7 +23,7 @@ def main() -> None:
     import pandas as pd
 
     from twostage.cells import write_table
-    from twostage.toymodel import ToyModel, simulate
+    from twostage.toy.model import ToyModel, simulate
 
     model = ToyModel(**args.model)
     models = {"splitting": model, "no splitting": replace(model, split_probability=0.0)}

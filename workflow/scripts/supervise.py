@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from twostage.supervise import supervise
+from twostage.cluster.supervise import supervise
 
 
 def main() -> None:

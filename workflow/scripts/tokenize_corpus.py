@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on it")
     args = parser.parse_args()
 
-    from twostage.dataspecs import TokenizeSpec
+    from twostage.corpora.dataspecs import TokenizeSpec
     from twostage.tokens import tokenize_corpus
 
     TokenizeSpec.parse(args.spec)  # holds a revision only: the inputs are the identity

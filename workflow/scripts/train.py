@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from twostage.launch import ranks_from_slurm
 from twostage.scripting import run_script
+from twostage.training.launch import ranks_from_slurm
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Write the study's tokenizer.json; see `twostage.tokenizer`."""
+"""Write the study's tokenizer.json; see `twostage.corpora.tokenizer`."""
 
 import argparse
 from pathlib import Path
@@ -16,9 +16,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
     args = parser.parse_args()
 
-    from twostage.dataspecs import TokenizerSpec
+    from twostage.corpora.dataspecs import TokenizerSpec
+    from twostage.corpora.tokenizer import make_tokenizer
     from twostage.storage import write_atomic
-    from twostage.tokenizer import make_tokenizer
 
     write_atomic(args.out, make_tokenizer(TokenizerSpec.parse(args.spec).tokenizer, args.corpora))
 

@@ -1,4 +1,4 @@
-"""Say what a study found, beside what the paper says; see `twostage.summary` and `twostage.claims`."""
+"""Say what a study found, beside what the paper says; see `twostage.tables.summary` and `twostage.analysis.claims`."""
 
 import argparse
 from pathlib import Path
@@ -24,8 +24,8 @@ def main() -> None:
     from twostage.cells import read_cells, write_table
     from twostage.storage import write_atomic
     from twostage.study import load_study
-    from twostage.summary import claims_table, summary
-    from twostage.tables import render_html
+    from twostage.tables.summary import claims_table, summary
+    from twostage.tables.table import render_html
 
     study = load_study(args.study)
     tables = {"cells": read_cells(args.cells)} | {path.stem: pd.read_csv(path) for path in args.tables}

@@ -47,9 +47,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Advise and print."""
-    from twostage.cli.fit_file import finite, read_fit
     from twostage.laws.advice import Plan, advise, sentences
     from twostage.laws.consequences import laws_of
+    from twostage.laws.fit_file import finite, read_fit
 
     if args.draws < 2:
         raise ValueError(f"--draws: {args.draws} must be at least 2")

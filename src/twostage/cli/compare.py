@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     except ValueError:
         floor = None  # one seed per cell: nothing to measure it with
     if args.json:
-        from twostage.cli.fit_file import finite
+        from twostage.laws.fit_file import finite
         from twostage.laws.jsonio import dumps
 
         print(

@@ -54,7 +54,7 @@ def listing(study: Study, results: Path) -> list[dict[str, str]]:
     Args:
         results: the study's results folder.
     """
-    from twostage.catalogue import FIGURES, TABLES, not_drawn
+    from twostage.exhibits.catalogue import FIGURES, TABLES, not_drawn
 
     reasons = dict(not_drawn(study))
     rows = []

@@ -53,8 +53,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, print, write."""
-    from twostage.cli.fit_file import fit_record
     from twostage.laws.fit import fit_law
+    from twostage.laws.fit_file import fit_record
     from twostage.laws.forms import FORMS
     from twostage.laws.uncertainty import bootstrap, profile_intervals, standard_errors
 

@@ -26,7 +26,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say what it is."""
-    from twostage.export import import_hf
+    from twostage.exchange.export import import_hf
     from twostage.units import format_quantity
 
     if args.context is not None and args.context < 1:

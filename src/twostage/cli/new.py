@@ -7,7 +7,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
-#: As in `new_study.STARTS`, whose import would slow every command down; a test keeps them equal.
+#: As in `study.new_study.STARTS`, whose import would slow every command down; a test keeps them equal.
 STARTS = ("tiny", "files", "paper")
 
 
@@ -41,8 +41,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the study and say what comes next."""
-    from twostage.new_study import new_study
     from twostage.storage import write_atomic
+    from twostage.study.new_study import new_study
 
     if args.path.suffix not in (".yaml", ".yml"):
         raise ValueError(f"{args.path}: a study file ends in .yaml; write {args.path.with_suffix('.yaml')}")

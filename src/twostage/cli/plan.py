@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from twostage.budget import ASSUMED_BYTES_PER_TOKEN, Machine
 
 if TYPE_CHECKING:
-    from twostage.billing import Rates
     from twostage.plan import Held, Plan, Work
+    from twostage.planning.billing import Rates
     from twostage.study import Study
 
 DEFAULT_UTILISATION = 0.4
@@ -91,8 +91,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rates(args: argparse.Namespace, study: Study) -> Rates:
-    from twostage.billing import Rates
-    from twostage.throughput import load_throughput
+    from twostage.planning.billing import Rates
+    from twostage.planning.throughput import load_throughput
 
     measured = load_throughput(args.throughput) if args.throughput else None
     peak = measured.peak_tflops if measured else DEFAULT_PEAK_TFLOPS

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twostage.billing import Rates
-from twostage.disk import Disk, DiskRow
 from twostage.plan import PAPER, CorpusUse, Plan, Work
+from twostage.planning.billing import Rates
+from twostage.planning.disk import Disk, DiskRow
 from twostage.units import format_quantity
 
 #: Columns that the widest table needs.

@@ -59,7 +59,7 @@ def outside(points: Points | None, values: dict[str, float]) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Predict and print."""
-    from twostage.cli.fit_file import read_fit
+    from twostage.laws.fit_file import read_fit
 
     if not 0 < args.level < 1:
         raise ValueError(f"--level: {args.level} must lie between 0 and 1, e.g. 0.95")
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         f"not used by form {fit.form!r}: --{name}" for name in given if name not in values
     ]
     if args.json:
-        from twostage.cli.fit_file import finite
+        from twostage.laws.fit_file import finite
         from twostage.laws.jsonio import dumps
 
         record = {

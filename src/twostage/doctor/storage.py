@@ -16,7 +16,7 @@ from pathlib import Path
 
 from twostage.design import Design
 from twostage.doctor.check import Check, Status, human_bytes
-from twostage.rolling import RollingState
+from twostage.training.rolling import RollingState
 
 GROUP = "storage"
 #: Bytes per parameter on disk in fp32: weights alone; weights and Adam's two moments.

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from twostage.analysis.measured_crossover import Comparison, compare, find_crossing
 from twostage.errors import UserError
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
 from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, format_tokens, token_axis
-from twostage.measured_crossover import Comparison, compare, find_crossing
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
+from twostage.analysis.method_fit import CurveFit
 from twostage.figures.style import format_tokens, seed_markers, token_axis
-from twostage.method_fit import CurveFit
 
 Colour = tuple[float, float, float]
 CURVE_POINTS = 60  # per drawn curve

@@ -1,6 +1,6 @@
 """The DAG of a study as a picture: one box per rule with its number of jobs, laid out by stage.
 
-Drawn with Matplotlib from `dag.rule_jobs`, so that it shows this study and needs no graphviz. `draw` is pure.
+Drawn with Matplotlib from `planning.dag.rule_jobs`, so that it shows this study and needs no graphviz. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from twostage.dag import RuleJobs, rule_jobs
 from twostage.design import Design
 from twostage.figures.boxes import LINE, Box, Point, canvas, draw_arrow, draw_box, draw_panel
 from twostage.figures.style import TEXT_WIDTH_INCHES
+from twostage.planning.dag import RuleJobs, rule_jobs
 from twostage.study import Study
 
 HEIGHT_INCHES = 2.8

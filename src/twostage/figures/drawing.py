@@ -12,19 +12,19 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.joint_fit import SizesFit
+from twostage.analysis.method_fit import MethodFit
 from twostage.cells import read_cells
-from twostage.comparisons import panels, schedule_branches
-from twostage.controls import shown_controls
 from twostage.design import Design
 from twostage.errors import UserError
+from twostage.exhibits.comparisons import panels, schedule_branches
+from twostage.exhibits.controls import shown_controls
+from twostage.exhibits.joint_design import JOINT_FIGURES
+from twostage.exhibits.presentation import figure_pairs, method_title
 from twostage.figures import crossover, figure_1, figure_3, figure_5, figures_6_7, gradient_norm
 from twostage.figures.from_fits import draw_from_fits
 from twostage.figures.loss_curves import Arm
 from twostage.figures.style import format_tokens
-from twostage.joint_design import JOINT_FIGURES
-from twostage.joint_fit import SizesFit
-from twostage.method_fit import MethodFit
-from twostage.presentation import figure_pairs, method_title
 from twostage.study import Study
 
 Drawing = tuple[Figure, pd.DataFrame]

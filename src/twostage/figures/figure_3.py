@@ -1,6 +1,6 @@
 """Figures 3 and 8: losses against D1 for each D2, a panel for each method, with power laws that share a floor (Condition 2).
 
-Figure 3 shows the methods of Figure 1, Figure 8 the other ones (`presentation.figure_pairs`). `draw` is pure.
+Figure 3 shows the methods of Figure 1, Figure 8 the other ones (`exhibits.presentation.figure_pairs`). `draw` is pure.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.method_fit import MethodFit
 from twostage.cells import method_cells
 from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend
 from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d2_palette
-from twostage.method_fit import MethodFit
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4

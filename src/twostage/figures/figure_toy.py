@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from twostage.curves import Coefficient
+from twostage.analysis.curves import Coefficient
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.figure_1 import with_half_width
 from twostage.figures.style import (
@@ -25,7 +25,7 @@ from twostage.figures.style import (
     plain_log_axis,
     token_axis,
 )
-from twostage.toy_fit import Theory, ToyFit
+from twostage.toy.fit import Theory, ToyFit
 
 HEIGHT_INCHES = 2.75
 PANEL_CHARACTERS = 24  # of token labels, see style.token_axis
@@ -46,7 +46,7 @@ def draw(losses: pd.DataFrame, fit: ToyFit, control: ToyFit, theory: Theory) -> 
     """Draw three panels.
 
     Args:
-        losses: of the model with splitting, as `toymodel.simulate` returns them.
+        losses: of the model with splitting, as `toy.model.simulate` returns them.
         fit: of these losses.
         control: of the same model without splitting.
         theory: of the model with splitting.

@@ -1,4 +1,4 @@
-"""Figures 4 (left, right), 9, 10 and 11 from a study's own laws over model sizes (`joint_fit.SizesFit`).
+"""Figures 4 (left, right), 9, 10 and 11 from a study's own laws over model sizes (`analysis.joint_fit.SizesFit`).
 
 Chooses the ranges, draws laws for the bands from refits to resampled residuals, and says below each extrapolating
 figure how far it reaches beyond the fitted sizes. The variants from the paper's printed coefficients are in `published`.
@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.joint_fit import SizesFit
 from twostage.errors import UserError
 from twostage.figures import figure_4_left, figure_4_right, figure_9, figure_10, figure_11
 from twostage.figures.notes import add_note
 from twostage.figures.style import format_tokens, new_figure
-from twostage.joint_fit import SizesFit
 from twostage.laws.consequences import Draws, laws_of
 from twostage.laws.crossover import d_star, log_quadratic, log_quadratic_d_star
 from twostage.laws.curves import (
@@ -84,7 +84,9 @@ def draw_from_fits(
     if figure == "figure-9":
         return figure_9.draw(_extrapolation(joint), method=joint.name)
     if figure not in ("figure-4-right", "figure-10", "figure-11"):
-        raise UserError(f"figure {figure!r} is not drawn from laws over N; see joint_design.JOINT_FIGURES")
+        raise UserError(
+            f"figure {figure!r} is not drawn from laws over N; see exhibits.joint_design.JOINT_FIGURES"
+        )
     if scratch is None:
         raise UserError(f"{figure}: needs the fit of models trained from scratch on {joint.corpus!r} too")
     if scratch.corpus != joint.corpus:

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.norm_slope import NormSlope, norm_slope
 from twostage.cells import method_cells
 from twostage.errors import UserError
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
@@ -27,7 +28,6 @@ from twostage.figures.style import (
     seed_markers,
     token_axis,
 )
-from twostage.norm_slope import NormSlope, norm_slope
 
 ROW_INCHES = 2.2
 STRETCHES = 60  # of a trajectory

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from twostage.architecture import Architecture
-from twostage.catalogue import check_chosen
 from twostage.errors import UserError
+from twostage.exhibits.catalogue import check_chosen
 from twostage.study.base import Frozen, Name
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer

@@ -1,0 +1,273 @@
+"""Reuse the base model or train from scratch, by measured losses alone: where the two measured curves cross.
+
+For one method and base model, its cells stand beside models trained from scratch on the same corpus at the size after
+stage 2. Between measured points everything is linear in ln D, beyond them nothing is said. Laws of the same cells are
+in `crossover_fits`, the table in `tables.crossover`. Losses in nats per token, D in tokens; pure functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from twostage.cells import method_cells
+from twostage.design import SCRATCH
+from twostage.errors import UserError
+from twostage.exhibits.controls import nearest_size
+from twostage.laws.points import Points
+from twostage.laws.selection import NoiseFloor, noise_floor
+
+FloatArray = NDArray[np.float64]
+DRAWS = 20_000  # our choice: probabilities to 0.004, in milliseconds
+SEED = 0
+LEVEL = 0.95
+#: Outcomes of a row of differences.
+CROSSES = "scratch better from this D2 on"
+REUSE = "reuse better at every measured D2"
+SCRATCH_BETTER = "scratch better at every measured D2"
+BACK = "scratch better at smaller D2 only, reuse at the largest"
+TOO_FEW = "fewer than two D2 in common"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Measured losses against tokens, seeds averaged: tokens (m,), rising; loss in nats (m,); number of seeds (m,)."""
+
+    tokens: FloatArray
+    loss: FloatArray
+    seeds: FloatArray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Curve:
+        """The mean curve of rows that differ in `d2_tokens` and seed only."""
+        grouped = frame.groupby("d2_tokens")["loss_nats"].agg(["mean", "size"]).sort_index()
+        columns = (grouped.index, grouped["mean"], grouped["size"])
+        return cls(*(np.asarray(values, dtype=np.float64) for values in columns))
+
+    def at(self, tokens: float) -> tuple[float, float] | None:
+        """Loss at `tokens`, linear in ln D between measured points, and the variance of it in units of one run's.
+
+        None beyond the measured range.
+        """
+        if not self.tokens[0] <= tokens <= self.tokens[-1]:
+            return None
+        right = max(int(np.searchsorted(self.tokens, tokens)), 1) if self.tokens.size > 1 else 0
+        left = max(right - 1, 0)
+        low, high = np.log(self.tokens[[left, right]])
+        share = 0.0 if left == right else float((np.log(tokens) - low) / (high - low))
+        loss = (1 - share) * self.loss[left] + share * self.loss[right]
+        if left == right:
+            return float(loss), float(1 / self.seeds[left])
+        return float(loss), float((1 - share) ** 2 / self.seeds[left] + share**2 / self.seeds[right])
+
+    def tokens_to(self, loss: float) -> float:
+        """Tokens at which the curve first comes down to `loss`; 0 if its first point is there already, infinite if never."""
+        reached = self.loss <= loss
+        if not reached.any():
+            return float("inf")
+        right = int(np.argmax(reached))
+        if right == 0:
+            return float(self.tokens[0]) if self.loss[0] == loss else 0.0
+        high, low = self.loss[right - 1], self.loss[right]
+        share = (high - loss) / (high - low)
+        log = np.log(self.tokens[right - 1]) * (1 - share) + np.log(self.tokens[right]) * share
+        return float(np.exp(log))
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Loss of reuse minus loss from scratch at equal D2, for one D1.
+
+    d2 (m,) tokens, rising; nats (m,), positive where training from scratch is better; se (m,) in nats, independent
+    between points, or None where noise is not known.
+    """
+
+    d2: FloatArray
+    nats: FloatArray
+    se: FloatArray | None
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """From which D2 on training from scratch is better, for one D1.
+
+    Attributes:
+        outcome: one of the module's texts.
+        tokens: the crossing; None unless `outcome` is CROSSES.
+        lower, upper: ends of its interval; 0: before all measured D2, infinite: beyond them; None where noise is not known.
+        p_before, p_inside, p_beyond: share of draws in which scratch is better at every measured D2, the curves cross, reuse is
+            better at the largest; None as above.
+    """
+
+    outcome: str
+    tokens: float | None
+    lower: float | None = None
+    upper: float | None = None
+    p_before: float | None = None
+    p_inside: float | None = None
+    p_beyond: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method at one base model beside models from scratch.
+
+    Attributes:
+        method, model, corpus: what is compared, on which held-out text.
+        n_final: parameters after stage 2.
+        scratch_model: the model from scratch; "" where none was measured at this size, and `reason` says so.
+        scratch_n: its parameters.
+        scratch: its losses at all its D.
+        rows: D1 -> losses of reuse at all D2.
+        noise: between seeds of one cell; None where no cell of the table has two seeds.
+        noise_from: which cells it was pooled over.
+        reused_cells, scratch_cells: the rows behind the curves, seeds apart.
+    """
+
+    method: str
+    model: str
+    corpus: str
+    n_final: int
+    scratch_model: str
+    scratch_n: int
+    scratch: Curve
+    rows: dict[int, Curve]
+    noise: NoiseFloor | None
+    noise_from: str
+    reason: str = ""
+    reused_cells: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+    scratch_cells: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
+
+    def differences(self, d1: int) -> Differences:
+        """Reuse of a `d1`-token base minus scratch, at every D2 that both were measured at; empty where there is none."""
+        row = self.rows[d1]
+        d2, mine, other = np.intersect1d(row.tokens, self.scratch.tokens, return_indices=True)
+        nats = row.loss[mine] - self.scratch.loss[other]
+        if self.noise is None:
+            return Differences(d2, nats, None)
+        variance = 1 / row.seeds[mine] + 1 / self.scratch.seeds[other]
+        return Differences(d2, nats, self.noise.sd_nats * np.sqrt(variance))
+
+
+def compare(cells: pd.DataFrame, method: str, model: str) -> Comparison:
+    """Put the cells of one method and base model beside models from scratch; excluded cells are left out.
+
+    The size from scratch is the measured one nearest to the size after stage 2, within 1 %; another size never stands in.
+    Noise is pooled over seeds of these cells; where all have one seed, over all cells of the table.
+
+    Args:
+        cells: as `cells.read_cells` returns them.
+
+    Raises:
+        UserError: the method has no cells, or they are measured on several corpora or have several sizes.
+    """
+    own = method_cells(cells, method, model)
+    corpora, sizes = own["valid_corpus"].unique(), own["n_final"].unique()
+    if len(corpora) != 1 or len(sizes) != 1:
+        raise UserError(
+            f"cells of {method} at {model} have valid_corpus {sorted(corpora)} and n_final {sorted(sizes)}; "
+            "a comparison needs one of each"
+        )
+    corpus, n_final = str(corpora[0]), int(sizes[0])
+    kept = cells[cells["excluded"] == ""]
+    scratch = kept[(kept["method"] == SCRATCH) & (kept["valid_corpus"] == corpus)]
+    known = {
+        str(name): float(n) for name, n in scratch.groupby("model", sort=False)["n_final"].first().items()
+    }
+    name = nearest_size(known, n_final)
+    control = scratch[scratch["model"] == name]
+    reason = "" if name else _missing(corpus, n_final, known)
+    together = pd.concat([own, control])
+    noise, noise_from = _noise(together), "these cells"
+    if noise is None:
+        noise, noise_from = _noise(kept), "all cells of the table"
+    return Comparison(
+        method=method,
+        model=model,
+        corpus=corpus,
+        n_final=n_final,
+        scratch_model=name,
+        scratch_n=int(known[name]) if name else 0,
+        scratch=Curve.of(control),
+        rows={int(str(d1)): Curve.of(row) for d1, row in own.groupby("d1_tokens")},
+        noise=noise,
+        noise_from="" if noise is None else noise_from,
+        reason=reason,
+        reused_cells=own,
+        scratch_cells=control,
+    )
+
+
+def _missing(corpus: str, n_final: int, known: dict[str, float]) -> str:
+    listed = ", ".join(f"{name} (N = {int(n):,})" for name, n in known.items()) or "none"
+    return (
+        f"no model from scratch on {corpus!r} was measured within 1 % of N = {n_final:,}, the size after stage 2; "
+        f"measured: {listed}"
+    )
+
+
+def _noise(frame: pd.DataFrame) -> NoiseFloor | None:
+    """Pooled spread between seeds; None where no cell has two."""
+    cell = frame.groupby(["method", "model", "valid_corpus", "d1_tokens", "d2_tokens"]).ngroup()
+    try:
+        return noise_floor(Points(loss=frame["loss_nats"].to_numpy(dtype=float), cell=cell.to_numpy()))
+    except ValueError:
+        return None
+
+
+# Crossings ------------------------------------------------------------------------------------------------------------
+
+
+def crossing_tokens(d2: FloatArray, differences: FloatArray) -> FloatArray:
+    """D2 from which on training from scratch is better, by interpolation linear in ln D2 between changes of sign.
+
+    Of several changes the last counts, as in `laws.crossover.upper_root`; equal losses count for training from scratch,
+    which needs no base.
+
+    Args:
+        d2: tokens, shape (m,), rising, m >= 2.
+        differences: reuse minus scratch in nats, shape (draws, m).
+
+    Returns:
+        Tokens, shape (draws,); 0 where scratch is better everywhere, infinite where reuse is better at the largest D2.
+    """
+    negative = differences < 0
+    m = d2.size
+    after = m - np.argmax(negative[:, ::-1], axis=1)  # first point behind the last negative one
+    right = np.clip(after, 1, m - 1)
+    rows = np.arange(len(differences))
+    low, high = differences[rows, right - 1], differences[rows, right]
+    changes = (low < 0) & (high >= 0)
+    share = np.where(changes, -low / np.where(changes, high - low, 1.0), 0.0)
+    log_d2 = np.log(d2)
+    inside = np.exp(log_d2[right - 1] + share * (log_d2[right] - log_d2[right - 1]))
+    return np.where(negative[:, -1], np.inf, np.where(negative.any(axis=1), inside, 0.0))
+
+
+def find_crossing(differences: Differences, *, level: float = LEVEL, draws: int = DRAWS) -> Crossing:
+    """Where a row of differences crosses zero, with an interval by Monte Carlo over the measured differences.
+
+    Every difference is drawn anew, normal around its measured value with its standard error, independently of the
+    others (fixed seed). Draws without a crossing count: as before all measured D2 where scratch is better throughout,
+    as beyond them where reuse is better at the largest; so an end of the interval may be open.
+    """
+    d2, nats = differences.d2, differences.nats
+    if d2.size < 2:
+        return Crossing(TOO_FEW, None)
+    tokens = float(crossing_tokens(d2, nats[None, :])[0])
+    if np.isinf(tokens):
+        outcome = REUSE if (nats < 0).all() else BACK
+    else:
+        outcome = CROSSES if tokens > 0 else SCRATCH_BETTER
+    value = tokens if outcome == CROSSES else None
+    if differences.se is None:
+        return Crossing(outcome, value)
+    normal = np.random.default_rng(SEED).standard_normal((draws, d2.size))
+    drawn = crossing_tokens(d2, nats + differences.se * normal)
+    ends = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf").tolist()
+    inside = (drawn > 0) & np.isfinite(drawn)
+    shares = [float(np.mean(which)) for which in (drawn == 0, inside, np.isinf(drawn))]
+    return Crossing(outcome, value, *ends, *shares)

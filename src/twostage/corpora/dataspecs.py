@@ -1,0 +1,73 @@
+"""Identity of the data jobs: what a corpus and the tokenizer are made from, as canonical JSON for `params.spec`.
+
+The counterpart of `specs.py` for the data stage. Tokenising has no spec of its own beyond the revision: its inputs,
+small files that Snakemake compares by checksum, decide everything.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from twostage.corpora import embedded
+from twostage.errors import UserError
+from twostage.revisions import DATA_REVISION
+from twostage.specs import Spec
+from twostage.study import Corpus, EmbeddedCorpus, Study, Tokenizer
+
+
+class CorpusSpec(Spec):
+    """The documents of one corpus; `versions` holds Python's and the packages' for an embedded one."""
+
+    revision: int = DATA_REVISION
+    name: str
+    corpus: Corpus
+    versions: dict[str, str] = Field(default_factory=dict)
+
+    def check_versions(self) -> None:
+        """Refuse to read embedded text from other versions than the study was planned with.
+
+        Raises:
+            UserError: this job runs in another environment than the workflow; names the packages that differ.
+        """
+        if not isinstance(self.corpus, EmbeddedCorpus):
+            return
+        here = embedded.versions()
+        different = sorted(
+            name for name in {*here, *self.versions} if here.get(name) != self.versions.get(name)
+        )
+        if different:
+            listed = ", ".join(
+                f"{name} {here.get(name)} instead of {self.versions.get(name)}" for name in different
+            )
+            raise UserError(
+                f"corpora.{self.name}: this job's environment has {listed}; run workflow and jobs with one environment"
+            )
+
+
+class TokenizerSpec(Spec):
+    """The study's tokenizer and, in their order, the corpora it is trained on (none for an existing file)."""
+
+    revision: int = DATA_REVISION
+    tokenizer: Tokenizer
+    corpora: tuple[str, ...]
+
+
+class TokenizeSpec(Spec):
+    """The tokens of a corpus; everything but the revision is in the job's inputs."""
+
+    revision: int = DATA_REVISION
+
+
+def corpus_spec(study: Study, name: str) -> CorpusSpec:
+    """Return the identity of a prepared corpus."""
+    if name not in study.corpora:
+        raise UserError(f"corpus {name!r} is not in study {study.name}; it has {sorted(study.corpora)}")
+    corpus = study.corpora[name]
+    versions = embedded.versions() if isinstance(corpus, EmbeddedCorpus) else {}
+    return CorpusSpec(name=name, corpus=corpus, versions=versions)
+
+
+def tokenizer_spec(study: Study) -> TokenizerSpec:
+    """Return the identity of the study's tokenizer."""
+    trained = study.tokenizer.kind == "bpe"
+    return TokenizerSpec(tokenizer=study.tokenizer, corpora=tuple(study.corpora) if trained else ())

@@ -1,0 +1,125 @@
+"""Measured training speed by model size, from the JSON file of `benchmarks/gpu/run.py`; for bills and walltimes.
+
+Schema 1 of that file, as far as it is read here: `kind` "twostage-gpu-benchmark", `schema` 1, `dry_run`, `precision`,
+`machine` {`device`, `peak_tflops`}, `sizes` [{`size`, `n_params`, `flops_per_token`, `variants` {"ours":
+{`tokens_per_s`}}}]. Only what was measured is told: another precision, or a size beyond the measured ones, has no speed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from twostage.architecture import Architecture
+from twostage.attention import Precision
+from twostage.budget import flops_per_token
+from twostage.cluster.site import Site
+from twostage.errors import UserError
+from twostage.units import format_quantity
+
+KIND, SCHEMA = "twostage-gpu-benchmark", 1
+_FIX = "make it on the GPU with: python benchmarks/gpu/run.py --out FILE"
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """What one GPU reached that trained one model alone.
+
+    Attributes:
+        device: name of the GPU.
+        peak_tflops: its dense bf16 peak.
+        precision: of the training.
+        points: (non-embedding parameters, model FLOP/s), rising in parameters.
+    """
+
+    device: str
+    peak_tflops: float
+    precision: Precision
+    points: tuple[tuple[int, float], ...]
+
+    def gap(self, n_params: int, precision: Precision) -> str | None:
+        """Return why nothing is known about training a model of `n_params` in `precision`; None where it is."""
+        if precision != self.precision:
+            return f"measured in {self.precision}, the study trains in {precision}"
+        low, high = self.points[0][0], self.points[-1][0]
+        if low <= n_params <= high:
+            return None
+        return (
+            f"{format_quantity(n_params)} parameters are outside the measured "
+            f"{format_quantity(low)} to {format_quantity(high)}"
+        )
+
+    def flops_per_s(self, n_params: int) -> float:
+        """Return the model FLOP/s at a size without a `gap`.
+
+        Between the two measured sizes next to it: a straight line in log parameters and log FLOP/s. FLOP/s rather than
+        tokens/s, so that a model of equal parameters with another context or vocabulary is charged for its own work.
+
+        Raises:
+            ValueError: beyond the measured sizes.
+        """
+        below = [point for point in self.points if point[0] <= n_params]
+        above = [point for point in self.points if point[0] >= n_params]
+        if not below or not above:
+            raise ValueError(f"n_params: {self.gap(n_params, self.precision)}")
+        (low, slow), (high, fast) = below[-1], above[0]
+        if low == high:
+            return slow
+        share = math.log(n_params / low) / math.log(high / low)
+        return math.exp((1 - share) * math.log(slow) + share * math.log(fast))
+
+    def tokens_per_s(self, architecture: Architecture) -> float:
+        """Return the tokens per second of one GPU that trains such a model alone; like `flops_per_s`."""
+        return self.flops_per_s(architecture.n_params) / flops_per_token(architecture)
+
+
+def load_throughput(path: str | Path) -> Throughput:
+    """Read a benchmark's file.
+
+    Raises:
+        UserError: missing, of another kind or schema, damaged, from a dry run, or without a measured size.
+    """
+    path = Path(path)
+    try:
+        report = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not a readable benchmark file ({error}); {_FIX}") from None
+    if not isinstance(report, dict) or (report.get("kind"), report.get("schema")) != (KIND, SCHEMA):
+        raise UserError(f"{path}: not a {KIND} file of schema {SCHEMA}; {_FIX}")
+    try:
+        if report["dry_run"]:
+            raise UserError(f"{path}: a dry run on a CPU says nothing about a GPU; {_FIX}")
+        machine, precision = report["machine"], report["precision"]
+        points = {
+            row["n_params"]: row["flops_per_token"] * row["variants"]["ours"]["tokens_per_s"]
+            for row in report["sizes"]
+            if "tokens_per_s" in row.get("variants", {}).get("ours", {})
+        }
+        found = Throughput(
+            machine["device"], machine["peak_tflops"], precision, tuple(sorted(points.items()))
+        )
+    except KeyError as error:
+        raise UserError(f"{path}: key {error} is missing; {_FIX}") from None
+    if not found.points:
+        raise UserError(f"{path}: no size was measured; {_FIX}")
+    return found
+
+
+def load_site_throughput(site: Site) -> Throughput | None:
+    """Read the file that a site's `throughput` names; None where it names none.
+
+    Raises:
+        UserError: as `load_throughput`; or the file is of a GPU with another peak than the site's. GPUs of equal peak
+            (H100 and H200) cannot be told apart by it; the device is named where the speed is used.
+    """
+    if site.throughput is None:
+        return None
+    found = load_throughput(site.throughput)
+    if found.peak_tflops != site.gpu_tflops:
+        raise UserError(
+            f"site.throughput: {site.throughput} is of a {found.device} (peak {found.peak_tflops:g} TFLOP/s), "
+            f"site.gpu_tflops is {site.gpu_tflops:g}, another GPU; measure on this site's own, or correct gpu_tflops"
+        )
+    return found

@@ -1,0 +1,134 @@
+"""A commented starting point for a study of one's own: templates of the package, filled in.
+
+Pure text; `cli/new.py` writes it. What it returns has been read back and checked like any study file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from twostage.errors import UserError
+from twostage.study import load_study
+
+_EMBEDDED = """\
+  $name:
+    source: embedded # text that this Python environment already holds; no download
+    domain: $name # generic, code or math
+    max_bytes: 8000000 # twice what the longest run reads
+    valid_fraction: 0.03 # share of source files held out; aim at 50 thousand tokens or more
+"""
+_FILES = """\
+  $name:
+    source: files # .txt, .jsonl[.gz|.zst], .parquet, or folders of source code
+    paths: [$paths]
+    #text_key: text # field or column that holds the text (.jsonl, .parquet)
+    #group_key: repository # field that keeps documents of one source on one side of the split
+    #suffixes: [.py] # endings read from a folder
+    #max_bytes: 8000000 # stop after so much text; default: everything
+    valid_fraction: $valid_fraction # share of source files held out; aim at 50 thousand tokens or more
+"""
+_CONTINUED = """\
+  cpt-$name:
+    kind: cpt # continual pretraining on another corpus
+    corpus: $name
+    #replay: 0.25 # share of base data in the mixture, counted in tokens
+"""
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a kind of start fills into the templates; `corpora`: name -> paths, None where flags must give them."""
+
+    title: str
+    scale: str
+    model: str
+    first_step: int
+    wider: str
+    valid_fraction: float
+    corpora: Mapping[str, tuple[str, ...]] | None
+
+
+_TINY_SHAPE = "{d_model: 46, n_head: 3, d_mlp: 184}"
+STARTS = {
+    "tiny": _Start(
+        "Minutes on two cores, with text that the environment already holds.",
+        "tiny", "33k", 100, _TINY_SHAPE, 0.03, {"generic": (), "code": ()},
+    ),
+    "files": _Start(
+        "Your own text, at a size that takes minutes on two cores; then try larger models and longer grids.",
+        "tiny", "33k", 100, _TINY_SHAPE, 0.1, None,
+    ),
+    "paper": _Start(
+        "The paper's recipe at its three smallest sizes; needs GPUs.",
+        "paper", "15M", 1000, "{d_model: 448, n_head: 6, d_mlp: 1792}", 0.0005,
+        {"generic": ("data/slimpajama-dc/common_crawl/*.jsonl.zst",), "code": ("data/starcoder/*.parquet",)},
+    ),
+}  # fmt: skip
+
+
+def new_study(path: Path, start: str, corpora: Mapping[str, tuple[str, ...]]) -> str:
+    """Return the text of a new study that will lie at `path`; the first of the `corpora` is the base corpus.
+
+    Args:
+        path: where it will be written; its stem is the study's name.
+        start: a key of `STARTS`.
+        corpora: name -> files, globs or folders; empty: those of the start.
+
+    Raises:
+        UserError: a name or combination that makes no study; the message says what to change.
+    """
+    chosen = STARTS[start]
+    own = dict(corpora) or dict(chosen.corpora or {})
+    if not own:
+        raise UserError(
+            "--from files: which files? e.g. --corpus books='data/books/*.txt' --corpus code=src; the first is the base corpus"
+        )
+    base, *others = own
+    text = Template(_template("study")).substitute(
+        title=chosen.title,
+        name=path.stem,
+        path=path,
+        description=_description(base, others),
+        corpora="".join(_corpus(name, paths, chosen) for name, paths in own.items()).rstrip("\n"),
+        scale=_template(f"scale-{chosen.scale}").rstrip("\n") + "\n",
+        model=chosen.model,
+        first_step=chosen.first_step,
+        wider=chosen.wider,
+        base=base,
+        other=others[0] if others else base,
+        methods="".join(Template(_CONTINUED).substitute(name=name) for name in others).rstrip("\n"),
+    )
+    _check(path, text)
+    return text
+
+
+def _template(name: str) -> str:
+    return (resources.files("twostage.study") / f"templates/{name}.yaml").read_text(encoding="utf-8")
+
+
+def _description(base: str, others: list[str]) -> str:
+    continued = f"continual pretraining on {' and '.join(others)}, and " if others else ""
+    return f"What a base model pretrained on {base} is worth: {continued}depth growth. Say here what you want to know."
+
+
+def _corpus(name: str, paths: tuple[str, ...], start: _Start) -> str:
+    if not paths:
+        return Template(_EMBEDDED).substitute(name=name)
+    listed = ", ".join(f"'{path}'" for path in paths)
+    return Template(_FILES).substitute(name=name, paths=listed, valid_fraction=start.valid_fraction)
+
+
+def _check(path: Path, text: str) -> None:
+    """Read the text back as the file that it will be."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / path.name
+        file.write_text(text, encoding="utf-8")
+        try:
+            load_study(file)
+        except UserError as error:
+            raise UserError(str(error).replace(str(file), str(path))) from None

@@ -1,0 +1,51 @@
+"""The JSON schema of study files, generated from the models: editors complete and check keys while one types.
+
+`python -m twostage.study.schema PATH` writes it; a test keeps `config/study.schema.json` in step with the models.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from twostage.storage import write_atomic
+from twostage.study import Study
+
+_NULL = {"type": "null"}
+_EXTENDS = {
+    "type": "string",
+    "minLength": 1,
+    "pattern": "^[^:]*$",
+    "description": "another study file, relative to this one: its sections hold here, except those that this file has "
+    "(which replace them whole) or sets to null",
+}
+
+
+def study_schema() -> str:
+    """Return the schema as indented JSON text."""
+    schema = Study.model_json_schema()
+    # A study is named after its file; the key itself is refused in YAML.
+    del schema["properties"]["name"]
+    schema["required"].remove("name")
+    _allow_extends(schema)
+    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def _allow_extends(schema: dict[str, Any]) -> None:
+    """Add `extends` to a study's schema: a file that has it needs no other key, and null removes one of the other file."""
+    sections: dict[str, Any] = schema["properties"]
+    never_null = [
+        name for name, section in sections.items() if {"type": "null"} not in section.get("anyOf", [])
+    ]
+    whole = {"required": schema.pop("required"), "properties": {name: {"not": _NULL} for name in never_null}}
+    for name in never_null:
+        section = sections[name]
+        words = {key: section.pop(key) for key in ("title", "description", "default") if key in section}
+        sections[name] = {"anyOf": [section, _NULL], **words}
+    schema["properties"] = {"extends": _EXTENDS, **sections}
+    schema |= {"if": {"required": ["extends"]}, "else": whole}
+
+
+if __name__ == "__main__":
+    write_atomic(sys.argv[1], study_schema())

@@ -1,0 +1,27 @@
+"""The table of what a study does not get: figures and tables, each with the reason and the key to change."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from twostage.exhibits.catalogue import FIGURES, TABLES, not_drawn
+from twostage.study import Study
+from twostage.tables.table import Table
+
+
+def not_drawn_table(study: Study) -> Table:
+    """Figures and tables that the study does not get: name, title, shows, reason. Empty where it gets all."""
+    rows = [
+        {"name": name, "title": entry.title, "shows": entry.shows, "reason": reason}
+        for name, reason in not_drawn(study)
+        for entry in [(FIGURES | TABLES)[name]]
+    ]
+    columns = ["name", "title", "shows", "reason"]
+    numbers = pd.DataFrame(rows, columns=columns)
+    note = "Reasons name the key of the study file to change." if rows else "Every figure and table is drawn."
+    return Table(
+        title=f"Figures and tables that study {study.name} does not draw",
+        numbers=numbers,
+        shown=numbers[["title", "shows", "reason"]],
+        notes=(note,),
+    )

@@ -1,0 +1,311 @@
+"""What a study found, beside what the paper says: one Markdown page, and the claims as a table for the report.
+
+Only wording and number formats live here: every number is one of the study's tables, and `claims` judges them. Equal tables
+give an equal page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, interval, loo_rows, name_of
+from twostage.analysis.measured_crossover import CROSSES
+from twostage.design import SCRATCH
+from twostage.exhibits.catalogue import drawable_figures
+from twostage.markdown import markdown_table
+from twostage.study import Study
+from twostage.tables.table import GAP, Table, excluded_notes
+from twostage.units import format_quantity
+
+FORMS = {"mul": "`mul`", "mul0": "`mul`, α₃ = 0", "add": "`add`", "hyb": "`hyb`"}
+GREEK = {
+    **{f"alpha{i}": f"α{digit}" for i, digit in enumerate("₁₂₃", 1)},
+    **{"alpha": "α", "beta": "β", "A": "A", "B": "B", "E": "E"},
+}
+#: Shown where the study draws them.
+FIGURES = ("figure-1", "figure-3", "gradient-norm", "crossover", "figure-4-left", "figure-4-right")
+AT_BOUND = "E sits at its bound"
+
+
+def claims_table(tables: Tables, study: Study) -> Table:
+    """The claims as numbers (claim, source, what, verdict, detail: a row for each finding) and as a page for the report."""
+    found = claims(tables)
+    rows = [
+        {"claim": claim.text, "source": claim.source, **vars(finding)}
+        for claim in found
+        for finding in claim.findings
+    ]
+    return Table(
+        title="What the paper says, and what this study says of it",
+        numbers=pd.DataFrame(rows, columns=["claim", "source", "what", "verdict", "detail"]),
+        shown=_claims(found),
+        notes=(CLAIMS_NOTE, *excluded_notes(study.excluded_cells)),
+    )
+
+
+def summary(tables: Tables, study: Study) -> str:
+    """The page.
+
+    Args:
+        tables: as for `claims.claims`; what a study does not have is left out.
+        study: with the subset that the tables are of.
+    """
+    claimed = claims_table(tables, study)
+    sections = [
+        f"# What study `{study.name}` measured",
+        "Losses in nats a token, natural logarithms, D in tokens; brackets: 95 % intervals. The paper's numbers are for other data "
+        "and larger models (0.1B; Table 8: 15M to 1B), so only orders and signs compare.",
+        *_section(claimed.title, claimed.shown, claimed.notes[0]),
+        *_section("Leave-one-out errors, 10⁻³ nats (Tables 1 and 2)", _errors(tables), ERRORS_NOTE),
+        *_section("Exponents of the multiplicative law (Table 7)", _exponents(tables), EXPONENTS_NOTE),
+        *_section("How certain α₃ is", _certainty(tables), CERTAINTY_NOTE),
+        *_section("One law over model sizes (Table 8)", _sizes(tables), SIZES_NOTE),
+        *_section("Reuse or from scratch?", _crossings(tables), CROSSINGS_NOTE),
+        *_section("Epochs", _epochs(tables), "The largest number of times that a stage reads its text."),
+        *_not_identified(tables),
+        *_figures(study),
+        "\n\n".join(claimed.notes[1:]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+CLAIMS_NOTE = (
+    "A claim holds or fails for a row if all of its 95 % intervals say so (errors of forms and exponents at one D1 have none "
+    "and are compared as they are); else it is not decided by this study."
+)
+ERRORS_NOTE = (
+    "A left-out cell leaves with all its seeds; bold: the smallest of the row. Noise: standard deviation between seeds of one "
+    "cell. Differences far below it mean nothing."
+)
+EXPONENTS_NOTE = (
+    "Profile-likelihood intervals. α₁ and α₂ depend on the unit of D (D → D/u shifts both by α₃ ln u); at the centre of the "
+    "grid they do not, and neither does α₃."
+)
+CERTAINTY_NOTE = (
+    "The profile treats points as independent, so it is too narrow where points of one seed share their noise. Bootstraps "
+    "resample points, first stages (a seed and a D1), or seeds; the last column fits every seed alone."
+)
+SIZES_NOTE = (
+    "L = A D1^(−α₁) D2^(−α₂ + α₃ ln D1) + B N^(−β) + E, from scratch A D^(−α) + B N^(−β) + E. Extrapolation: root mean square error on the "
+    "tenth of the points with the lowest losses, left out of the fit."
+)
+CROSSINGS_NOTE = (
+    "By measured losses: models from scratch on the same corpus, of the size after stage 2, with the same D2. Beyond the measured D2 "
+    "nothing is claimed."
+)
+
+
+def _section(title: str, table: pd.DataFrame, note: str) -> list[str]:
+    return [] if table.empty else [f"## {title}", markdown_table(table), note]
+
+
+def _claims(found: Sequence[Claim]) -> pd.DataFrame:
+    rows = []
+    for claim in found:
+        texts = {
+            verdict: [f"{one.what} ({one.detail})" for one in claim.findings if one.verdict == verdict]
+            for verdict in (HOLDS, OPEN, FAILS)
+        }
+        rows.append(
+            {"the paper says": claim.text, "where": claim.source}
+            | {verdict: "; ".join(some) or GAP for verdict, some in texts.items()}
+        )
+    return pd.DataFrame(rows)
+
+
+def _errors(tables: Tables) -> pd.DataFrame:
+    rows = []
+    for row in loo_rows(tables):
+        values = {form: row.get(f"rms_{form}") for form in FORMS}
+        texts = {form: GAP if pd.isna(value) else f"{value:.1f}" for form, value in values.items()}
+        texts[row["best_form"]] = f"**{texts[row['best_form']]}**"
+        paper = [row.get(f"paper_rms_{form}") for form in FORMS]
+        rows.append(
+            {"": name_of(row), "cells": row["n_cells"], "seeds": row["n_seeds"]}
+            | {title: texts[form] for form, title in FORMS.items()}
+            | {"noise": GAP if pd.isna(row["noise_floor"]) else f"{row['noise_floor']:.1f}"}
+            | {
+                "paper: the same four": GAP
+                if pd.isna(paper).any()
+                else " / ".join(f"{float(str(value)):.1f}" for value in paper)
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _exponents(tables: Tables) -> pd.DataFrame:
+    rows = []
+    for _, row in tables.get("table-7", pd.DataFrame()).iterrows():
+        names = ("alpha1", "alpha2", "alpha3")
+        if pd.isna(row["alpha3"]):
+            continue
+        paper = [row[f"paper_{name}"] for name in names]
+        rows.append(
+            {"": name_of(row)}
+            | {GREEK[name]: _estimate(row, name) for name in names}
+            | {f"{GREEK[name]} at the centre": f"{row[f'{name}_centred']:.3f}" for name in names[:2]}
+            | {
+                "paper: α₁, α₂, α₃": GAP
+                if pd.isna(paper).any()
+                else ", ".join(f"{float(str(value)):.3f}" for value in paper)
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _estimate(row: pd.Series, name: str, digits: int = 3) -> str:
+    value = row[name]
+    if pd.isna(value):
+        return GAP
+    text = f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
+    return (
+        f"{text}{interval(row[f'{name}_lower'], row[f'{name}_upper'], digits) if abs(value) < 1000 else ''}"
+    )
+
+
+def _certainty(tables: Tables) -> pd.DataFrame:
+    rows = []
+    for _, row in tables.get("alpha3", pd.DataFrame()).iterrows():
+        if pd.isna(row["alpha3"]):
+            continue
+        alone = [
+            f"{row[key]:.3f}"
+            for key in row.index
+            if str(key).startswith("alpha3_seed_") and not pd.isna(row[key])
+        ]
+        mean = "" if pd.isna(row["seed_mean"]) else f"{row['seed_mean']:.3f}"
+        rows.append(
+            {"": name_of(row), "α₃": f"{row['alpha3']:.3f}"}
+            | {
+                title: interval(row[f"{unit}_lower"], row[f"{unit}_upper"]).strip() or GAP
+                for unit, title in (
+                    ("profile", "profile"),
+                    ("points", "points"),
+                    ("trunks", "first stages"),
+                    ("seeds", "seeds"),
+                )
+            }
+            | {"seeds alone": ", ".join(alone) or GAP}
+            | {
+                "their mean, t interval": f"{mean}{interval(row['seed_mean_lower'], row['seed_mean_upper'])}"
+                or GAP
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _sizes(tables: Tables) -> pd.DataFrame:
+    rows = []
+    names = ("alpha", "alpha1", "alpha2", "alpha3", "beta", "E")
+    for _, row in tables.get("table-8", pd.DataFrame()).iterrows():
+        title = f"from scratch on {row['corpus']}" if row["law"] == SCRATCH else str(row["law"])
+        rows.append(
+            {"": title, "sizes": row["n_models"], "points": row["n_points"]}
+            | {
+                GREEK[name]: _estimate(row, name, 4 if name == "alpha3" else 3)
+                + (
+                    ""
+                    if pd.isna(row[f"paper_{name}"])
+                    else f" (paper {float(str(row[f'paper_{name}'])):.3f})"
+                )
+                for name in names
+            }
+            | {"extrapolation, 10⁻³ nats": _thousandths(row["extrapolation_rms_nats"])}
+        )
+    return pd.DataFrame(rows)
+
+
+def _thousandths(value: float) -> str:
+    return GAP if pd.isna(value) else f"{1e3 * value:.1f}"
+
+
+def _crossings(tables: Tables) -> pd.DataFrame:
+    crossover = tables.get("crossover", pd.DataFrame({"kind": []}))
+    rows = []
+    for _, row in crossover[crossover["kind"] == "summary"].iterrows():
+        text = str(row["outcome"])
+        if text == CROSSES:
+            text = f"scratch better from {format_quantity(row['from_d2_tokens'])} on"
+        compared = not pd.isna(row["difference_nats"])
+        rows.append(
+            {
+                "": name_of(row),
+                "D1": format_quantity(row["d1_tokens"]),
+                "measured": text + _crossing_interval(row),
+            }
+            | {"largest D2 in common": format_quantity(row["d2_tokens"]) if compared else GAP}
+            | {"reuse − scratch there": f"{row['difference_nats']:+.3f}" if compared else GAP}
+        )
+    return pd.DataFrame(rows)
+
+
+def _crossing_interval(row: pd.Series) -> str:
+    """Where the crossing lies; an end that no draw limits is the end of what was measured."""
+    lower, upper = row["from_d2_lower"], row["from_d2_upper"]
+    if pd.isna(lower) or pd.isna(upper) or lower == upper:
+        return ""
+    ends = (
+        "before all" if lower == 0 else format_quantity(lower),
+        "beyond all" if upper == float("inf") else format_quantity(upper),
+    )
+    return f" [{ends[0]}, {ends[1]}]"
+
+
+def _epochs(tables: Tables) -> pd.DataFrame:
+    cells = tables["cells"]
+    if not {"epochs_1", "epochs_2"} <= set(cells.columns):  # of a table from elsewhere
+        return pd.DataFrame()
+    used = cells[(cells["method"] != SCRATCH) & (cells["d1_tokens"] > 0)]
+    largest = used.groupby("method", sort=False)[["epochs_1", "epochs_2"]].max()
+    rows = [
+        {"": method, "stage 1": f"{row['epochs_1']:.2f}", "stage 2": f"{row['epochs_2']:.2f}"}
+        for method, row in largest.iterrows()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _not_identified(tables: Tables) -> list[str]:
+    """Coefficients that the study's own cells do not determine: at a bound, without an end, or wider than their value."""
+    rows: dict[str, list[str]] = {}
+    for _, row in tables.get("table-7", pd.DataFrame()).iterrows():
+        lacking = [
+            f"{GREEK[name]} {reason}"
+            for name in ("alpha1", "alpha2", "alpha3")
+            if (reason := _loose(row, name))
+        ]
+        if AT_BOUND in str(row["note"]):
+            lacking.insert(0, "E is at its bound 0")
+        if pd.isna(row["alpha3"]):
+            lacking = [str(row["note"])]
+        if lacking:
+            rows.setdefault("; ".join(lacking), []).append(name_of(row))
+    for _, row in tables.get("table-8", pd.DataFrame()).iterrows():
+        lacking = [
+            f"{title} {reason}"
+            for name, title in GREEK.items()
+            if not pd.isna(row[name]) and (reason := _loose(row, name))
+        ]
+        if lacking:
+            rows.setdefault("; ".join(lacking), []).append(f"{row['law']} over sizes, on {row['corpus']}")
+    lines = [f"- {', '.join(names)}: {text}" for text, names in rows.items()]
+    return ["## What is not identified", "\n".join(lines)] if lines else []
+
+
+def _loose(row: pd.Series, name: str) -> str:
+    value, lower, upper = row[name], row[f"{name}_lower"], row[f"{name}_upper"]
+    if pd.isna(value):
+        return ""
+    if pd.isna(lower) and pd.isna(upper):
+        return "has no interval"
+    if pd.isna(lower) or pd.isna(upper):
+        return "is bounded on one side only"
+    if lower <= 0 <= upper and name not in ("E",):
+        return "may be 0"
+    return "is known to no better than itself" if upper - lower > abs(value) else ""
+
+
+def _figures(study: Study) -> list[str]:
+    names = [name for name in FIGURES if name in drawable_figures(study)]
+    return ["## Figures", *(f"![{name}](figures/{name}.png)" for name in names)] if names else []

@@ -1,0 +1,96 @@
+"""What every table is: numbers for the CSV, the same as text for a page, and notes under it; and how that page looks.
+
+Also what rows of several tables begin with, gaps, and the note about cells that a study leaves out.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from twostage.analysis.method_fit import MethodFit
+from twostage.study import ExcludedCell
+
+GAP = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """`numbers`: the CSV. `shown`: the same as text for a page. `notes`: printed under it."""
+
+    title: str
+    numbers: pd.DataFrame
+    shown: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def excluded_notes(excluded: Sequence[ExcludedCell]) -> tuple[str, ...]:
+    """What is printed under every table about cells that the study leaves out."""
+    if not excluded:
+        return ("No cells are excluded.",)
+    return tuple(f"Excluded cell: {entry.cell}: {entry.reason}" for entry in excluded)
+
+
+def render_html(table: Table) -> str:
+    """A self-contained page: the table as text and its notes; equal tables give equal text."""
+    heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.shown.columns)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
+        for row in table.shown.itertuples(index=False)
+    )
+    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
+    return _PAGE.format(title=html.escape(table.title), heads=heads, body=body, notes=notes)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 14px/1.45 sans-serif; color: #333; margin: 1.5em; }}
+table {{ border-collapse: collapse; border-top: 2px solid #333; border-bottom: 2px solid #333; }}
+th {{ border-bottom: 1px solid #333; vertical-align: bottom; max-width: 9em; }}
+th, td {{ padding: 0.3em 0.8em; text-align: right; }}
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) {{ text-align: left; }}
+td {{ max-width: 46em; }}
+p {{ font-size: 12px; max-width: 70em; margin: 0.5em 0; }}
+</style>
+</head>
+<body>
+<h1 style="font-size: 17px">{title}</h1>
+<table>
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table>
+{notes}
+</body>
+</html>
+"""
+
+
+def identity(fit: MethodFit) -> dict[str, object]:
+    """What a row of numbers is about."""
+    return {
+        "method": fit.method,
+        "model": fit.model,
+        "n_base": fit.n_base,
+        "n_final": fit.n_final,
+        "n_cells": fit.n_cells,
+        "n_seeds": len(fit.seeds),
+    }
+
+
+def shown_identity(fit: MethodFit) -> dict[str, str]:
+    """The same for a page."""
+    return {
+        "method": fit.method,
+        "base model": fit.model,
+        "cells": str(fit.n_cells),
+        "seeds": str(len(fit.seeds)),
+    }

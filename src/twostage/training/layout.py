@@ -1,0 +1,51 @@
+"""How a training job is laid out on its machine: what changes rounding and not what is computed.
+
+Rolling states are kept by layout (`rolling.py`), and metrics.json records it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from twostage import attention, provenance
+from twostage.cluster.gpu_slots import GPU_SHARE
+from twostage.planning.packing import CONTEXT_BYTES
+from twostage.specs import TrainSpec
+from twostage.training.micro_batch import fitting_micro_batch
+from twostage.training.ranks import from_rank_0
+from twostage.training.trainer import Execution
+
+
+def micro_batch(spec: TrainSpec, execution: Execution) -> int:
+    """Return the samples of one pass: as asked, or what a GPU has room for, or (CPU) the rank's whole share."""
+    share = max(1, spec.batch_size // provenance.world_size())
+    if execution.micro_batch or execution.device != "cuda":
+        return execution.micro_batch or share
+    free, total = torch.cuda.mem_get_info()
+    if GPU_SHARE in os.environ:
+        # Others may come to this GPU later, or be there already: what is free now says nothing.
+        free = int(float(os.environ[GPU_SHARE]) * total) - CONTEXT_BYTES
+    return from_rank_0(fitting_micro_batch(spec.architecture, share, free))
+
+
+def layout(spec: TrainSpec, execution: Execution) -> dict[str, Any]:
+    """Return how the job runs, as far as it affects rounding, as plain values."""
+    backend = attention.choose(
+        spec.attention,
+        spec.architecture.head_dim,
+        execution.device,
+        attention.installed(),
+        spec.recipe.precision,
+    ).backend
+    return {
+        "threads": execution.threads,
+        "micro_batch": execution.micro_batch,
+        "ranks": provenance.world_size(),
+        "device": provenance.device_kind(execution.device),
+        "attention": backend,
+        "compile": execution.compile,
+        "deterministic": execution.deterministic,
+    }

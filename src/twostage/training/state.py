@@ -1,0 +1,140 @@
+"""A trainer's state as checkpoints hold it: fp32 weights and moments, whatever precision and layers it computes with.
+
+An fp32 trainer goes by Megatron's own optimizer state. A bf16 trainer writes its master weights and moments under the
+same keys, so that growth, export and another number of ranks read either alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twostage import checkpoint
+from twostage.canonical import StateDict
+from twostage.checkpoint import Parts
+from twostage.storage import read_manifest
+from twostage.training import transformer_engine_names as te_names
+from twostage.training.master_weights import MOMENTS
+from twostage.training.trainer import Trainer
+
+
+def sharded_state(trainer: Trainer) -> dict[str, Any]:
+    """Return all that a training state holds, as Megatron's sharded tensors; all ranks call this.
+
+    The tensors of an fp32 trainer are the live ones; see `snapshot_of`.
+    """
+    model = trainer.core.sharded_state_dict()
+    if trainer.masters is None:
+        return {"model": model, "optimizer": trainer.optimizer.sharded_state_dict(model)}
+    masters = trainer.masters
+    optimizer = {
+        "state": {"common_step": torch.tensor(float(masters.adam_step))},
+        "param_groups": [_settings(group) for group in trainer.optimizer.param_groups],
+    }
+    return _mixed(model, masters.weights(), masters.moments()) | {"optimizer": optimizer}
+
+
+def save_training_state(trainer: Trainer, folder: str | Path, origin: Mapping[str, Any]) -> None:
+    """Write the trainer's state to `folder`, manifest last; all ranks call this."""
+    checkpoint.save_sharded(folder, sharded_state(trainer), trainer.spec.architecture, origin)
+
+
+def load_training_state(trainer: Trainer, manifest: str | Path) -> dict[str, Any]:
+    """Verify and read a training state into `trainer`; return the manifest's origin.
+
+    Raises:
+        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+    """
+    if trainer.masters is None:
+        return checkpoint.load_training_state(manifest, trainer.core, trainer.optimizer)
+    checkpoint.verify_training_state(manifest)
+    shapes = {name: parameter.shape for name, parameter in trainer.core.named_parameters()}
+    empty = [{name: torch.empty(shape) for name, shape in shapes.items()} for _ in range(1 + len(MOMENTS))]
+    template = _mixed(trainer.core.sharded_state_dict(), empty[0], dict(zip(MOMENTS, empty[1:], strict=True)))
+    state = checkpoint.load_sharded(manifest, template)
+    trainer.masters.write_weights(state["model"])
+    trainer.masters.write_moments(state["moments"], int(state["optimizer"]["state"]["common_step"]))
+    origin: dict[str, Any] = read_manifest(manifest)["origin"]
+    return origin
+
+
+def canonical_weights(trainer: Trainer) -> StateDict:
+    """Return the trained weights under canonical names, float32, from the master copy; all ranks call this."""
+    named = trainer.core.state_dict() if trainer.masters is None else trainer.masters.weights()
+    return checkpoint.to_canonical(named, trainer.spec.architecture)
+
+
+def load_canonical(trainer: Trainer, state: StateDict) -> None:
+    """Start from canonical float32 weights."""
+    if trainer.masters is None:
+        checkpoint.load_into(trainer.core, state, trainer.spec.architecture)
+        return
+    named = checkpoint.from_canonical(state, trainer.spec.architecture)
+    if te_names.is_fused(trainer.core.state_dict()):
+        named = te_names.from_local(named)
+    trainer.masters.write_weights(named)
+
+
+def parts_of(trainer: Trainer) -> Parts:
+    """Return what this rank has to write of the state, perhaps as live tensors; all ranks call this."""
+    return checkpoint.parts_of(sharded_state(trainer))
+
+
+def snapshot_of(trainer: Trainer) -> Parts:
+    """Return `parts_of` on the CPU, untouched by further training and complete when this returns."""
+    parts = parts_of(trainer)
+    if trainer.masters is None:
+        # After the division among ranks: where all hold the same, one of them copies it.
+        return Parts(_snapshot(parts.shards), _snapshot(parts.common))
+    return parts  # master weights and their moments are copies already
+
+
+def _snapshot(state: Any) -> Any:
+    if isinstance(state, dict):
+        return {key: _snapshot(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_snapshot(value) for value in state]
+    if isinstance(state, torch.Tensor):
+        return _copied(state)
+    data = getattr(state, "data", None)
+    return replace(state, data=_copied(data)) if isinstance(data, torch.Tensor) else state
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach()
+    # Page-locked, so that the copy runs at the bus's full speed.
+    target = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
+    return target.copy_(tensor)
+
+
+def _mixed(
+    model: dict[str, Any], weights: dict[str, torch.Tensor], moments: dict[str, dict[str, torch.Tensor]]
+) -> dict[str, Any]:
+    """Return fp32 tensors with the sharding of a bf16 model's parameters; transformer-engine's extra states are left out."""
+    from megatron.core.dist_checkpointing.mapping import ShardedTensor
+    from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
+
+    def weight(name: str, data: torch.Tensor) -> Any:
+        if isinstance(model[name], ShardedTensor):
+            return replace(model[name], data=data, dtype=data.dtype)
+        return replace(model[name], data=data)  # linear_fc1, written as its two halves
+
+    return {
+        "model": {name: weight(name, data) for name, data in weights.items()},
+        "moments": {
+            moment: {
+                name: make_sharded_optimizer_tensor(model[name], data, f"optimizer.state.{moment}")
+                for name, data in tensors.items()
+            }
+            for moment, tensors in moments.items()
+        },
+    }
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    """Return a parameter group without its parameters; the trainer takes every setting from its spec again."""
+    return {key: value for key, value in group.items() if key not in ("params", "step")} | {"params": []}

@@ -1,0 +1,304 @@
+"""The catalogue: every figure and table is drawable where the study has the cells, and says key and fix where not."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+from results_tree import make_design
+
+from twostage.cli.figures import listing
+from twostage.errors import UserError
+from twostage.exhibits.catalogue import (
+    FIGURES,
+    TABLES,
+    drawable_figures,
+    drawable_tables,
+    figure_obstacle,
+    not_drawn,
+    table_obstacle,
+)
+from twostage.exhibits.comparisons import (
+    ablation_pairs,
+    chain,
+    panel_branches,
+    panels,
+    schedule_branches,
+    wanted_branches,
+)
+from twostage.exhibits.presentation import (
+    deviations,
+    figure_pairs,
+    fitted_pairs,
+    main_methods,
+    shown_model,
+    table_pairs,
+)
+from twostage.study import FigureName, TableName, load_study
+
+ROOT = Path(__file__).parents[2]
+CURVES = {"every_steps": 10, "samples": 64}
+LOW = {"schedule": "constant", "peak_lr_fraction": 0.1, "d1_steps": [400], "d2_steps": [200, 400]}
+CPT = {"kind": "cpt", "corpus": "code"}
+STACK = {"kind": "stack"}
+
+
+def model(width, **changes):
+    return {
+        "n_layer": 2,
+        "d_model": width,
+        "n_head": 2,
+        "batch_size": 8,
+        "warmup_steps": 50,
+        "peak_lr": 8e-3,
+    } | changes
+
+
+SIZES = {"33k": model(32), "0.1M": model(64), "0.5M": model(128)}
+#: A study that has everything; each figure's need is then taken away.
+FULL = {
+    "models": SIZES,
+    "corpora": {name: {"source": "embedded", "domain": name} for name in ("generic", "code", "math")},
+    "methods": {
+        "stack": STACK,
+        "cpt-code": CPT,
+        "cpt-math": {"kind": "cpt", "corpus": "math", "models": ["0.1M"]},
+        "expand": {"kind": "expand", "models": ["0.1M"]},
+        "cpt-code-replay": CPT | {"replay": 0.25, "models": ["0.1M"]},
+        "stack-low": STACK | LOW | {"models": ["0.1M", "0.5M"]},
+        "cpt-code-low": CPT | LOW | {"models": ["0.1M"]},
+        "stack-fresh": STACK | {"data": "fresh", "models": ["0.1M"], "d1_steps": [200, 800]},
+    },
+    "scratch": {"code": {"corpus": "code"}},
+    "validation": CURVES,
+    "ablations": {"schedule": {"model": "33k", "total_steps": 400}},
+}
+
+
+def full(**changes):
+    return make_design(**(FULL | changes)).study
+
+
+def without(*methods):
+    return {"methods": {name: method for name, method in FULL["methods"].items() if name not in methods}}
+
+
+def test_the_catalogue_is_what_a_study_can_choose():
+    assert tuple(FIGURES) == get_args(FigureName)
+    assert tuple(TABLES) == get_args(TableName)
+
+
+def test_a_full_study_draws_everything_that_its_sections_allow():
+    study = full()
+    assert drawable_figures(study) == tuple(FIGURES)
+    assert set(TABLES) - set(drawable_tables(study)) <= {"table-6"}
+
+
+#: Figure -> what is taken from the full study, and what the reason must name.
+TAKEN = {
+    "figure-1": ({"grid": {"d1": {"trunk_steps": [100]}, "d2": {"trunk_steps": [100]}}, "methods": {"stack": STACK}}, ["methods", "two or more D1", "grid.d1"]),
+    "figure-3": ({"grid": {"d1": {"trunk_steps": [100, 200]}, "d2": {"trunk_steps": [100]}}, "methods": {"stack": STACK}}, ["methods", "grid.d2"]),
+    "figure-4-left": ({"methods": {"stack": STACK}}, ["kind cpt", "has none", "add one"]),
+    "figure-4-right": ({"methods": {"cpt-code": CPT}}, ["kind stack", "has none"]),
+    "figure-5": ({"ablations": {}}, ["ablations.schedule", "add schedule: {model: 33k"]),
+    "figure-6": (without("stack-fresh"), ["data: fresh", "add such a copy"]),
+    "figure-7": (without("stack-low", "cpt-code-low"), ["peak_lr_fraction", "add such a copy"]),
+    "figure-8": ({"methods": {"stack": STACK, "cpt-code": CPT}}, ["Figure 3 shows all", "add another"]),
+    "figure-9": ({"methods": {"stack": STACK | {"models": ["33k"]}}}, ["methods.stack.models", "list more models"]),
+    "figure-10": ({"methods": {"stack": STACK | {"d2_steps": [100]}}}, ["d2_steps", "[100]", "add a value"]),
+    "figure-11": ({"scratch": {}}, ["scratch", "'code'", "add code: {corpus: code}"]),
+    "gradient-norm": ({"methods": {"stack": STACK | {"d1_steps": [100]}}}, ["two or more D1"]),
+    "crossover": ({"scratch": {}}, ["scratch", "'code'", "add code: {corpus: code}"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", TAKEN)
+def test_a_figure_without_its_cells_names_key_and_fix(figure, tmp_path):
+    changes, words = TAKEN[figure]
+    study = full(**changes)
+    reason = figure_obstacle(study, figure)
+    assert reason
+    for word in words:
+        assert word in reason
+    assert figure not in drawable_figures(study)
+    assert dict(not_drawn(study))[figure] == reason
+    with pytest.raises(ValueError, match=f"figures: '{figure}' cannot be drawn") as refusal:
+        full(**changes, figures=[figure])
+    assert reason in str(refusal.value)
+    assert f"leave '{figure}' out of figures" in str(refusal.value)
+
+
+@pytest.mark.parametrize("figure", ["figure-5", "figure-6", "figure-7"])
+def test_loss_curves_need_validation_losses(figure):
+    assert "validation" in figure_obstacle(full(validation=None), figure)
+    from_elsewhere = full(validation=None, cells_table={"cells": "elsewhere.csv"})
+    assert "cells_table.curves" in figure_obstacle(from_elsewhere, figure)
+    given = full(validation=None, cells_table={"cells": "elsewhere.csv", "curves": "curves.csv"})
+    assert figure_obstacle(given, figure) == ""
+
+
+def test_gradient_norms_can_do_without_curves():
+    assert figure_obstacle(full(validation=None), "gradient-norm") == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "word"),
+    [
+        ("table-1", {"methods": {"stack-x4": STACK | {"factor": 4}}}, "no main method"),
+        ("table-2", {"methods": {"stack": STACK}}, "deviates"),
+        ("table-7", {"methods": {"stack": STACK | {"d1_steps": [100]}}}, "grid.d1"),
+        ("table-8", {"models": {"33k": model(32)}, "methods": {"stack": STACK}}, "list more models"),
+        ("table-6", {"cells_table": {"cells": "elsewhere.csv"}}, "cells_table"),
+    ],
+)
+def test_a_table_without_its_cells_names_key_and_fix(table, changes, word):
+    assert word in table_obstacle(full(**changes), table)
+    with pytest.raises(ValueError, match=f"tables: '{table}' cannot be drawn"):
+        full(**changes, tables=[table])
+
+
+def test_names_outside_the_paper_are_refused():
+    with pytest.raises(UserError, match=r"figure 'figure-12'.*figure-11"):
+        figure_obstacle(full(), "figure-12")
+    with pytest.raises(UserError, match=r"table 'figure-1'.*table-8"):
+        table_obstacle(full(), "figure-1")
+
+
+def test_what_is_not_chosen_says_so():
+    study = full(figures=["figure-3"], tables=[])
+    assert drawable_figures(study) == ("figure-3",)
+    assert drawable_tables(study) == ()
+    assert dict(not_drawn(study))["figure-1"] == "figures: the study does not choose it; add 'figure-1'"
+
+
+def test_a_part_of_a_study_draws_what_its_cells_allow(tmp_path):
+    fields = yaml.safe_load((ROOT / "config/tiny.yaml").read_text())
+    fields["figures"] = ["figure-3", "figure-8"]
+    fields["methods"]["expand"] = {"kind": "expand"}
+    fields["subsets"] = {"two": {"description": "the methods of Figure 1", "methods": ["cpt-code", "stack"]}}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(fields))
+    assert drawable_figures(load_study(path)) == ("figure-3", "figure-8")
+    assert drawable_figures(load_study(f"{path}:two")) == ("figure-3",)
+
+
+# Rows and panels ------------------------------------------------------------------------------------------------------
+
+
+def test_main_methods_and_variants():
+    study = full()
+    assert main_methods(study) == ["stack", "cpt-code", "cpt-math", "expand"]
+    assert deviations(study, "stack-low") == ["schedule", "peak_lr_fraction"]
+    assert table_pairs(study, "table-2") == [("cpt-code-replay", "0.1M"), ("stack-fresh", "0.1M")]
+    assert table_pairs(study, "table-7") == fitted_pairs(study)
+    assert set(table_pairs(study, "table-1")) | set(table_pairs(study, "table-2")) == set(fitted_pairs(study))
+    chained = full(methods={"stack-code": STACK | {"corpus": "code"}, "stack": STACK | {"corpus": "generic"}})
+    assert deviations(chained, "stack-code") == ["corpus"]
+    assert deviations(chained, "stack") == []  # the base corpus, written out
+
+
+def test_figures_show_the_size_that_most_methods_have():
+    study = full()
+    assert shown_model(study, "stack") == "0.1M"
+    assert figure_pairs(study, "figure-1") == [("cpt-code", "0.1M"), ("stack", "0.1M")]
+    assert figure_pairs(study, "figure-3") == figure_pairs(study, "figure-1")
+    assert figure_pairs(study, "figure-8") == [("cpt-math", "0.1M"), ("expand", "0.1M")]
+    variants = full(
+        methods={
+            "stack": STACK,
+            "stack-x4": STACK | {"factor": 4},
+            "one": STACK | {"d1_steps": [100], "factor": 3},
+        }
+    )
+    assert figure_pairs(variants, "figure-8") == [("stack-x4", "33k")]
+
+
+def test_ablation_pairs():
+    study = full()
+    assert ablation_pairs(study, "figure-6") == [("stack-fresh", "stack")]
+    assert ablation_pairs(study, "figure-7") == [("cpt-code-low", "cpt-code"), ("stack-low", "stack")]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"replay": 0.25}, {"start": "trunk"}, {"corpus": "math"}],
+)
+def test_methods_that_differ_in_more_are_no_pair(changes):
+    study = full(methods={"cpt-code": CPT, "low": CPT | LOW | changes})
+    assert ablation_pairs(study, "figure-7") == []
+
+
+def test_twins_must_share_a_point():
+    study = full(methods={"stack": STACK | {"d1_steps": [100, 200]}, "stack-low": STACK | LOW})
+    assert ablation_pairs(study, "figure-7") == []
+
+
+def test_a_panel_holds_all_arms_of_a_twin_at_their_largest_common_point():
+    lower = {
+        "stack-lower": STACK | LOW | {"peak_lr_fraction": 0.01, "models": ["0.1M"], "d2_steps": [100, 200]}
+    }
+    study = full(methods=FULL["methods"] | lower)
+    (first, second) = panels(study, "figure-7")
+    assert first.methods == ("cpt-code", "cpt-code-low")
+    assert (second.methods, second.model) == (("stack", "stack-low", "stack-lower"), "0.1M")
+    assert (second.d1_steps, second.d2_steps) == (400, 200)
+
+
+def test_wanted_branches_are_runs_of_the_design():
+    design = make_design(**FULL, seeds=[0, 1])
+    branches = wanted_branches(design, drawable_figures(design.study))
+    assert len(set(branches)) == len(branches)
+    known = {branch for run in design.runs() for branch in design.branches(run)}
+    assert set(branches) <= known
+    step = design.tokens_per_step("33k")
+    assert [(b.run.schedule, b.tokens) for b in schedule_branches(design)] == [
+        ("", 400 * step),
+        ("cosine", 400 * step),
+    ]
+    (panel,) = panels(design.study, "figure-6")
+    assert {(b.run.method, b.run.seed) for b in panel_branches(design, panel)} == {
+        (method, seed) for method in ("stack", "stack-fresh") for seed in (0, 1)
+    }
+    assert {b.run.d1_tokens for b in panel_branches(design, panel)} == {design.decay_tokens("0.1M", 800)}
+
+
+def test_a_chain_trains_every_step_of_its_run_once():
+    design = make_design(**FULL)
+    for branch in wanted_branches(design, drawable_figures(design.study)):
+        steps = [design.job_steps(job) for job in chain(design, branch)]
+        assert steps[0][0] == 0
+        assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
+        assert steps[-1][1] * design.tokens_per_step(branch.run.model) == branch.tokens
+
+
+# Command line ---------------------------------------------------------------------------------------------------------
+
+
+def test_listing_tells_what_is_drawn(tmp_path):
+    study = full(figures=["figure-1", "figure-3"])
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/figure-1.pdf").write_bytes(b"%PDF")
+    states = {row["name"]: row["state"] for row in listing(study, tmp_path)}
+    assert (states["figure-1"], states["figure-3"], states["figure-9"]) == ("drawn", "to draw", "not drawn")
+    assert list(states) == [*FIGURES, *TABLES]
+
+
+def test_the_command_names_reasons():
+    done = subprocess.run(
+        [sys.executable, "-m", "twostage.cli", "figures", str(ROOT / "tests/studies/tiny.yaml"), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"ablations.schedule: no run under another schedule' in done.stdout
+
+
+def test_the_catalogue_needs_no_heavy_library():
+    code = "import sys, twostage.exhibits.catalogue, twostage.study, twostage.analysis.imported; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "pandas", "matplotlib", "numpy"} & set(done.stdout.split())

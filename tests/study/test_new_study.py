@@ -1,0 +1,185 @@
+"""What `twostage new` writes: it loads, its comments are true, it names every key, and nothing is overwritten."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from twostage.architecture import Architecture
+from twostage.cli import main
+from twostage.cli import new as new_command
+from twostage.design import Design
+from twostage.growth_shapes import expanded_architecture
+from twostage.planning.jobs import planned_jobs
+from twostage.study import load_study, new_study
+from twostage.study.schema import Study
+
+OWN = ["--corpus", "books=data/books/*.txt", "--corpus", "src=code", "--corpus", "src=more code/**/*.py"]
+STARTS = {"tiny": [], "paper": ["--from", "paper"], "files": OWN, "own paper": ["--from", "paper", *OWN]}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def new(name: str, *options: str) -> Path:
+    assert main(["new", f"config/{name}.yaml", *options]) == 0
+    return Path(f"config/{name}.yaml")
+
+
+def uncommented(text: str) -> str:
+    """The text with its commented keys made active: `#key`, and below it lines indented by an even number of spaces."""
+    return re.sub(r"^( *)#((?:  )*)(?=[\w-])", r"\1\2", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_it_writes_is_a_study(here, start):
+    study = load_study(new("mine", *STARTS[start]))
+    assert study.name == "mine"
+    assert len(planned_jobs(Design(study)).evaluations) > 30
+    assert study.stage1.corpus == next(iter(study.corpora))
+
+
+def test_own_corpora_become_the_base_and_a_method_each(here):
+    study = load_study(new("mine", *OWN, "--corpus", "maths=x.parquet"))
+    assert {name: corpus.paths for name, corpus in study.corpora.items()} == {
+        "books": ("data/books/*.txt",),
+        "src": ("code", "more code/**/*.py"),
+        "maths": ("x.parquet",),
+    }
+    assert study.stage1.corpus == "books"
+    assert list(study.methods) == ["cpt-src", "cpt-maths", "stack"]
+
+
+def test_one_corpus_is_enough(here):
+    study = load_study(new("mine", "--corpus", "books=data"))
+    assert list(study.methods) == ["stack"]
+
+
+def lines_with_keys(text: str) -> set[str]:
+    return set(re.findall(r"[\w-]+(?=:)", text))
+
+
+def schema_keys() -> set[str]:
+    schema = Study.model_json_schema()
+    keys = set(schema["properties"]) - {"name"}
+    for definition in schema["$defs"].values():
+        keys |= set(definition.get("properties", {}))
+    return keys
+
+
+def test_every_key_of_a_study_stands_in_it(here):
+    """A key that is added to the models needs a line, active or commented, in src/twostage/study/templates/."""
+    texts = [new(f"study{place}", *options).read_text() for place, options in enumerate(STARTS.values())]
+    missing = schema_keys() - set().union(*map(lines_with_keys, texts))
+    assert not missing, f"no line in src/twostage/study/templates/ for {sorted(missing)}"
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_commented_keys_are_valid_when_their_hash_is_removed(here, start):
+    path = new("mine", *STARTS[start])
+    before = load_study(path)
+    path.write_text(uncommented(path.read_text()))
+    study = load_study(f"{path}:full")
+    assert study != before
+    fields = yaml.safe_load(path.read_text())
+    for key in (
+        "validation",
+        "repeats",
+        "scratch",
+        "ablations",
+        "excluded_cells",
+        "cells_table",
+        "subsets",
+        "figures",
+    ):
+        assert key in fields
+    assert "expand" in study.methods
+    assert load_study(path).methods.keys() == {"stack"}  # the example's own default_subset
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_keys_at_defaults_are_the_defaults(here, start):
+    """Uncommenting the recipe, the laws and the model's shape changes nothing."""
+    path = new("mine", *STARTS[start])
+    before = load_study(path)
+    path.write_text(uncommented(path.read_text()))
+    after = load_study(f"{path}:full")
+    assert after.recipe == before.recipe
+    assert after.laws.huber_delta == before.laws.huber_delta
+    for name in before.models:
+        assert after.architecture(name) == before.architecture(name)
+        assert after.models[name].effective_init_std == pytest.approx(
+            before.models[name].effective_init_std, rel=0.03
+        )
+
+
+@pytest.mark.parametrize("start", ["tiny", "paper"])
+def test_the_wider_shape_in_the_comment_doubles_the_model(here, start):
+    path = new("mine", *STARTS[start])
+    path.write_text(uncommented(path.read_text()))
+    study = load_study(f"{path}:full")
+    model, shape = next(iter(study.methods["expand"].shapes.items()))
+    base: Architecture = study.architecture(model)
+    wide = expanded_architecture(base, **shape.model_dump())
+    assert wide.n_params / base.n_params == pytest.approx(2, rel=0.06)
+
+
+def test_token_counts_in_the_comments_are_right(here):
+    tiny = new("a").read_text()
+    design = Design(load_study("config/a.yaml"))
+    lengths = [design.decay_tokens("33k", steps) for steps in (100, 200, 400, 800)]
+    assert "D1 = " + ", ".join(f"{tokens / 1e3:.0f}k" for tokens in lengths) + " tokens" in tiny
+    paper = " ".join(new("b", "--from", "paper").read_text().replace("\n#", "").split())
+    design = Design(load_study("config/b.yaml"))
+    lengths = [design.decay_tokens("0.1B", steps) / 1e9 for steps in (1000, 2000, 4000, 8000, 16000)]
+    assert ", ".join(f"{length:.2f}" for length in lengths[:4]) + f" and {lengths[4]:.2f} billion" in paper
+
+
+def test_the_command_offers_every_start():
+    assert tuple(new_study.STARTS) == new_command.STARTS
+
+
+def test_nothing_is_overwritten(here, capsys):
+    path = new("mine")
+    before = path.read_bytes()
+    assert main(["new", str(path), "--from", "paper"]) == 2
+    assert "exists already and is not overwritten" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["config/x.yaml", "--from", "files"], "--from files: which files? e.g. --corpus books="),
+        (["config/x.yaml", "--corpus", "books"], "--corpus: 'books' is not of the form NAME=PATH"),
+        (["config/x.txt"], "write config/x.yaml"),
+        (["config/published.yaml"], "'published' is reserved"),
+        (["config/my study.yaml"], "name"),
+        (["config/x.yaml", "--corpus", "my books=data"], "my books"),
+    ],
+)
+def test_mistakes_are_one_message_and_write_nothing(here, capsys, arguments, words):
+    assert main(["new", *arguments]) == 2
+    assert words in capsys.readouterr().err
+    assert not Path(arguments[0]).exists()
+
+
+def test_missing_text_is_mentioned(here, capsys):
+    new("mine", *OWN)
+    assert "Note: nothing lies at data/books/*.txt yet" in capsys.readouterr().out
+
+
+def test_templates_are_package_data():
+    import tomllib
+
+    root = Path(__file__).parents[2]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = settings["package-data"]["twostage.study"]
+    packed = {path for pattern in patterns for path in (root / "src/twostage/study").glob(pattern)}
+    assert packed == set((root / "src/twostage/study/templates").iterdir())
