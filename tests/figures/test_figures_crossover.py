@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from crossover_cells import D1, D2, N, mul, power, reuse_rows, scratch_rows, table
 from drawn_text import assert_apart, assert_inside, texts_of
@@ -12,8 +14,10 @@ from twostage.errors import UserError
 from twostage.figures.crossover import BAND_WIDTH, draw
 from twostage.figures.drawing import Sources, draw_figure
 from twostage.figures.style import save_figure
+from twostage.study import load_study
 from twostage.tables.crossover import crossover_table
 
+ROOT = Path(__file__).resolve().parents[2]
 PANEL = {"Model growth by stacking ×2 (stack), 33k": ("stack", "33k")}
 SEEDS = (0, 1, 2)
 
@@ -47,6 +51,20 @@ def test_a_panel_for_each_method_with_a_control(drawn):
     assert "from scratch, the same tokens" in texts
     assert ("noise" in set(numbers["kind"])) == (len(design.study.seeds) == 2)
     assert any("seed noise" in text for text in texts) == (len(design.study.seeds) == 2)
+
+
+def test_a_second_line_of_d1_has_room():
+    """Methods that start from trunks have D1 of their own: ten in the losses that this repository holds."""
+    tables = ROOT / "results/reference/mini/tables"
+    figure, numbers = draw_figure(
+        "crossover", load_study(ROOT / "config/mini-reference.yaml"), Sources(tables / "cells.csv")
+    )
+    assert numbers["d1_tokens"].nunique() == 10
+    assert_inside(figure)
+    assert_apart(texts_of(figure))
+    renderer = figure.canvas.get_renderer()
+    upper, lower = (legend.get_window_extent(renderer) for legend in figure.subfigs[-1].legends)
+    assert upper.y0 >= lower.y1
 
 
 def test_plotted_numbers_are_those_of_the_table():

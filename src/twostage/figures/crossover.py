@@ -25,6 +25,7 @@ from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palet
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4
 LEGEND_INCHES = 0.7
+MORE_INCHES = 0.18  # for each further line of D1
 TITLE_CHARACTERS = 44  # per line, what a panel is wide
 PANEL_CHARACTERS = 44  # of token labels, see style.token_axis
 BAND_WIDTH = 2  # standard errors
@@ -64,12 +65,11 @@ def draw(cells: pd.DataFrame, panels: Mapping[str, tuple[str, str]]) -> tuple[Fi
     apply_style()
     columns = min(PANELS_PER_ROW, len(compared))
     lines = math.ceil(len(compared) / columns)
-    figure = Figure(figsize=(TEXT_WIDTH_INCHES, PANEL_INCHES * lines + LEGEND_INCHES), layout="constrained")
-    top, bottom = figure.subfigures(
-        2, 1, squeeze=False, height_ratios=[PANEL_INCHES * lines, LEGEND_INCHES]
-    ).flat
-    grid = top.subplots(lines, columns, squeeze=False)
     palette = d1_palette(float(d1) for one in compared.values() for d1 in one.rows)
+    heights = [PANEL_INCHES * lines, LEGEND_INCHES + MORE_INCHES * (_legend_lines(palette) - 1)]
+    figure = Figure(figsize=(TEXT_WIDTH_INCHES, sum(heights)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=heights).flat
+    grid = top.subplots(lines, columns, squeeze=False)
     rows: list[dict[str, Any]] = []
     for axes, (title, one) in zip(grid.flat, compared.items(), strict=False):
         drawn = _draw_panel(axes, one, palette)
@@ -130,6 +130,10 @@ def _draw_panel(axes: Axes, one: Comparison, palette: Mapping[float, Colour]) ->
     return rows
 
 
+def _legend_lines(palette: Mapping[float, Colour]) -> int:
+    return math.ceil(len(palette) / LEGEND_COLUMNS)
+
+
 def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: bool, crossings: bool) -> None:
     """Fill the strip below the panels: a line for each D1; then the zero line, the band and the marks, where drawn."""
     lines = [
@@ -149,6 +153,6 @@ def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: b
         handles=lines,
         title="first-stage tokens $D_1$",
         loc="upper center",
-        ncols=min(len(lines), LEGEND_COLUMNS),
+        ncols=math.ceil(len(lines) / _legend_lines(palette)),
     )
     figure.legend(handles=marks, loc="lower center", ncols=len(marks))

@@ -303,7 +303,7 @@ def _loose(row: pd.Series, name: str) -> str:
         return "is bounded on one side only"
     if lower <= 0 <= upper and name not in ("E",):
         return "may be 0"
-    return "is known to no better than itself" if upper - lower > abs(value) else ""
+    return "has an interval wider than itself" if upper - lower > abs(value) else ""
 
 
 def _figures(study: Study) -> list[str]:
