@@ -60,6 +60,7 @@ def test_what_is_heavy_goes_to_slurm_and_nothing_else(jobs):
         "plot_",
         "make_",
         "list_",
+        "write_",
         "all_",
     )
     assert [rule for rule in beside if not rule.startswith((*kinds, "toy_model"))] == []
