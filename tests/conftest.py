@@ -74,3 +74,32 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     tokenize_corpus(documents, root / "tokenizer.json", root / "tokens")
     return root / "tokens"
+
+
+@pytest.fixture(scope="module")
+def trunk(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trunk of 20 steps, trained at one go."""
+    from tiny_training import run, train_spec
+
+    return run(train_spec(), tmp_path_factory.mktemp("trunk"), corpus_folder)
+
+
+@pytest.fixture(scope="module")
+def half(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 10 steps of `trunk`."""
+    from tiny_training import run, train_spec
+
+    return run(train_spec(stop_step=10), tmp_path_factory.mktemp("half"), corpus_folder)
+
+
+@pytest.fixture(scope="module")
+def learned(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of a decayed checkpoint after 100 + 10 steps: trained enough for the weights to matter."""
+    from tiny_training import losses, manifest, run, train_spec
+
+    folder = tmp_path_factory.mktemp("learned")
+    first = run(train_spec(stop_step=100), folder / "trunk", corpus_folder)
+    spec = train_spec(start_step=100, stop_step=110, decay_start=100, origin="state")
+    out = run(spec, folder / "decay", corpus_folder, parent=manifest(first))
+    assert losses(out)[-1] < losses(first)[0] - 1
+    return manifest(out)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 from drawn_weights import llama, token_ids
-from test_architecture import TABLE_3
 
 from twostage.architecture import Architecture
 from twostage.growth import StateDict
@@ -20,25 +19,10 @@ PAPER_WIDTHS = [
     (1568, 24, 6272),
     (2112, 24, 8416),
 ]
-SIZES = [row[0] for row in TABLE_3]
 
 
 def tiny(**changes: object) -> Architecture:
     arch = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=61, context=16)
-    return arch.with_shape(**changes)
-
-
-def paper_size(index: int, **changes: object) -> Architecture:
-    _, n_layer, d_model, n_head, _ = TABLE_3[index]
-    arch = Architecture(
-        n_layer=n_layer,
-        d_model=d_model,
-        n_head=n_head,
-        head_dim=d_model // n_head,
-        d_mlp=4 * d_model,
-        vocab_size=32_000,
-        context=1_024,
-    )
     return arch.with_shape(**changes)
 
 

@@ -7,36 +7,19 @@ import subprocess
 import sys
 
 import pytest
+from paper_sizes import SIZES, TABLE_3, paper_size
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from twostage.architecture import Architecture
 
-# Table 3: name, n_layer, d_model, n_head, N
-TABLE_3 = [
-    ("15M", 9, 320, 4, 14_751_680),
-    ("44M", 12, 480, 8, 44_248_800),
-    ("0.1B", 15, 640, 8, 98_323_840),
-    ("0.2B", 21, 832, 8, 232_623_040),
-    ("0.5B", 26, 1_120, 16, 521_889_760),
-    ("1B", 30, 1_504, 16, 1_085_859_424),
-]
-
 TINY = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=50, context=8)
 
 
-@pytest.mark.parametrize(("name", "n_layer", "d_model", "n_head", "n_params"), TABLE_3)
-def test_n_params_is_table_3(name: str, n_layer: int, d_model: int, n_head: int, n_params: int) -> None:
-    arch = Architecture(
-        n_layer=n_layer,
-        d_model=d_model,
-        n_head=n_head,
-        head_dim=d_model // n_head,
-        d_mlp=4 * d_model,
-        vocab_size=32_000,
-        context=1_024,
-    )
-    assert arch.n_params == n_params, name
-    assert arch.n_embedding_params == 2 * 32_000 * d_model
+@pytest.mark.parametrize("index", range(len(SIZES)), ids=SIZES)
+def test_n_params_is_table_3(index: int) -> None:
+    arch = paper_size(index)
+    assert arch.n_params == TABLE_3[index][-1]
+    assert arch.n_embedding_params == 2 * 32_000 * arch.d_model
 
 
 # heads that fill the width, more of them (as after width expansion), fewer of them, another MLP width

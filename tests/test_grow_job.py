@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from drawn_weights import llama
-from tiny_training import TINY, losses, manifest, run, steps, train_spec
+from tiny_training import TINY, run, steps, train_spec
 
 from twostage.checkpoint import load_weights
 from twostage.corpora.samples import SampleStream, TokenSplit
@@ -21,17 +21,6 @@ STACK = GrowSpec(source=TINY, target=stacked_architecture(TINY, 2), kind="stack"
 EXPAND = GrowSpec(source=TINY, target=WIDE, kind="expand", split="random", init="duplicate", seed=3)
 
 
-@pytest.fixture(scope="module")
-def base(corpus_folder, tmp_path_factory):
-    """A decayed checkpoint after 100 + 10 steps: trained enough for the weights to matter."""
-    folder = tmp_path_factory.mktemp("base")
-    trunk = run(train_spec(stop_step=100), folder / "trunk", corpus_folder)
-    spec = train_spec(start_step=100, stop_step=110, decay_start=100, origin="state")
-    out = run(spec, folder / "decay", corpus_folder, parent=manifest(trunk))
-    assert losses(out)[-1] < losses(trunk)[0] - 1
-    return manifest(out)
-
-
 def grow(spec, base, folder):
     grow_checkpoint(spec, base=base, out=folder)
     return folder / "manifest.json"
@@ -42,9 +31,9 @@ def loss(checkpoint, tokens):
     return evaluate_checkpoint(spec, manifest=checkpoint, tokens=tokens)["loss_nats"]
 
 
-def test_stacking_repeats_the_layers_of_the_checkpoint(base, tmp_path):
-    grown, architecture = load_weights(grow(STACK, base, tmp_path))
-    state, _ = load_weights(base)
+def test_stacking_repeats_the_layers_of_the_checkpoint(learned, tmp_path):
+    grown, architecture = load_weights(grow(STACK, learned, tmp_path))
+    state, _ = load_weights(learned)
     assert architecture == STACK.target
     assert architecture.n_layer == 4
     for name, tensor in grown.items():
@@ -54,19 +43,19 @@ def test_stacking_repeats_the_layers_of_the_checkpoint(base, tmp_path):
         assert torch.equal(tensor, state[".".join(parts)]), name
 
 
-def test_expansion_keeps_the_loss_of_the_trained_model(base, corpus_folder, tmp_path):
-    grown = grow(EXPAND, base, tmp_path / "wide")
+def test_expansion_keeps_the_loss_of_the_trained_model(learned, corpus_folder, tmp_path):
+    grown = grow(EXPAND, learned, tmp_path / "wide")
     assert load_weights(grown)[1] == WIDE
     assert WIDE.n_params / TINY.n_params == pytest.approx(2, rel=0.05)
-    before = loss(base, corpus_folder)
+    before = loss(learned, corpus_folder)
     assert loss(grown, corpus_folder) == pytest.approx(before, abs=1e-5)
     # Stacking does not, which shows that the comparison can fail.
-    assert abs(loss(grow(STACK, base, tmp_path / "deep"), corpus_folder) - before) > 0.01
+    assert abs(loss(grow(STACK, learned, tmp_path / "deep"), corpus_folder) - before) > 0.01
 
 
 @pytest.mark.parametrize("spec", [STACK, EXPAND], ids=lambda spec: spec.kind)
-def test_megatron_trains_a_grown_model_as_hugging_face_does(spec, base, corpus_folder, tmp_path):
-    grown = grow(spec, base, tmp_path / "init")
+def test_megatron_trains_a_grown_model_as_hugging_face_does(spec, learned, corpus_folder, tmp_path):
+    grown = grow(spec, learned, tmp_path / "init")
     stage2 = train_spec(architecture=spec.target, origin="weights", stop_step=5)
     lines = steps(run(stage2, tmp_path, corpus_folder, parent=grown))
 
@@ -93,33 +82,33 @@ def test_megatron_trains_a_grown_model_as_hugging_face_does(spec, base, corpus_f
 
 
 @pytest.mark.parametrize("spec", [STACK, EXPAND], ids=lambda spec: spec.kind)
-def test_growing_twice_gives_equal_bytes(spec, base, tmp_path):
-    one, two = (grow(spec, base, tmp_path / name) for name in "ab")
+def test_growing_twice_gives_equal_bytes(spec, learned, tmp_path):
+    one, two = (grow(spec, learned, tmp_path / name) for name in "ab")
     assert one.read_bytes() == two.read_bytes()
     assert read_manifest(one)["origin"]["kind"] == spec.kind
 
 
-def test_the_seed_names_the_split(base, tmp_path):
-    one = grow(EXPAND, base, tmp_path / "a")
-    other = grow(EXPAND.model_copy(update={"seed": 4}), base, tmp_path / "b")
+def test_the_seed_names_the_split(learned, tmp_path):
+    one = grow(EXPAND, learned, tmp_path / "a")
+    other = grow(EXPAND.model_copy(update={"seed": 4}), learned, tmp_path / "b")
     assert read_manifest(one)["payload"] != read_manifest(other)["payload"]
 
 
-def test_a_base_of_another_shape_is_refused(base, tmp_path):
+def test_a_base_of_another_shape_is_refused(learned, tmp_path):
     spec = STACK.model_copy(update={"source": TINY.with_shape(n_layer=3)})
     with pytest.raises(
         UserError, match=r"a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"
     ) as error:
-        grow(spec, base, tmp_path / "out")
-    assert str(base) in str(error.value)
+        grow(spec, learned, tmp_path / "out")
+    assert str(learned) in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_truncated_base_is_named(base, tmp_path):
+def test_a_truncated_base_is_named(learned, tmp_path):
     copy = tmp_path / "base"
     copy.mkdir()
-    (copy / "manifest.json").write_bytes(base.read_bytes())
-    (copy / "model.safetensors").write_bytes((base.parent / "model.safetensors").read_bytes()[:-1])
+    (copy / "manifest.json").write_bytes(learned.read_bytes())
+    (copy / "model.safetensors").write_bytes((learned.parent / "model.safetensors").read_bytes()[:-1])
     with pytest.raises(UserError, match="truncated"):
         grow(STACK, copy / "manifest.json", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -9,10 +9,8 @@ import torch
 from drawn_weights import llama, random_state
 from growth_models import (
     PAPER_WIDTHS,
-    SIZES,
     assert_no_shared_memory,
     logits,
-    paper_size,
     random_batches,
     relative_error,
     tiny,
@@ -20,6 +18,7 @@ from growth_models import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paper_sizes import SIZES, paper_size
 
 from twostage.canonical import canonical_shapes, check_state
 from twostage.growth import StateDict, expand_width, expanded_architecture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 from growth_models import (
     PAPER_WIDTHS,
-    SIZES,
-    paper_size,
     tiny,
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from paper_sizes import SIZES, paper_size
 
 from twostage.growth import expanded_architecture
 

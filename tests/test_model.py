@@ -9,7 +9,7 @@ import types
 import pytest
 import torch
 from drawn_weights import llama, random_state
-from test_architecture import TABLE_3
+from paper_sizes import SIZES, TABLE_3, paper_size
 from tiny_training import TINY
 
 from twostage.checkpoint import from_canonical, load_into, to_canonical
@@ -114,19 +114,11 @@ def test_attention_is_causal():
     assert (difference[9:] > 0).all()
 
 
-@pytest.mark.parametrize("row", TABLE_3[:2], ids=lambda row: row[0])
-def test_parameters_are_those_of_table_3(row):
-    _, n_layer, d_model, n_head, n_params = row
-    architecture = TINY.with_shape(
-        n_layer=n_layer,
-        d_model=d_model,
-        n_head=n_head,
-        head_dim=d_model // n_head,
-        d_mlp=4 * d_model,
-        vocab_size=64,
-    )
+@pytest.mark.parametrize("index", [0, 1], ids=SIZES[:2])
+def test_parameters_are_those_of_table_3(index):
+    architecture = paper_size(index, vocab_size=64, context=TINY.context)
     total = sum(parameter.numel() for parameter in build(architecture).parameters())
-    assert total == n_params + 2 * 64 * d_model == n_params + architecture.n_embedding_params
+    assert total == TABLE_3[index][-1] + 2 * 64 * architecture.d_model
 
 
 @pytest.mark.parametrize("scaled", [True, False])

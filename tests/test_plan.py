@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from made_up_speeds import size, write_speeds
 from results_tree import make_design
 
 from twostage.architecture import Architecture
@@ -267,19 +268,8 @@ def measured(tmp_path):
     """Write a benchmark's file of made-up numbers: 1e6 FLOP/s at the base model's size and, if `n` is given, 4e6 at it."""
 
     def write(n: int | None = None) -> str:
-        sizes = [(BASE.n_params, 1e6), *([(n, 4e6)] if n else [])]
-        report = {
-            "kind": "twostage-gpu-benchmark",
-            "schema": 1,
-            "dry_run": False,
-            "precision": "bf16",
-            "machine": {"device": "made-up GPU", "peak_tflops": 10.0},
-            "sizes": [
-                {"n_params": n, "flops_per_token": 10, "variants": {"ours": {"tokens_per_s": speed / 10}}}
-                for n, speed in sizes
-            ],
-        }
-        (tmp_path / "made-up.json").write_text(json.dumps(report))
+        sizes = [size(BASE.n_params, 1e6), *([size(n, 4e6)] if n else [])]
+        write_speeds(tmp_path / "made-up.json", sizes)
         return "made-up.json"
 
     return write

@@ -8,11 +8,11 @@ from drawn_weights import llama, random_state, token_ids
 from growth_models import (
     assert_no_shared_memory,
     logits,
-    paper_size,
     random_batches,
     relative_error,
     tiny,
 )
+from paper_sizes import paper_size
 
 from twostage.canonical import check_state
 from twostage.growth import stack_depth, stacked_architecture

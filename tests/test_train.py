@@ -25,18 +25,6 @@ from twostage.train import train
 from twostage.training import state as training_state
 
 
-@pytest.fixture(scope="module")
-def trunk(corpus_folder, tmp_path_factory):
-    """A trunk of 20 steps, trained at one go."""
-    return run(train_spec(), tmp_path_factory.mktemp("trunk"), corpus_folder)
-
-
-@pytest.fixture(scope="module")
-def half(corpus_folder, tmp_path_factory):
-    """The first 10 steps of `trunk`."""
-    return run(train_spec(stop_step=10), tmp_path_factory.mktemp("half"), corpus_folder)
-
-
 def test_learning_rates_of_a_run_are_those_of_its_schedule(trunk, half, corpus_folder, tmp_path):
     branch = run(branch_spec(), tmp_path, corpus_folder, parent=manifest(half))
     assert [line["step"] for line in steps(trunk)] == list(range(1, 21))

@@ -22,12 +22,6 @@ from twostage.study import OptimizerRecipe
 
 
 @pytest.fixture(scope="module")
-def half(corpus_folder, tmp_path_factory):
-    """The first 10 steps of a trunk."""
-    return run(train_spec(stop_step=10), tmp_path_factory.mktemp("half"), corpus_folder)
-
-
-@pytest.fixture(scope="module")
 def continued(half, corpus_folder, tmp_path_factory):
     """Update 11 of the trunk."""
     spec = train_spec(start_step=10, stop_step=11, origin="state")

@@ -23,12 +23,6 @@ from twostage.errors import UserError
 from twostage.train import DivergedError, train
 
 
-@pytest.fixture(scope="module")
-def half(corpus_folder, tmp_path_factory):
-    """The first 10 steps of a trunk."""
-    return run(train_spec(stop_step=10), tmp_path_factory.mktemp("half"), corpus_folder)
-
-
 def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):
     spec = train_spec(start_step=12, origin="state")
     with pytest.raises(UserError, match="stands at step 10, the job starts at 12") as error:

@@ -10,6 +10,7 @@ from tiny_training import (
     TINY,
     identity,
     job,
+    lose_node_at,
     losses,
     manifest,
     metrics,
@@ -23,19 +24,6 @@ from tiny_training import (
 from twostage import checkpoint
 from twostage.schedule import Schedule
 from twostage.train import train
-from twostage.training.trainer import Trainer
-
-
-@pytest.fixture(scope="module")
-def trunk(corpus_folder, tmp_path_factory):
-    """A trunk of 20 steps, trained at one go."""
-    return run(train_spec(), tmp_path_factory.mktemp("trunk"), corpus_folder)
-
-
-@pytest.fixture(scope="module")
-def half(corpus_folder, tmp_path_factory):
-    """The first 10 steps of `trunk`."""
-    return run(train_spec(stop_step=10), tmp_path_factory.mktemp("half"), corpus_folder)
 
 
 def constant_spec(**changes):
@@ -87,18 +75,8 @@ def test_a_cosine_run_starts_a_second_stage_too(cosine, corpus_folder, tmp_path)
 
 
 def test_a_cosine_run_resumes_within_itself_bit_by_bit(cosine, corpus_folder, tmp_path, monkeypatch, caplog):
-    launch = Trainer.launch
-
-    def fail(self, step, batch):
-        if step == 8:
-            raise OSError("node lost")
-        return launch(self, step, batch)
-
     this = job(cosine_spec(), tmp_path, corpus_folder, save_every_s=0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "launch", fail)
-        with pytest.raises(OSError, match="node lost"):
-            train(this)
+    lose_node_at(8, this, monkeypatch)
     train(this)
     assert "resuming at step 7 of 12" in caplog.text
     assert metrics(this.out)["resumed_from_step"] == 7

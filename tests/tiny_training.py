@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from twostage import checkpoint
@@ -187,3 +188,18 @@ def free_port() -> str:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])
+
+
+def lose_node_at(step: int, this: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train until the update `step`, which fails: what is left is what a job on a lost node leaves."""
+    launch = Trainer.launch
+
+    def fail(self: Trainer, number: int, batch: torch.Tensor) -> Any:
+        if number == step:
+            raise OSError("node lost")
+        return launch(self, number, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "launch", fail)
+        with pytest.raises(OSError, match="node lost"):
+            train(this)

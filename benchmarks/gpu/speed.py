@@ -32,7 +32,7 @@ from twostage.errors import UserError
 from twostage.model import start_process_group
 from twostage.train import Execution
 from twostage.training import state as training_state
-from twostage.training.trainer import Trainer, _forward, fetch
+from twostage.training.trainer import Trainer, fetch
 
 DEFAULT_INTERVAL_S = Execution().save_every_s
 
@@ -136,25 +136,14 @@ def one_size(name: str, setting: Setting, peak_tflops: float | None) -> dict[str
 def split(trainer: Trainer, data: list[torch.Tensor], steps: int, device: str) -> dict[str, float]:
     """Return seconds of an update's parts, by leaving parts out: forward, backward with its reduction, optimizer."""
 
-    def pipeline(batch: torch.Tensor, *, forward_only: bool) -> None:
-        trainer.forward_backward(
-            forward_step_func=_forward,
-            data_iterator=iter(torch.split(batch, trainer.micro_batch)),
-            model=trainer.model,
-            num_microbatches=len(batch) // trainer.micro_batch,
-            seq_length=trainer.spec.architecture.context,
-            micro_batch_size=trainer.micro_batch,
-            forward_only=forward_only,
-        )
-
     def forward(batch: torch.Tensor) -> None:
         with torch.no_grad():
-            pipeline(batch, forward_only=True)
+            trainer.passes(batch, forward_only=True)
 
     def forward_backward(batch: torch.Tensor) -> None:
         trainer.model.zero_grad_buffer()
         trainer.optimizer.zero_grad()
-        pipeline(batch, forward_only=False)
+        trainer.passes(batch)
 
     count = iter(range(10_000, 10**9))
     whole = timed(lambda batch: trainer.launch(next(count), batch), data, steps, device)

@@ -116,15 +116,29 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing or is not a JSON object; names it and the command that remakes it.
     """
     path = Path(path)
+    fix = _remake(path)
+    return read_json_object(path, missing=f"manifest is missing; {fix}", damaged=fix)
+
+
+def read_json_object(path: Path, *, missing: str, damaged: str) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        missing: what to say, with the fix, of a file that is not there.
+        damaged: the fix for one that holds something else.
+
+    Raises:
+        UserError: the file is missing or is not a JSON object; names it and the fix.
+    """
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: manifest is missing; {_remake(path)}") from None
+        raise UserError(f"{path}: {missing}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: manifest is not valid JSON ({error}); {_remake(path)}") from None
-    if not isinstance(manifest, dict):
-        raise UserError(f"{path}: manifest is not a JSON object; {_remake(path)}")
-    return manifest
+        raise UserError(f"{path}: not valid JSON ({error}); {damaged}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object; {damaged}")
+    return content
 
 
 def verify_payload(

@@ -17,6 +17,7 @@ import yaml
 from drawn_text import texts_of
 from matplotlib.image import imread
 from results_tree import build, make_design
+from study_changes import put
 
 from twostage.analysis.joint_fit import SizesFit, fit_joint, fit_scratch
 from twostage.cells import aggregate_cells, write_table
@@ -266,17 +267,6 @@ def test_limits_are_those_of_the_laws():
 
 def drop(section, key):
     return lambda fields: fields[section].pop(key)
-
-
-def put(path, value):
-    def apply(fields):
-        *parents, last = path.split("/")
-        section = fields
-        for key in parents:
-            section = section[key]
-        section[last] = value
-
-    return apply
 
 
 IMPOSSIBLE = {

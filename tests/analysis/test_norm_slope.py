@@ -27,7 +27,8 @@ def test_a_power_of_d1_is_found_whatever_d2_and_seeds_add():
     assert slope.seeds == pytest.approx({0: 0.1, 1: 0.13, 2: 0.16})
     oracle = stats.t.interval(0.95, 2, loc=0.13, scale=stats.sem([0.1, 0.13, 0.16]))
     assert (slope.mean, slope.lower, slope.upper) == pytest.approx((0.13, *oracle))
-    assert slope.per_doubling == pytest.approx(2**0.13)
+    ends = (f"{2**end:.3f}" for end in oracle)
+    assert slope.per_doubling == f"×{2**0.13:.3f} [{', '.join(ends)}]"
 
 
 def test_gaps_of_the_grid_do_not_bias_it():
@@ -50,5 +51,6 @@ def test_one_seed_has_no_interval_and_one_d1_no_slope():
     slope = norm_slope(cells([0.1]))
     assert slope.lower is None
     assert slope.upper is None
+    assert slope.per_doubling == f"×{2**0.1:.3f}"
     assert norm_slope(cells([0.1], d1=(1000,))) is None
     assert norm_slope(cells([0.1]).assign(grad_norm_mean=float("nan"))) is None

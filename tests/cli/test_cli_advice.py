@@ -53,38 +53,43 @@ def test_compare_reports_noise_and_what_was_not_fitted(
 
 
 def test_predict_is_the_law_with_an_interval(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mul_fit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "FIT.json"
-    assert main(["fit", str(data), "--form", "mul", "--out", str(out)]) == 0
-    capsys.readouterr()
-    inside = run_json(capsys, "predict", str(out), "--d1", "2B", "--d2", "3e9")
+    inside = run_json(capsys, "predict", str(mul_fit), "--d1", "2B", "--d2", "3e9")
     truth = float(TRUTH.loss(3e9, d1=2e9))
     assert inside["lower"] < truth < inside["upper"]
     assert inside["upper"] - inside["lower"] < 4 * NOISE * truth
     assert inside["notes"] == []
-    far = run_json(capsys, "predict", str(out), "--d1", "1T", "--d2", "1T", "--n", "7B")
+    far = run_json(capsys, "predict", str(mul_fit), "--d1", "1T", "--d2", "1T", "--n", "7B")
     assert far["upper"] - far["lower"] > inside["upper"] - inside["lower"]
     assert [note for note in far["notes"] if "extrapolation" in note]
     assert any("--n" in note for note in far["notes"])
-    record = json.loads(out.read_text())
+    record = json.loads(mul_fit.read_text())
     del record["points"]  # a study's own fit file: the interval then rests on the covariance
-    out.write_text(json.dumps(record))
-    bare = run_json(capsys, "predict", str(out), "--d1", "2B", "--d2", "3e9")
+    mul_fit.write_text(json.dumps(record))
+    bare = run_json(capsys, "predict", str(mul_fit), "--d1", "2B", "--d2", "3e9")
     assert bare["method"] == "covariance"
     assert bare["loss_nats"] == inside["loss_nats"]
     assert bare["upper"] - bare["lower"] == pytest.approx(inside["upper"] - inside["lower"], rel=0.4)
-    assert main(["predict", str(out), "--d1", "2B", "--d2", "3B"]) == 0
+    assert main(["predict", str(mul_fit), "--d1", "2B", "--d2", "3B"]) == 0
     assert "D1 = 2B, D2 = 3B: " in capsys.readouterr().out
 
 
 def test_advise_agrees_with_the_laws(
-    data: Path, scratch_fit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mul_fit: Path, scratch_fit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "FIT.json"
-    assert main(["fit", str(data), "--form", "mul", "--out", str(out)]) == 0
-    capsys.readouterr()
-    argv = ["advise", str(out), "--scratch", str(scratch_fit), "--d1", "5B", "--d2", "2B", "--draws", "200"]
+    argv = [
+        "advise",
+        str(mul_fit),
+        "--scratch",
+        str(scratch_fit),
+        "--d1",
+        "5B",
+        "--d2",
+        "2B",
+        "--draws",
+        "200",
+    ]
     advice = run_json(capsys, *argv)
     truth = float(scratch_tokens(SCRATCH, float(TRUTH.loss(2e9, d1=5e9)), None))
     tokens = advice["scratch_tokens"]
@@ -140,12 +145,9 @@ def test_advise_says_from_scratch_and_undecided(tmp_path: Path, capsys: pytest.C
 
 
 def test_advise_without_scratch_asks_for_it(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mul_fit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "FIT.json"
-    assert main(["fit", str(data), "--form", "mul", "--out", str(out)]) == 0
-    capsys.readouterr()
-    advice = run_json(capsys, "advise", str(out), "--d1", "5B", "--d2", "2B", "--draws", "50")
+    advice = run_json(capsys, "advise", str(mul_fit), "--d1", "5B", "--d2", "2B", "--draws", "50")
     assert advice["verdict"] is None
     assert any("--scratch" in line for line in advice["sentences"])
     assert advice["alpha_eff"]["value"] == pytest.approx(0.119 - 0.003 * np.log(5e9), abs=0.02)

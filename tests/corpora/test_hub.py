@@ -275,7 +275,7 @@ MISTAKES = {
     "no text": ({"text_key": "content"}, ["text_key: no column 'content'", "'meta.book'", "'text'"]),
     "no group": ({"group_key": "url"}, ["group_key: no column 'url'", "'text'"]),
     "no filter": ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no column 'meta.set'", "'meta.redpajama_set_name'"]),
-    "not text": ({"text_key": "meta"}, ["column 'meta' holds dict, not text", "choose another text_key"]),
+    "not text": ({"text_key": "meta"}, ["'meta' holds dict, not text", "choose another text_key"]),
 }  # fmt: skip
 
 

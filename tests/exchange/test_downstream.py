@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from drawn_weights import llama, random_state
-from tiny_training import ROOT, TINY, losses, manifest, run, train_spec
+from tiny_training import ROOT, TINY
 from tokenizers import Tokenizer
 
 from twostage.checkpoint import load_weights, save_weights
@@ -63,15 +63,11 @@ LAST_WORD = {
 
 
 @pytest.fixture(scope="module")
-def export(corpus_folder, tmp_path_factory):
+def export(learned, corpus_folder, tmp_path_factory):
     """A model that has learned which words of the corpus are frequent, as a Hugging Face folder."""
-    folder = tmp_path_factory.mktemp("trained")
-    trunk = run(train_spec(stop_step=100), folder / "trunk", corpus_folder)
-    spec = train_spec(start_step=100, stop_step=110, decay_start=100, origin="state")
-    out = run(spec, folder / "decay", corpus_folder, parent=manifest(trunk))
-    assert losses(out)[-1] < losses(trunk)[0] - 1
-    export_checkpoint(manifest(out), corpus_folder.parent / "tokenizer.json", folder / "hf")
-    return folder / "hf/manifest.json"
+    folder = tmp_path_factory.mktemp("exported") / "hf"
+    export_checkpoint(learned, corpus_folder.parent / "tokenizer.json", folder)
+    return folder / "manifest.json"
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +118,10 @@ def record(export, task_folder):
     return evaluate_downstream(SPEC, export=export, task_folder=task_folder)
 
 
-def log_likelihoods(export, pairs):
+def log_likelihoods(learned, export, pairs):
     """Sum of log-probabilities of each continuation, and whether greedy decoding gives it, from the canonical weights
     in float64 and without padding: the independent oracle."""
-    state, architecture = load_weights(export.parents[1] / "decay/out/checkpoint/manifest.json")
+    state, architecture = load_weights(learned)
     model = llama({name: tensor.double() for name, tensor in state.items()}, architecture)
     tokenizer = Tokenizer.from_file(str(export.parent / "tokenizer.json"))
     found = []
@@ -144,11 +140,11 @@ def log_likelihoods(export, pairs):
     return found
 
 
-def test_multiple_choice_is_the_larger_likelihood(record, export, questions):
+def test_multiple_choice_is_the_larger_likelihood(learned, record, export, questions):
     right = normed = 0
     for question in questions:
         pairs = [(question["context"], choice) for choice in question["choices"]]
-        sums = [value for value, _ in log_likelihoods(export, pairs)]
+        sums = [value for value, _ in log_likelihoods(learned, export, pairs)]
         right += sums[question["label"]] == max(sums)
         means = [value / len(choice) for value, choice in zip(sums, question["choices"], strict=True)]
         normed += means[question["label"]] == max(means)
@@ -160,9 +156,9 @@ def test_multiple_choice_is_the_larger_likelihood(record, export, questions):
     assert metrics["acc"]["stderr"] == pytest.approx(math.sqrt(p * (1 - p) / (N_QUESTIONS - 1)))
 
 
-def test_last_words_are_scored_by_likelihood(record, export, questions):
+def test_last_words_are_scored_by_likelihood(learned, record, export, questions):
     pairs = [question["text"].rsplit(" ", 1) for question in questions]
-    scores = log_likelihoods(export, [(context, f" {word}") for context, word in pairs])
+    scores = log_likelihoods(learned, export, [(context, f" {word}") for context, word in pairs])
     metrics = record["tasks"]["last_word"]["metrics"]
     assert metrics["acc"]["value"] == pytest.approx(sum(greedy for _, greedy in scores) / N_QUESTIONS)
     mean = sum(value for value, _ in scores) / N_QUESTIONS
@@ -189,9 +185,9 @@ def test_an_untrained_model_scores_worse(record, export, corpus_folder, task_fol
     assert perplexity[1] > 10 * perplexity[0]
 
 
-def test_an_expanded_model_answers_as_its_base(record, export, corpus_folder, task_folder, tmp_path):
+def test_an_expanded_model_answers_as_its_base(record, learned, corpus_folder, task_folder, tmp_path):
     """Expansion keeps the function, in another Hugging Face layout and with another epsilon."""
-    state, _ = load_weights(export.parents[1] / "decay/out/checkpoint/manifest.json")
+    state, _ = load_weights(learned)
     wide = expanded_architecture(TINY, d_model=44, n_head=3, d_mlp=92)
     save_weights(tmp_path / "checkpoint", expand_width(state, TINY, wide, seed=1), wide, {})
     tokenizer = corpus_folder.parent / "tokenizer.json"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
+from made_up_speeds import size, write_speeds
 from tiny_training import TINY
 
 from twostage.budget import flops_per_token
@@ -12,33 +11,16 @@ from twostage.cluster.site import Site
 from twostage.errors import UserError
 from twostage.planning.throughput import load_site_throughput, load_throughput
 
-
-def row(n_params, flops_per_s, flops=10):
-    return {
-        "size": str(n_params),
-        "n_params": n_params,
-        "flops_per_token": flops,
-        "variants": {"ours": {"tokens_per_s": flops_per_s / flops}},
-    }
+SIZES = [size(100, 4e6), size(10, 1e6), {"size": "1B", "failed": "out of memory"}]
 
 
 def write(folder, **changes):
-    report = {
-        "kind": "twostage-gpu-benchmark",
-        "schema": 1,
-        "dry_run": False,
-        "precision": "bf16",
-        "machine": {"device": "made up", "peak_tflops": 1.0},
-        "sizes": [row(100, 4e6), row(10, 1e6), {"size": "1B", "failed": "out of memory"}],
-    }
-    path = folder / "gpu.json"
-    path.write_text(json.dumps(report | changes))
-    return path
+    return write_speeds(folder / "gpu.json", **{"sizes": SIZES} | changes)
 
 
 def test_speed_between_the_measured_sizes(tmp_path):
     found = load_throughput(write(tmp_path))
-    assert found.device == "made up"
+    assert found.device == "made-up GPU"
     assert found.flops_per_s(10) == pytest.approx(1e6)
     assert found.flops_per_s(100) == pytest.approx(4e6)
     assert found.flops_per_s(31.622776601683793) == pytest.approx(2e6)  # halfway in both logarithms
@@ -58,7 +40,7 @@ def test_nor_is_another_precision(tmp_path):
 
 
 def test_tokens_per_second_follow_from_the_models_own_flops(tmp_path):
-    sizes = [row(TINY.n_params // 2, 1e6), row(TINY.n_params * 2, 4e6)]
+    sizes = [size(TINY.n_params // 2, 1e6), size(TINY.n_params * 2, 4e6)]
     found = load_throughput(write(tmp_path, sizes=sizes))
     assert found.tokens_per_s(TINY) == pytest.approx(2e6 / flops_per_token(TINY))
 
@@ -66,10 +48,10 @@ def test_tokens_per_second_follow_from_the_models_own_flops(tmp_path):
 def test_a_site_reads_the_file_of_its_own_gpu_only(tmp_path):
     path = write(tmp_path)
     assert load_site_throughput(Site()) is None
-    found = load_site_throughput(Site(throughput=str(path), gpu_tflops=1.0))
+    found = load_site_throughput(Site(throughput=str(path), gpu_tflops=10.0))
     assert found == load_throughput(path)
     with pytest.raises(
-        UserError, match=r"site\.throughput: .*gpu\.json is of a made up \(peak 1 .*gpu_tflops is 989"
+        UserError, match=r"site\.throughput: .*gpu\.json is of a made-up GPU \(peak 10 .*gpu_tflops is 989"
     ):
         load_site_throughput(Site(throughput=str(path)))
 
@@ -81,7 +63,7 @@ def test_a_site_reads_the_file_of_its_own_gpu_only(tmp_path):
         ({"schema": 2}, "of schema 1"),
         ({"kind": "other"}, "not a twostage-gpu-benchmark file"),
         ({"sizes": []}, "no size was measured"),
-        ({"machine": {"device": "made up"}}, "key 'peak_tflops' is missing"),
+        ({"machine": {"device": "made-up GPU"}}, "key 'peak_tflops' is missing"),
     ],
 )
 def test_what_is_no_measurement_is_refused(changes, words, tmp_path):

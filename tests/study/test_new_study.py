@@ -80,12 +80,17 @@ def test_every_key_of_a_study_stands_in_it(here):
     assert not missing, f"no line in src/twostage/study/templates/ for {sorted(missing)}"
 
 
-@pytest.mark.parametrize("start", STARTS)
-def test_commented_keys_are_valid_when_their_hash_is_removed(here, start):
+def uncomment(start):
+    """A new study file without the hashes before its keys; the study before and after."""
     path = new("mine", *STARTS[start])
     before = load_study(path)
     path.write_text(uncommented(path.read_text()))
-    study = load_study(f"{path}:full")
+    return path, before, load_study(f"{path}:full")
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_commented_keys_are_valid_when_their_hash_is_removed(here, start):
+    path, before, study = uncomment(start)
     assert study != before
     fields = yaml.safe_load(path.read_text())
     for key in (
@@ -106,10 +111,7 @@ def test_commented_keys_are_valid_when_their_hash_is_removed(here, start):
 @pytest.mark.parametrize("start", STARTS)
 def test_keys_at_defaults_are_the_defaults(here, start):
     """Uncommenting the recipe, the laws and the model's shape changes nothing."""
-    path = new("mine", *STARTS[start])
-    before = load_study(path)
-    path.write_text(uncommented(path.read_text()))
-    after = load_study(f"{path}:full")
+    _, before, after = uncomment(start)
     assert after.recipe == before.recipe
     assert after.laws.huber_delta == before.laws.huber_delta
     for name in before.models:

@@ -12,6 +12,7 @@ import jsonschema
 import pytest
 import yaml
 from pydantic import ValidationError
+from study_changes import put
 
 from twostage.errors import UserError
 from twostage.study import load_study
@@ -64,39 +65,28 @@ def test_sections_are_frozen(fields, tmp_path):
         study.recipe.weight_decay = 0.0
 
 
-def change(path, value):
-    def apply(fields):
-        *parents, last = path.split(".")
-        section = fields
-        for key in parents:
-            section = section[key]
-        section[last] = value
-
-    return apply
-
-
 BAD = {
-    "unknown key": (change("recipe", {"wieght_decay": 0.1}), ["recipe.wieght_decay", "unknown key", "study.schema.json"]),
+    "unknown key": (put("recipe", {"wieght_decay": 0.1}), ["recipe.wieght_decay", "unknown key", "study.schema.json"]),
     "missing key": (lambda f: f.pop("context"), ["context", "missing", "add this key"]),
-    "heads do not divide": (change("models.33k.n_head", 3), ["models.33k", "n_head", "3", "d_model 32"]),
-    "odd head_dim": (change("models.33k.head_dim", 15), ["models.33k", "head_dim", "15", "even"]),
-    "unknown corpus": (change("stage1.corpus", "web"), ["stage1.corpus", "'web'", "['code', 'generic']"]),
-    "unknown method corpus": (change("methods.cpt-code.corpus", "rust"), ["methods.cpt-code.corpus", "'rust'"]),
-    "continue on the base corpus": (change("methods.cpt-code.corpus", "generic"), ["methods.cpt-code.corpus", "base corpus"]),
-    "trunk not a multiple of ten": (change("grid.d1.trunk_steps", [100, 205]), ["grid.d1.trunk_steps", "205", "nearest: 200"]),
-    "trunk not rising": (change("grid.d2.trunk_steps", [200, 100]), ["grid.d2.trunk_steps", "write [100, 200]"]),
-    "D1 off the grid": (change("methods.stack.d1_steps", [300]), ["methods.stack.d1_steps", "300", "[100, 200, 400, 800]", "nearest"]),
-    "extra point on the chain": (change("grid.d2.extra_steps", [100]), ["grid.d2", "[100]", "trunk_steps already"]),
-    "warmup too long": (change("models.33k.warmup_steps", 200), ["models.33k.warmup_steps", "200", "100 steps"]),
-    "reserved method": (change("methods.scratch", {"kind": "stack"}), ["methods.scratch", "reserved"]),
-    "unknown model": (change("methods.stack.models", ["1B"]), ["methods.stack.models", "'1B'", "['33k']"]),
-    "negative rate": (change("models.33k.peak_lr", -1), ["models.33k.peak_lr", "greater than 0", "-1"]),
-    "replay too fine": (change("methods.cpt-code.replay", 0.12345), ["methods.cpt-code", "replay", "three decimals"]),
-    "unknown kind": (change("methods.stack.kind", "distill"), ["methods.stack", "distill", "'cpt', 'stack', 'expand'"]),
-    "vocabulary too small": (change("tokenizer.vocab_size", 200), ["tokenizer", "vocab_size", "258"]),
-    "repeated seed": (change("seeds", [0, 0]), ["seeds", "repeats"]),
-    "name with a slash": (change("models", {"a/b": {}}), ["models", "a/b"]),
-    "named in the file": (change("name", "other"), ["name", "named after its file"]),
+    "heads do not divide": (put("models/33k/n_head", 3), ["models.33k", "n_head", "3", "d_model 32"]),
+    "odd head_dim": (put("models/33k/head_dim", 15), ["models.33k", "head_dim", "15", "even"]),
+    "unknown corpus": (put("stage1/corpus", "web"), ["stage1.corpus", "'web'", "['code', 'generic']"]),
+    "unknown method corpus": (put("methods/cpt-code/corpus", "rust"), ["methods.cpt-code.corpus", "'rust'"]),
+    "continue on the base corpus": (put("methods/cpt-code/corpus", "generic"), ["methods.cpt-code.corpus", "base corpus"]),
+    "trunk not a multiple of ten": (put("grid/d1/trunk_steps", [100, 205]), ["grid.d1.trunk_steps", "205", "nearest: 200"]),
+    "trunk not rising": (put("grid/d2/trunk_steps", [200, 100]), ["grid.d2.trunk_steps", "write [100, 200]"]),
+    "D1 off the grid": (put("methods/stack/d1_steps", [300]), ["methods.stack.d1_steps", "300", "[100, 200, 400, 800]", "nearest"]),
+    "extra point on the chain": (put("grid/d2/extra_steps", [100]), ["grid.d2", "[100]", "trunk_steps already"]),
+    "warmup too long": (put("models/33k/warmup_steps", 200), ["models.33k.warmup_steps", "200", "100 steps"]),
+    "reserved method": (put("methods/scratch", {"kind": "stack"}), ["methods.scratch", "reserved"]),
+    "unknown model": (put("methods/stack/models", ["1B"]), ["methods.stack.models", "'1B'", "['33k']"]),
+    "negative rate": (put("models/33k/peak_lr", -1), ["models.33k.peak_lr", "greater than 0", "-1"]),
+    "replay too fine": (put("methods/cpt-code/replay", 0.12345), ["methods.cpt-code", "replay", "three decimals"]),
+    "unknown kind": (put("methods/stack/kind", "distill"), ["methods.stack", "distill", "'cpt', 'stack', 'expand'"]),
+    "vocabulary too small": (put("tokenizer/vocab_size", 200), ["tokenizer", "vocab_size", "258"]),
+    "repeated seed": (put("seeds", [0, 0]), ["seeds", "repeats"]),
+    "name with a slash": (put("models", {"a/b": {}}), ["models", "a/b"]),
+    "named in the file": (put("name", "other"), ["name", "named after its file"]),
 }  # fmt: skip
 
 

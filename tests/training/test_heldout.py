@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_weights import llama, random_state
-from tiny_training import TINY, identity, job, losses, manifest, run, steps, train_spec
+from tiny_training import TINY, identity, job, lose_node_at, losses, manifest, run, steps, train_spec
 
 from twostage import checkpoint
 from twostage.corpora.samples import SampleStream, TokenSplit
@@ -144,18 +144,8 @@ def test_a_branch_of_no_steps_is_validated_once(watched, corpus_folder, tmp_path
 
 
 def test_a_resumed_job_has_the_same_validation_losses(watched, corpus_folder, tmp_path, monkeypatch, caplog):
-    launch = Trainer.launch
-
-    def fail(self, step, batch):
-        if step == 6:
-            raise OSError("node lost")
-        return launch(self, step, batch)
-
     this = job(train_spec(stop_step=10, validation=CURVE), tmp_path, corpus_folder, save_every_s=0.0)
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "launch", fail)
-        with pytest.raises(OSError, match="node lost"):
-            train(this)
+    lose_node_at(6, this, monkeypatch)
     train(this)
     assert "resuming at step 5 of 10" in caplog.text
     assert identity(this.out) == identity(watched)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from made_up_speeds import size, write_speeds
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.budget import flops_per_token
@@ -28,6 +29,10 @@ def trained(tmp_path_factory) -> Workflow:
     write_small_study(workflow)
     workflow.snakemake("--cores", "2", *STUDY, "--", SEGMENT)
     return workflow
+
+
+#: The GPU of profiles/slurm/site.yaml.
+GPU = {"device": "made-up GPU", "peak_tflops": 989}
 
 
 def slurm(workflow: Workflow, **site) -> tuple[str, ...]:
@@ -73,20 +78,6 @@ def test_no_choice_trains_anything_again(trained):
     assert trained.planned(*slurm(trained), "--", BRANCH) == {"train_decay_branch": 1}
 
 
-def write_throughput(workflow: Workflow, n_params: int, flops_per_s: float) -> None:
-    """Write a benchmark's file of made-up numbers: one size, one speed."""
-    row = {"n_params": n_params, "flops_per_token": 1, "variants": {"ours": {"tokens_per_s": flops_per_s}}}
-    report = {
-        "kind": "twostage-gpu-benchmark",
-        "schema": 1,
-        "dry_run": False,
-        "precision": "bf16",
-        "machine": {"device": "made-up GPU", "peak_tflops": 989},
-        "sizes": [row],
-    }
-    (workflow.root / "made-up.json").write_text(json.dumps(report))
-
-
 def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path, monkeypatch):
     workflow = copy_workflow(tmp_path / "repository")
     write_small_study(workflow)
@@ -106,11 +97,11 @@ def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path, monk
 
     # Two hours for the segment's 20 steps of 8 x 64 tokens: 15 + 5 minutes, and 1.5 x 120.
     speed = flops_per_token(model) * 20 * 8 * 64 / 7200
-    write_throughput(workflow, model.n_params, speed)
+    write_speeds(workflow.root / "made-up.json", [size(model.n_params, speed)], machine=GPU)
     said, minutes = plan()
     assert "site.throughput" not in said
     assert minutes == 200
-    write_throughput(workflow, 2 * model.n_params, speed)
+    write_speeds(workflow.root / "made-up.json", [size(2 * model.n_params, speed)], machine=GPU)
     said, minutes = plan()
     assert said.count(f"site.throughput: no speed for a model of {model.n_params:,} parameters") == 1
     assert "its walltime follows from assumed_mfu: 0.3" in said

@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from twostage.analysis.method_fit import MethodFit, points_of
+from twostage.analysis.over_seeds import mean_over_seeds
 from twostage.cells import method_cells
 from twostage.errors import UserError
 from twostage.laws.fit import Fit, fit_law
@@ -161,15 +161,11 @@ def _seed_fits(points: Points, fit: Fit) -> SeedFits:
         values[seed] = alone.coefficients["alpha3"]
         grids.add(tuple(sorted(own.cell.tolist())))
     notes = [f"{_listed(unfitted)} alone: too few cells for the law"] if unfitted else []
-    k = len(values)
-    if k < 2:
+    if len(values) < 2:
         return SeedFits(values, note="; ".join([*notes, "no mean over seeds of fewer than two fits"]))
     if len(grids) > 1:
         notes.append("seeds alone have different cells and count alike in the mean")
-    alpha3 = np.array(list(values.values()))
-    mean = float(alpha3.mean())
-    half = float(student.ppf((1 + LEVEL) / 2, k - 1) * alpha3.std(ddof=1) / np.sqrt(k))
-    return SeedFits(values, mean, mean - half, mean + half, "; ".join(notes))
+    return SeedFits(values, *mean_over_seeds(values.values()), "; ".join(notes))
 
 
 def _seed(points: Points) -> AnyArray:

@@ -15,6 +15,7 @@ import pandas as pd
 from twostage.analysis.measured_crossover import BACK, CROSSES, REUSE, SCRATCH_BETTER
 from twostage.analysis.norm_slope import norm_slope
 from twostage.design import SCRATCH
+from twostage.estimates import estimate_text
 from twostage.units import format_quantity
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
@@ -119,7 +120,7 @@ def _positive_over_sizes(tables: Tables) -> Iterable[Finding]:
             yield Finding(
                 str(row["law"]),
                 _sign(row["alpha3"], [ends]),
-                f"{row['alpha3']:.4f}{interval(*ends, digits=4)}",
+                estimate_text(row["alpha3"], *ends, ".4f"),
             )
 
 
@@ -164,18 +165,8 @@ def _norms_grow(tables: Tables) -> Iterable[Finding]:
         slope = norm_slope(own)
         if slope is not None:
             ends = () if slope.lower is None else ((slope.lower, slope.upper),)
-            factors = "" if slope.lower is None else interval(2**slope.lower, 2 ** float(slope.upper or 0))
-            yield Finding(
-                f"{method}, {model}",
-                _sign(slope.mean, ends),
-                f"×{slope.per_doubling:.3f}{factors} for twice the D₁",
-            )
-
-
-def interval(lower: float, upper: float, digits: int = 3) -> str:
-    """` [0.010, 0.022]`; a missing end as a dash, and nothing where both are missing."""
-    ends = ["–" if pd.isna(end) else f"{end:.{digits}f}" for end in (lower, upper)]
-    return "" if ends == ["–", "–"] else f" [{ends[0]}, {ends[1]}]"
+            detail = f"{slope.per_doubling} for twice the D₁"
+            yield Finding(f"{method}, {model}", _sign(slope.mean, ends), detail)
 
 
 def _sign(value: float, intervals: Iterable[tuple[float, float | None]]) -> str:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
-LEVEL = 0.95
+from twostage.analysis.over_seeds import mean_over_seeds
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,12 @@ class NormSlope:
     upper: float | None = None
 
     @property
-    def per_doubling(self) -> float:
-        """By what a doubling of D1 multiplies the norm."""
-        return float(2**self.mean)
+    def per_doubling(self) -> str:
+        """By what a doubling of D1 multiplies the norm, with its interval: `×1.068 [1.062, 1.074]`."""
+        text = f"×{2**self.mean:.3f}"
+        if self.lower is None or self.upper is None:
+            return text
+        return f"{text} [{2**self.lower:.3f}, {2**self.upper:.3f}]"
 
 
 def norm_slope(cells: pd.DataFrame) -> NormSlope | None:
@@ -48,9 +50,4 @@ def norm_slope(cells: pd.DataFrame) -> NormSlope | None:
             seeds[int(str(seed))] = float((x * y).sum() / (x**2).sum())
     if not seeds:
         return None
-    values = np.array(list(seeds.values()))
-    mean, k = float(values.mean()), len(values)
-    if k < 2:
-        return NormSlope(seeds, mean)
-    half = float(student.ppf((1 + LEVEL) / 2, k - 1) * values.std(ddof=1) / np.sqrt(k))
-    return NormSlope(seeds, mean, mean - half, mean + half)
+    return NormSlope(seeds, *mean_over_seeds(seeds.values()))

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twostage.corpora.readers import Document
+from twostage.corpora.readers import Document, document_of
 from twostage.errors import UserError
 from twostage.study import PIN_ME, HuggingFaceCorpus
 from twostage.study.corpora import LOCAL_BUILDERS
@@ -62,18 +62,12 @@ def read_huggingface(
     require_pinned(corpus.revision, where)
     wanted = corpus.filter or {}
     for row in _rows(corpus, where, waits_s):
-        if any(_column(row, key, f"filter: {key}", where) != value for key, value in wanted.items()):
-            continue
-        text = _column(row, corpus.text_key, "text_key", where)
-        if not isinstance(text, str):
-            raise UserError(
-                f"{where}: column {corpus.text_key!r} holds {type(text).__name__}, not text; choose another text_key"
-            )
-        group = text if corpus.group_key is None else str(_column(row, corpus.group_key, "group_key", where))
-        yield Document(text, group)
+        value_of = partial(_column, row, where)
+        if all(value_of(key, f"filter: {key}") == value for key, value in wanted.items()):
+            yield document_of(corpus, value_of, where)
 
 
-def _column(row: dict[str, Any], name: str, key: str, where: str) -> Any:
+def _column(row: dict[str, Any], where: str, name: str, key: str) -> Any:
     """Return a column's value; `a.b` is column b inside of column a, unless a column has that very name."""
     if name in row:
         return row[name]

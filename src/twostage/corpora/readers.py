@@ -11,15 +11,16 @@ import io
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import zstandard
 
 from twostage.errors import UserError
-from twostage.study import FilesCorpus
+from twostage.study import FilesCorpus, HuggingFaceCorpus
 
 _RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _READ_BYTES = 1 << 20
@@ -116,16 +117,30 @@ def _read_directory(root: Path, corpus: FilesCorpus) -> Iterator[Document]:
 def _read_records(path: Path, corpus: FilesCorpus) -> Iterator[Document]:
     rows = _parquet_rows(path, corpus) if path.suffix == ".parquet" else json_lines(path)
     for where, row in rows:
-        text = _field(row, corpus.text_key, "text_key", where)
-        if not isinstance(text, str):
-            raise UserError(
-                f"{where}: {corpus.text_key!r} holds {type(text).__name__}, not text; choose another text_key"
-            )
-        group = text if corpus.group_key is None else str(_field(row, corpus.group_key, "group_key", where))
-        yield Document(text, group)
+        yield document_of(corpus, partial(_field, row, where), where)
 
 
-def _field(row: dict[str, Any], name: str, key: str, where: str) -> Any:
+def document_of(
+    corpus: FilesCorpus | HuggingFaceCorpus, value_of: Callable[[str, str], Any], where: str
+) -> Document:
+    """The document of one record.
+
+    Args:
+        value_of: value of a key, from its name and the study's key that names it.
+        where: the record, for errors.
+
+    Raises:
+        UserError: what `text_key` names is not text.
+    """
+    text = value_of(corpus.text_key, "text_key")
+    if not isinstance(text, str):
+        raise UserError(
+            f"{where}: {corpus.text_key!r} holds {type(text).__name__}, not text; choose another text_key"
+        )
+    return Document(text, text if corpus.group_key is None else str(value_of(corpus.group_key, "group_key")))
+
+
+def _field(row: dict[str, Any], where: str, name: str, key: str) -> Any:
     try:
         return row[name]
     except KeyError:

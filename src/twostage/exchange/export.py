@@ -7,7 +7,6 @@ be exported: decay into a branch first.
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from twostage.storage import (
     atomic_path,
     canonical_json,
     payload_entries,
+    read_json_object,
     sha256_file,
     write_atomic,
     write_manifest,
@@ -155,12 +155,5 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; the folder must be a Hugging Face model folder") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); download it again") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not a JSON object; download it again")
-    return content
+    missing = "no such file; the folder must be a Hugging Face model folder"
+    return read_json_object(path, missing=missing, damaged="download it again")

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from twostage.analysis.norm_slope import NormSlope, norm_slope
+from twostage.analysis.norm_slope import norm_slope
 from twostage.cells import method_cells
 from twostage.errors import UserError
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
@@ -124,13 +124,6 @@ def stretch_means(tokens: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np
     return tuple(np.array([part.mean() for part in values]) for values in parts)  # type: ignore[return-value]
 
 
-def _slope_title(slope: NormSlope) -> str:
-    text = f"per doubling of $D_1$: ×{slope.per_doubling:.3f}"
-    if slope.lower is None or slope.upper is None:
-        return text
-    return f"{text} [{2**slope.lower:.3f}, {2**slope.upper:.3f}]"
-
-
 def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]) -> list[dict[str, Any]]:
     markers = seed_markers(frame["seed"])
     for d2, group in frame.groupby("d2_tokens"):
@@ -148,7 +141,8 @@ def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]
             )
     slope = norm_slope(frame)
     if slope is not None:
-        axes.set_title(_slope_title(slope), loc="right", fontsize=7.5)
+        title = f"per doubling of $D_1$: {slope.per_doubling}"
+        axes.set_title(title, loc="right", fontsize=7.5)
     axes.set_ylabel("mean gradient norm")
     axes.set_xlabel("first-stage tokens $D_1$")
     token_axis(axes, frame["d1_tokens"].tolist(), max_characters=PANEL_CHARACTERS)

@@ -29,6 +29,11 @@ from .solver import Solution, helper_weights
 UNITS = {"d1": "tokens", "d2": "tokens", "n": "non-embedding parameters", "loss": "nats per token"}
 
 
+def at_bound(name: str) -> str:
+    """The warning of a fit whose coefficient is not determined: its best value is the end of what is allowed."""
+    return f"{name} sits at its bound"
+
+
 @dataclass(frozen=True)
 class Interval:
     """A confidence interval. An end at a bound of the coefficient, or not found (None), is said in `note`."""
@@ -91,6 +96,12 @@ class Fit:
     def residuals(self, points: Points) -> FloatArray:
         """ln(predicted) - ln(measured), shape (m,)."""
         return np.log(self.predict(**points.variables_for(self.law.variables))) - points.log_loss
+
+    def estimate(self, name: str) -> tuple[float, float | None, float | None]:
+        """A coefficient and the ends of its interval, which are None where it has none."""
+        interval = self.intervals.get(name)
+        ends = (None, None) if interval is None else (interval.lower, interval.upper)
+        return self.coefficients[name], *ends
 
     def with_intervals(self, intervals: Mapping[str, Interval]) -> Fit:
         """The same fit with intervals added."""
@@ -204,7 +215,7 @@ def assemble(
         more.append(
             "a scale overflows in raw units (see the centred values): the exponents are implausibly large"
         )
-    warnings = warnings + more + [f"{name} sits at its bound" for name in certificate.bounds_hit]
+    warnings = warnings + more + [at_bound(name) for name in certificate.bounds_hit]
     if not certificate.certified:
         warnings.append("the optimum is not certified: its optimality conditions do not hold to tolerance")
     return Fit(

@@ -12,9 +12,10 @@ import pandas as pd
 
 from twostage.analysis.alpha3 import DRAWS, UNITS, Alpha3, alpha3_of
 from twostage.analysis.method_fit import MethodFit
+from twostage.estimates import GAP, interval_text
 from twostage.laws.fit import Interval
 from twostage.study import ExcludedCell
-from twostage.tables.table import GAP, Table, excluded_notes, identity, shown_identity
+from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
 UNIT_TITLES = {"points": "points", "trunks": "first stages", "seeds": "seeds"}
 _SEED_COLUMN = "alpha3_seed_"
@@ -134,8 +135,11 @@ def _texts(fit: MethodFit, found: Alpha3 | None, row: dict[str, object]) -> dict
         return f"{factor * value:.{digits}f}" if isinstance(value, float) else GAP
 
     def interval(name: str) -> str:
-        ends = [number(f"{name}_{end}", 4) for end in ("lower", "upper")]
-        return GAP if ends == [GAP, GAP] else f"[{ends[0]}, {ends[1]}]"
+        lower, upper = (
+            value if isinstance(value := row.get(f"{name}_{end}"), float) else None
+            for end in ("lower", "upper")
+        )
+        return interval_text(lower, upper, ".4f")
 
     texts = {
         "points": str(row.get("n_points", GAP)),

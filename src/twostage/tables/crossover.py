@@ -21,8 +21,9 @@ from twostage.analysis.measured_crossover import (
     compare,
     find_crossing,
 )
+from twostage.estimates import GAP
 from twostage.study import ExcludedCell
-from twostage.tables.table import GAP, Table, excluded_notes
+from twostage.tables.table import Table, excluded_notes
 from twostage.units import format_quantity
 
 COLUMNS = (

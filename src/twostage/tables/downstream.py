@@ -17,6 +17,7 @@ import pandas as pd
 
 from twostage.design import Design
 from twostage.errors import UserError
+from twostage.estimates import GAP
 from twostage.exchange.downstream_spec import downstream_branches, scores_file
 from twostage.laws.published import published_table
 from twostage.tables.table import Table
@@ -39,7 +40,6 @@ PUBLISHED_COLUMNS = {
     "tinyllama_1_1b": "TinyLlama 1.1B (published)",
 }
 COMMON, PAPERS = "average, common", "average, paper's seven"
-_GAP = "–"
 _MISSING = "-"  # as the paper prints it
 
 
@@ -117,7 +117,7 @@ def table_6(scores: Sequence[CheckpointScores]) -> Table:
         | {title: str(paper.loc["Tokens", key]) for key, title in PUBLISHED_COLUMNS.items()},
     ]
     for row in (*rows, *averages):
-        cells = {name: column[row].text if row in column else _GAP for name, column in columns.items()}
+        cells = {name: column[row].text if row in column else GAP for name, column in columns.items()}
         shown.append({"benchmark": row} | cells)
     return Table(
         title="Table 6: zero-shot accuracy on benchmarks, per cent",

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import pandas as pd
 
 from twostage.analysis.method_fit import MethodFit
+from twostage.estimates import GAP, estimate_text
 from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.laws.published import published_table
 from twostage.study import ExcludedCell
-from twostage.tables.table import GAP, Table, excluded_notes, identity, shown_identity
+from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
 FORM_TITLES = {"mul": "Mul.", "mul0": "Mul. (α₃ = 0)", "add": "Add.", "hyb": "Hyb."}
 EXPONENTS = ("alpha1", "alpha2", "alpha3")
@@ -94,20 +95,20 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
     rows, shown, notes = [], [], _Notes()
     for fit in fits:
         law = fit.laws.get("mul")
+        fitted = None if law is None else law.fit
         variant = PAPER_VARIANTS.get(fit.method, "")
         theirs = {name: str(paper.loc[variant, name]) if variant else "" for name in EXPONENTS}
         reason = "the study's laws.forms has no mul" if law is None else law.reason if law.fit is None else ""
         numbers: dict[str, object] = {}
         cells = {}
         for name in EXPONENTS:
-            value, lower, upper = _with_interval(fit, name)
+            value, lower, upper = (None, None, None) if fitted is None else fitted.estimate(name)
             numbers |= {name: value, f"{name}_lower": lower, f"{name}_upper": upper}
-            cells[EXPONENT_TITLES[name]] = _interval_text(value, lower, upper) + notes.mark(reason)
-        fitted = None if law is None else law.fit
+            cells[EXPONENT_TITLES[name]] = estimate_text(value, lower, upper, ".4f") + notes.mark(reason)
         for name, other in (("alpha1", "d2"), ("alpha2", "d1")):
             value = None if fitted is None else fitted.centred["values"][name]
             numbers[f"{name}_centred"] = value
-            numbers[f"{other}_centre_tokens"] = None if fitted is None else _exp(fitted.centre[other])
+            numbers[f"{other}_centre_tokens"] = None if fitted is None else math.exp(fitted.centre[other])
             cells[f"{EXPONENT_TITLES[name]} at the centre"] = GAP if value is None else f"{value:.4f}"
         note = "; ".join([reason] * bool(reason) + list(fitted.warnings if fitted else ()))
         rows.append(
@@ -154,23 +155,3 @@ class _Notes:
 
 def _thousand(value: float | None) -> float | None:
     return None if value is None else 1e3 * value
-
-
-def _exp(value: float) -> float:
-    return math.exp(value)
-
-
-def _with_interval(fit: MethodFit, name: str) -> tuple[float | None, float | None, float | None]:
-    law = fit.laws.get("mul")
-    if law is None or law.fit is None:
-        return None, None, None
-    interval = law.fit.intervals.get(name)
-    value = law.fit.coefficients[name]
-    return (value, None, None) if interval is None else (value, interval.lower, interval.upper)
-
-
-def _interval_text(value: float | None, lower: float | None, upper: float | None) -> str:
-    if value is None:
-        return GAP
-    ends = [GAP if end is None else f"{end:.4f}" for end in (lower, upper)]
-    return f"{value:.4f}" if lower is None and upper is None else f"{value:.4f} [{ends[0]}, {ends[1]}]"

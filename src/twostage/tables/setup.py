@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from twostage.estimates import GAP
 from twostage.laws.published import published_table
 from twostage.lengths import with_decay
 from twostage.study import Study
-from twostage.tables.table import GAP, Table
+from twostage.tables.table import Table
 
 _NOTE = "The paper's numbers stand beside models of the same name."
 

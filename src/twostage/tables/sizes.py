@@ -12,9 +12,10 @@ import pandas as pd
 
 from twostage.analysis.joint_fit import SizesFit
 from twostage.design import SCRATCH
+from twostage.estimates import GAP, estimate_text
 from twostage.laws.published import published_table
 from twostage.study import ExcludedCell
-from twostage.tables.table import GAP, Table, excluded_notes
+from twostage.tables.table import Table, excluded_notes
 
 #: Coefficient in the paper's notation -> its heading.
 COEFFICIENTS = {
@@ -68,11 +69,11 @@ def table_8(fits: Sequence[SizesFit], excluded: Sequence[ExcludedCell] = ()) -> 
         name = f"from scratch on {one.corpus}" if one.name == SCRATCH else f"{one.name} (on {one.corpus})"
         cells = {"law": name, "sizes": str(len(one.models)), "points": str(len(one.points))}
         for coefficient, heading in COEFFICIENTS.items():
-            value, lower, upper = _with_interval(one, coefficient)
+            value, lower, upper = _estimate(one, coefficient)
             theirs = str(printed.loc[paper_row, coefficient]) if paper_row else ""
             row |= {coefficient: value, f"{coefficient}_lower": lower, f"{coefficient}_upper": upper}
             row[f"paper_{coefficient}"] = theirs or None
-            cells[heading] = _interval_text(value, lower, upper)
+            cells[heading] = estimate_text(value, lower, upper, ".4g")
             cells[f"{heading} (paper)"] = theirs or GAP
         rows.append(row | {"extrapolation_rms_nats": one.extrapolation.rms_nats, "paper_row": paper_row})
         shown.append(cells)
@@ -90,23 +91,9 @@ def table_8(fits: Sequence[SizesFit], excluded: Sequence[ExcludedCell] = ()) -> 
     )
 
 
-def _with_interval(one: SizesFit, coefficient: str) -> tuple[float | None, float | None, float | None]:
+def _estimate(one: SizesFit, coefficient: str) -> tuple[float | None, float | None, float | None]:
     name = _SWAP.get(coefficient, coefficient) if one.fit.form == "chinchilla" else coefficient
-    if name not in one.fit.coefficients:
-        return None, None, None
-    interval = one.fit.intervals.get(name)
-    value = one.fit.coefficients[name]
-    return (value, None, None) if interval is None else (value, interval.lower, interval.upper)
-
-
-def _interval_text(value: float | None, lower: float | None, upper: float | None) -> str:
-    if value is None:
-        return GAP
-    text = f"{value:.4g}"
-    if lower is None and upper is None:
-        return text
-    ends = [GAP if end is None else f"{end:.4g}" for end in (lower, upper)]
-    return f"{text} [{ends[0]}, {ends[1]}]"
+    return one.fit.estimate(name) if name in one.fit.coefficients else (None, None, None)
 
 
 def _without_empty(shown: pd.DataFrame) -> pd.DataFrame:

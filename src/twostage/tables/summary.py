@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, interval, loo_rows, name_of
+from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, loo_rows, name_of
 from twostage.analysis.measured_crossover import CROSSES
 from twostage.design import SCRATCH
+from twostage.estimates import GAP, estimate_text, interval_text
 from twostage.exhibits.catalogue import drawable_figures
+from twostage.laws.fit import at_bound
 from twostage.markdown import markdown_table
 from twostage.study import Study
-from twostage.tables.table import GAP, Table, excluded_notes
+from twostage.tables.table import Table, excluded_notes
 from twostage.units import format_quantity
 
 FORMS = {"mul": "`mul`", "mul0": "`mul`, α₃ = 0", "add": "`add`", "hyb": "`hyb`"}
@@ -26,7 +28,6 @@ GREEK = {
 }
 #: Shown where the study draws them.
 FIGURES = ("figure-1", "figure-3", "gradient-norm", "crossover", "figure-4-left", "figure-4-right")
-AT_BOUND = "E sits at its bound"
 
 
 def claims_table(tables: Tables, study: Study) -> Table:
@@ -155,14 +156,8 @@ def _exponents(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _estimate(row: pd.Series, name: str, digits: int = 3) -> str:
-    value = row[name]
-    if pd.isna(value):
-        return GAP
-    text = f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.3g}"
-    return (
-        f"{text}{interval(row[f'{name}_lower'], row[f'{name}_upper'], digits) if abs(value) < 1000 else ''}"
-    )
+def _estimate(row: pd.Series, name: str, spec: str = ".3f") -> str:
+    return estimate_text(row[name], row[f"{name}_lower"], row[f"{name}_upper"], spec)
 
 
 def _certainty(tables: Tables) -> pd.DataFrame:
@@ -175,11 +170,10 @@ def _certainty(tables: Tables) -> pd.DataFrame:
             for key in row.index
             if str(key).startswith("alpha3_seed_") and not pd.isna(row[key])
         ]
-        mean = "" if pd.isna(row["seed_mean"]) else f"{row['seed_mean']:.3f}"
         rows.append(
             {"": name_of(row), "α₃": f"{row['alpha3']:.3f}"}
             | {
-                title: interval(row[f"{unit}_lower"], row[f"{unit}_upper"]).strip() or GAP
+                title: interval_text(row[f"{unit}_lower"], row[f"{unit}_upper"], ".3f")
                 for unit, title in (
                     ("profile", "profile"),
                     ("points", "points"),
@@ -188,10 +182,7 @@ def _certainty(tables: Tables) -> pd.DataFrame:
                 )
             }
             | {"seeds alone": ", ".join(alone) or GAP}
-            | {
-                "their mean, t interval": f"{mean}{interval(row['seed_mean_lower'], row['seed_mean_upper'])}"
-                or GAP
-            }
+            | {"their mean, t interval": _estimate(row, "seed_mean")}
         )
     return pd.DataFrame(rows)
 
@@ -204,7 +195,7 @@ def _sizes(tables: Tables) -> pd.DataFrame:
         rows.append(
             {"": title, "sizes": row["n_models"], "points": row["n_points"]}
             | {
-                GREEK[name]: _estimate(row, name, 4 if name == "alpha3" else 3)
+                GREEK[name]: _estimate(row, name, ".4f" if name == "alpha3" else ".3f")
                 + (
                     ""
                     if pd.isna(row[f"paper_{name}"])
@@ -275,7 +266,7 @@ def _not_identified(tables: Tables) -> list[str]:
             for name in ("alpha1", "alpha2", "alpha3")
             if (reason := _loose(row, name))
         ]
-        if AT_BOUND in str(row["note"]):
+        if at_bound("E") in str(row["note"]):
             lacking.insert(0, "E is at its bound 0")
         if pd.isna(row["alpha3"]):
             lacking = [str(row["note"])]

@@ -14,8 +14,6 @@ import pandas as pd
 from twostage.analysis.method_fit import MethodFit
 from twostage.study import ExcludedCell
 
-GAP = "–"
-
 
 @dataclass(frozen=True)
 class Table:

@@ -115,7 +115,7 @@ class Trainer:
         if execution.compile:
             _compile_layers(self.core)
         self._on_device = mixed or execution.device == "cuda"
-        self.forward_backward = get_forward_backward_func()
+        self._forward_backward = get_forward_backward_func()
 
     def update(self, step: int, batch: torch.Tensor) -> tuple[float, float]:
         """Do update `step` (from 1) on a batch [samples, context + 1] of this rank; return loss and gradient norm."""
@@ -132,22 +132,26 @@ class Trainer:
             group["betas"], group["eps"] = (recipe.adam_beta1, recipe.adam_beta2), recipe.adam_eps
         self.model.zero_grad_buffer()
         self.optimizer.zero_grad()
-        reduced = self.forward_backward(
-            forward_step_func=_forward,
-            data_iterator=iter(torch.split(batch, self.micro_batch)),
-            model=self.model,
-            num_microbatches=len(batch) // self.micro_batch,
-            seq_length=self.spec.architecture.context,
-            micro_batch_size=self.micro_batch,
-            forward_only=False,
-        )
-        loss = torch.stack([part["loss"] for part in reduced]).mean()
+        loss = torch.stack([part["loss"] for part in self.passes(batch)]).mean()
         if provenance.world_size() > 1:
             torch.distributed.all_reduce(loss, op=torch.distributed.ReduceOp.SUM)
         if self._on_device:
             return Outcome(loss, step_on_device(self.optimizer, recipe.grad_clip))
         _, grad_norm, _ = self.optimizer.step()
         return Outcome(loss, grad_norm)
+
+    def passes(self, batch: torch.Tensor, *, forward_only: bool = False) -> list[dict[str, torch.Tensor]]:
+        """Forward and, unless `forward_only`, backward over a batch (sample, token); the loss of each micro-batch."""
+        reduced: list[dict[str, torch.Tensor]] = self._forward_backward(
+            forward_step_func=_forward,
+            data_iterator=iter(torch.split(batch, self.micro_batch)),
+            model=self.model,
+            num_microbatches=len(batch) // self.micro_batch,
+            seq_length=self.spec.architecture.context,
+            micro_batch_size=self.micro_batch,
+            forward_only=forward_only,
+        )
+        return reduced
 
     def gather_parameters(self) -> None:
         """Bring the weights up to date on all ranks, for a use of `core` outside of an update."""
