@@ -127,6 +127,12 @@ def test_cells_from_elsewhere_may_lack_norms_and_epochs(archived):
     assert "α₃ > 0: saturation" in page
 
 
+def test_a_study_may_fit_fewer_forms(archived):
+    table = archived["table-1"].drop(columns=["rms_add", "paper_rms_add"])
+    page = summary(archived | {"table-1": table}, load_study(ROOT / "config/mini-reference.yaml"))
+    assert "| **14.2** | 29.6 | – | 29.8 | 11.3 | 1.6 / 2.1 / – / 2.2 |" in page
+
+
 def test_what_is_not_determined_is_listed(archived):
     table = archived["table-7"].copy()
     row = table.index[(table["method"] == "cpt-code") & (table["model"] == "33k")][0]

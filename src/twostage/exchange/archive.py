@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import platform
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -74,6 +75,7 @@ def archive_study(path: str, out: Path, results: Path = Path("results")) -> dict
         "training_jobs": {"planned": len(planned), "measured": sum(name in records for name in planned)},
         "corpora": dict(_corpora(folder)),
         **_totals(records),
+        "training_wall_hours": round(busy_hours(_training_times(folder, records)), 3),
         "machine": _machine(),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "files": {str(name): sha256_file(out / name) for name in [*names, Path(RECORDS)]},
@@ -87,6 +89,26 @@ def read_records(out: Path) -> dict[str, dict[str, Any]]:
     with gzip.open(out / RECORDS, "rt", encoding="utf-8") as stream:
         records = [json.loads(line) for line in stream]
     return {record.pop("file"): record for record in records}
+
+
+def busy_hours(times: Iterable[tuple[float, float]]) -> float:
+    """Hours in which at least one of several jobs ran, from their starts and ends in seconds, in any order."""
+    seconds, until = 0.0, -math.inf
+    for start, end in sorted(times):
+        seconds += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return seconds / 3600
+
+
+def _training_times(folder: Path, records: dict[str, dict[str, Any]]) -> Iterator[tuple[float, float]]:
+    """When each job trained: its record was written at the end of it, and says how long it took.
+
+    By the times of files, so a folder that was copied without them says nothing of it.
+    """
+    for name, record in records.items():
+        if name.endswith("metrics.json"):
+            end = (folder / name).stat().st_mtime
+            yield end - record["train_seconds"], end
 
 
 def _remove_archive(out: Path) -> None:

@@ -129,8 +129,8 @@ def _errors(tables: Tables) -> pd.DataFrame:
             | {"noise": GAP if pd.isna(row["noise_floor"]) else f"{row['noise_floor']:.1f}"}
             | {
                 "paper: the same four": GAP
-                if pd.isna(paper).any()
-                else " / ".join(f"{float(str(value)):.1f}" for value in paper)
+                if pd.isna(paper).all()
+                else " / ".join(GAP if pd.isna(value) else f"{float(str(value)):.1f}" for value in paper)
             }
         )
     return pd.DataFrame(rows)
