@@ -28,10 +28,10 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     os.environ["RAYON_NUM_THREADS"] = str(args.cores)
 
+    from twostage.corpora.corpus import prepare_corpus, read_documents
     from twostage.corpora.tokenizer import load_tokenizer, make_tokenizer
-    from twostage.corpus import prepare_corpus, read_documents
+    from twostage.corpora.tokens import encode_shards
     from twostage.study import BpeTokenizer, EmbeddedCorpus
-    from twostage.tokens import encode_shards
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -30,15 +30,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from twostage.architecture import Architecture
-from twostage.checkpoint import to_canonical
+from twostage.common.storage import payload_entries, write_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.model import start_process_group
-from twostage.schedule import Schedule
-from twostage.specs import TrainSpec
-from twostage.storage import payload_entries, write_manifest
+from twostage.design.schedule import Schedule
+from twostage.design.specs import TrainSpec
+from twostage.model import megatron_cpu
+from twostage.model.build import start_process_group
+from twostage.model.checkpoint import to_canonical
 from twostage.study import OptimizerRecipe
-from twostage.training import megatron_cpu
+from twostage.study.architecture import Architecture
 from twostage.training.trainer import Execution, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train.py"

@@ -12,7 +12,7 @@ rule fit_law:
         cells=CELLS,
         script=f"{SCRIPTS}/fit_law.py",
         code=library_code(
-            "cells.py",
+            "analysis/cells.py",
             "analysis/method_fit.py",
             "analysis/curves.py",
             "analysis/power_law.py",
@@ -43,7 +43,7 @@ rule fit_joint_law:
     input:
         cells=joint_cells,
         script=f"{SCRIPTS}/fit_joint_law.py",
-        code=library_code("cells.py", "analysis/joint_fit.py", *LAWS_CODE),
+        code=library_code("analysis/cells.py", "analysis/joint_fit.py", *LAWS_CODE),
     output:
         f"{RESULTS}/fits/joint/{{method}}.json",
     log:
@@ -66,7 +66,7 @@ rule fit_scratch_law:
     input:
         cells=scratch_cells,
         script=f"{SCRIPTS}/fit_joint_law.py",
-        code=library_code("cells.py", "analysis/joint_fit.py", *LAWS_CODE),
+        code=library_code("analysis/cells.py", "analysis/joint_fit.py", *LAWS_CODE),
     output:
         f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
@@ -88,7 +88,7 @@ rule fit_unified_law:
         cells=CELLS,
         base_cells=BASE_CELLS,
         script=f"{SCRIPTS}/fit_unified_law.py",
-        code=library_code("cells.py", "analysis/unified_fit.py", *LAWS_CODE),
+        code=library_code("analysis/cells.py", "analysis/unified_fit.py", *LAWS_CODE),
     output:
         report(
             f"{RESULTS}/tables/unified-law.csv",
@@ -117,7 +117,7 @@ rule measure_crossover:
         code=library_code(
             "analysis/crossover_fits.py",
             "analysis/measured_crossover.py",
-            "cells.py",
+            "analysis/cells.py",
             "exhibits/controls.py",
             "tables/crossover.py",
             "tables/table.py",

@@ -7,7 +7,7 @@ rule aggregate_cells:
         evaluations=all_evaluations,
         metrics=all_metrics,
         script=f"{SCRIPTS}/aggregate_cells.py",
-        code=library_code("cells.py"),
+        code=library_code("analysis/cells.py"),
     output:
         cells=report(
             CELLS,
@@ -44,7 +44,7 @@ rule aggregate_method_cells:
         evaluations=method_evaluations,
         metrics=method_branches,
         script=f"{SCRIPTS}/aggregate_cells.py",
-        code=library_code("cells.py"),
+        code=library_code("analysis/cells.py"),
     output:
         f"{RESULTS}/cells/{{method}}/{{model}}.csv",
     log:

@@ -1,5 +1,5 @@
 # The study, its paths, and in common/ ALL input and parameter functions by topic (those of a cluster: cluster.smk). Rules
-# hold only wiring; what a path means is decided in src/twostage/design.py and paths.py.
+# hold only wiring; what a path means is decided in src/twostage/design/design.py and paths.py.
 import functools
 import os
 import shlex
@@ -9,17 +9,16 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
-from twostage import paths, specs
+from twostage.design import paths, specs
 from twostage.analysis import imported
 from twostage.cluster.folders import check_folder
 from twostage.corpora import dataspecs
-from twostage.design import Design
-from twostage.errors import UserError
-from twostage.exchange import downstream_spec as downstream_specs
+from twostage.design.design import Design
+from twostage.common.errors import UserError
+from twostage.evaluation import downstream_spec as downstream_specs
 from twostage.exhibits import catalogue, comparisons, controls
 from twostage.exhibits import joint_design, presentation
 from twostage.planning import jobs
-from twostage.study import load_study
 
 # Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory. In a
 # container (envs/README.md) they use the image's Python, with this checkout's code.
@@ -57,7 +56,7 @@ def explained(function):
 
 
 STUDY_FILE = config["study"]
-study = explained(load_study)(STUDY_FILE)
+study = explained(catalogue.load_checked)(STUDY_FILE)
 design = Design(study)
 
 RESULTS = f"results/{study.name}"

@@ -55,7 +55,7 @@ rule make_table_6:
         published=f"{PUBLISHED}/table_6.csv",
         script=f"{SCRIPTS}/make_table_6.py",
         code=library_code(
-            "exchange/downstream_spec.py", "tables/downstream.py", "tables/table.py"
+            "evaluation/downstream_spec.py", "tables/downstream.py", "tables/table.py"
         ),
     output:
         csv=f"{RESULTS}/tables/table-6.csv",

@@ -6,8 +6,8 @@ rule plot_figure_2:
     input:
         script=f"{SCRIPTS}/plot_illustration.py",
         code=library_code(
-            "design.py",
-            "lengths.py",
+            "design/design.py",
+            "design/trunk_points.py",
             "figures/figure_2.py",
             "figures/boxes.py",
             "figures/style.py",
@@ -40,13 +40,13 @@ rule plot_dag:
         script=f"{SCRIPTS}/plot_illustration.py",
         code=library_code(
             "corpora/dataspecs.py",
-            "design.py",
+            "design/design.py",
             "exhibits/joint_design.py",
             "exhibits/presentation.py",
             "figures/boxes.py",
             "figures/dag.py",
             "figures/style.py",
-            "lengths.py",
+            "design/trunk_points.py",
             "planning/dag.py",
         ),
     output:

@@ -19,7 +19,7 @@ rule plot_published:
             "figures/style.py",
             "laws/curves.py",
             "laws/crossover.py",
-            "laws/published.py",
+            "paper/published.py",
         ),
     output:
         pdf=f"{PUBLISHED_FIGURES}/{{figure}}.pdf",

@@ -48,7 +48,9 @@ use rule make_table_1 as make_table_2 with:
 
 use rule make_table_1 as make_table_3 with:
     input:
-        **table_input("table-3", "architecture.py", "tables/setup.py", published=[3]),
+        **table_input(
+            "table-3", "study/architecture.py", "tables/setup.py", published=[3]
+        ),
     output:
         **table_output("table-3"),
     log:
@@ -62,7 +64,9 @@ use rule make_table_1 as make_table_3 with:
 
 use rule make_table_1 as make_table_4 with:
     input:
-        **table_input("table-4", "architecture.py", "tables/setup.py", published=[4]),
+        **table_input(
+            "table-4", "study/architecture.py", "tables/setup.py", published=[4]
+        ),
     output:
         **table_output("table-4"),
     log:
@@ -76,7 +80,9 @@ use rule make_table_1 as make_table_4 with:
 
 use rule make_table_1 as make_table_5 with:
     input:
-        **table_input("table-5", "lengths.py", "tables/setup.py", published=[5]),
+        **table_input(
+            "table-5", "design/trunk_points.py", "tables/setup.py", published=[5]
+        ),
     output:
         **table_output("table-5"),
     log:
@@ -137,7 +143,7 @@ rule estimate_alpha3:
         code=library_code(
             "analysis/alpha3.py",
             "analysis/method_fit.py",
-            "cells.py",
+            "analysis/cells.py",
             "tables/alpha3.py",
             "tables/table.py",
             *LAWS_CODE,
@@ -208,7 +214,7 @@ rule write_summary:
             "analysis/claims.py",
             "analysis/norm_slope.py",
             "exhibits/catalogue.py",
-            "markdown.py",
+            "common/markdown.py",
             "tables/summary.py",
             "tables/table.py",
         ),

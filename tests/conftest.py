@@ -52,11 +52,11 @@ def _commit() -> str:
 @pytest.fixture(scope="session")
 def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small tokenised corpus "words" with a vocabulary of 300, made by the real pipeline from generated text."""
+    from twostage.common.storage import write_atomic
+    from twostage.corpora.corpus import prepare_corpus
     from twostage.corpora.tokenizer import make_tokenizer
-    from twostage.corpus import prepare_corpus
-    from twostage.storage import write_atomic
+    from twostage.corpora.tokens import tokenize_corpus
     from twostage.study import BpeTokenizer, FilesCorpus
-    from twostage.tokens import tokenize_corpus
 
     root = tmp_path_factory.mktemp("corpus")
     draw = random.Random(0)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from twostage.design import Cell, Design
-from twostage.paths import Branch, Stage2Run, grown_manifest
-from twostage.specs import branch_spec, evaluate_spec, grow_spec
+from twostage.design.design import Cell, Design
+from twostage.design.paths import Branch, Stage2Run, grown_manifest
+from twostage.design.specs import branch_spec, evaluate_spec, grow_spec
 from twostage.study import Study
 
 #: L = A D1^-alpha1 D2^(-alpha2 + alpha3 ln D1) + E; about 7 to 4.8 nats on the grid below.

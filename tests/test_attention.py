@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from twostage.attention import SPEED_ORDER, candidates, choose, padded_head_dim, resolve
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.study.attention import SPEED_ORDER, candidates, choose, padded_head_dim, resolve
 
 ALL = frozenset({"sdpa", "flash", "te"})
 
@@ -85,7 +85,7 @@ def test_padding_goes_to_the_next_multiple_of_eight():
 
 
 def test_the_module_needs_no_torch():
-    code = "import sys, twostage.attention, twostage.doctor; sys.exit('torch' in sys.modules)"
+    code = "import sys, twostage.study.attention, twostage.doctor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

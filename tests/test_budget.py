@@ -10,8 +10,9 @@ from tiny_training import ROOT, TINY, manifest, run, train_spec
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from twostage.architecture import Architecture
-from twostage.budget import (
+from twostage.common.storage import read_manifest
+from twostage.corpora.tokens import token_dtype
+from twostage.design.flops import (
     Machine,
     bytes_per_token,
     flops_6nd,
@@ -21,11 +22,10 @@ from twostage.budget import (
     training_state_bytes,
     weights_bytes,
 )
-from twostage.growth_shapes import expanded_architecture
-from twostage.model import build_model, start_process_group
-from twostage.storage import read_manifest
+from twostage.design.growth_shapes import expanded_architecture
+from twostage.model.build import build_model, start_process_group
 from twostage.study import load_study
-from twostage.tokens import token_dtype
+from twostage.study.architecture import Architecture
 
 SHAPES = {
     "tiny": TINY,

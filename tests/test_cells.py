@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from results_tree import build, edit, loss_of, make_design
 
-from twostage.cells import KEY, aggregate_cells, method_cells, read_cells, table_csv, write_table
-from twostage.errors import UserError
-from twostage.paths import Branch, Stage1Run, Stage2Run, grown_manifest
+from twostage.analysis.cells import KEY, aggregate_cells, method_cells, read_cells, table_csv, write_table
+from twostage.common.errors import UserError
+from twostage.design.paths import Branch, Stage1Run, Stage2Run, grown_manifest
 
 UNIT = 8 * 128  # tokens of a step
 TOKENS = [int(1.1 * steps * UNIT) for steps in (100, 200, 400, 800)]

@@ -10,10 +10,10 @@ import torch
 from drawn_weights import random_state
 from tiny_training import TINY, train_spec
 
-from twostage import checkpoint
-from twostage.errors import UserError
-from twostage.model import start_process_group
-from twostage.storage import release_payload, verify_payload
+from twostage.common.errors import UserError
+from twostage.common.storage import release_payload, verify_payload
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
 from twostage.training import state as training_state
 from twostage.training.trainer import Execution, Trainer
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from local_texts import files_corpus, made_up_text, write_texts
 
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest, verify_payload
+from twostage.corpora.corpus import normalise, prepare_corpus, read_documents, split_of
 from twostage.corpora.dataspecs import CorpusSpec
-from twostage.corpus import normalise, prepare_corpus, read_documents, split_of
-from twostage.errors import UserError
-from twostage.storage import read_manifest, verify_payload
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from twostage.design import Design
-from twostage.errors import UserError
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run, parse_artifact, parse_run
-from twostage.specs import TrainSpec, branch_spec, evaluate_spec, grow_spec, segment_spec
+from twostage.common.errors import UserError
+from twostage.design.design import Design
+from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, parse_artifact, parse_run
+from twostage.design.specs import TrainSpec, branch_spec, evaluate_spec, grow_spec, segment_spec
 from twostage.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -225,7 +225,7 @@ def test_specs_refuse_what_the_study_lacks(tiny):
 
 def test_parsing_the_dag_never_imports_torch():
     code = (
-        "import sys, twostage.study, twostage.design, twostage.paths, twostage.schedule, twostage.specs, twostage.laws;"
+        "import sys, twostage.study, twostage.design.design, twostage.design.paths, twostage.design.schedule, twostage.design.specs, twostage.laws;"
         "assert 'torch' not in sys.modules and 'snakemake' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,11 +12,11 @@ import torch
 from drawn_weights import llama, random_state
 from tiny_training import TINY
 
-from twostage.checkpoint import load_weights, save_weights
-from twostage.errors import UserError
-from twostage.evaluate import evaluate_checkpoint
-from twostage.specs import EvaluateSpec
-from twostage.storage import read_manifest, write_manifest
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest, write_manifest
+from twostage.design.specs import EvaluateSpec
+from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.model.checkpoint import load_weights, save_weights
 
 SPEC = EvaluateSpec(corpus="words", context=16, batch_size=32)
 

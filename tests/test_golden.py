@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden.record import FOLDER, GOLDEN, STAGES
 
-from twostage import provenance
+from twostage.common import provenance
 
 #: Absolute; on the kind of machine that recorded, the numbers are equal to the last bit. Elsewhere other vector widths sum in
 #: another order (ATEN_CPU_CAPABILITY=default and avx2 against AVX512: below 1e-6 here).
@@ -29,7 +29,7 @@ def compare(stage, numbers, record):
     }
     changed = {key: value for key, value in worst.items() if not value <= tolerance}
     assert not changed, (
-        f"numerics changed: raise {constant} in src/twostage/revisions.py (all jobs of that stage are then run again) and "
+        f"numerics changed: raise {constant} in src/twostage/common/revisions.py (all jobs of that stage are then run again) and "
         f"record again with `{command}`; or mend the code. Largest differences: {changed}"
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.planning.throughput import load_throughput
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks/gpu/run.py"

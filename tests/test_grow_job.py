@@ -7,14 +7,14 @@ import torch
 from drawn_weights import llama
 from tiny_training import TINY, run, steps, train_spec
 
-from twostage.checkpoint import load_weights
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.errors import UserError
-from twostage.evaluate import evaluate_checkpoint
-from twostage.grow import grow_checkpoint
-from twostage.growth_shapes import expanded_architecture, stacked_architecture
-from twostage.specs import EvaluateSpec, GrowSpec
-from twostage.storage import read_manifest
+from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.design.specs import EvaluateSpec, GrowSpec
+from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.model.checkpoint import load_weights
+from twostage.training.grow import grow_checkpoint
 
 WIDE = expanded_architecture(TINY)
 STACK = GrowSpec(source=TINY, target=stacked_architecture(TINY, 2), kind="stack", factor=2, seed=3)

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper_sizes import SIZES, paper_size
 
-from twostage.canonical import canonical_shapes, check_state
-from twostage.growth import StateDict, expand_width, expanded_architecture
+from twostage.model.canonical import canonical_shapes, check_state
+from twostage.model.growth import StateDict, expand_width, expanded_architecture
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}  # of max |logit|
 

@@ -11,7 +11,7 @@ from growth_models import (
     tiny,
 )
 
-from twostage.growth import expand_width, expanded_architecture, stack_depth, stacked_architecture
+from twostage.model.growth import expand_width, expanded_architecture, stack_depth, stacked_architecture
 
 
 @pytest.mark.parametrize("factor", [0, -2, 1.5, True])

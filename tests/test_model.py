@@ -12,8 +12,8 @@ from drawn_weights import llama, random_state
 from paper_sizes import SIZES, TABLE_3, paper_size
 from tiny_training import TINY
 
-from twostage.checkpoint import from_canonical, load_into, to_canonical
-from twostage.model import FlashCoreAttention, SdpaCoreAttention, build_model, start_process_group
+from twostage.model.build import FlashCoreAttention, SdpaCoreAttention, build_model, start_process_group
+from twostage.model.checkpoint import from_canonical, load_into, to_canonical
 
 SHAPES = {
     "tiny": TINY,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from twostage.design import SCRATCH, Design
+from twostage.design.design import SCRATCH, Design
+from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
+from twostage.design.specs import branch_spec, segment_spec
 from twostage.exhibits.comparisons import ablation_pairs
 from twostage.exhibits.presentation import PAPER_VARIANTS
-from twostage.laws.published import published_table
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
-from twostage.specs import branch_spec, segment_spec
+from twostage.paper.published import published_table
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[1]

@@ -12,15 +12,15 @@ import pytest
 from made_up_speeds import size, write_speeds
 from results_tree import make_design
 
-from twostage.architecture import Architecture
-from twostage.budget import flops_per_token, training_state_bytes, weights_bytes
 from twostage.cli import main
-from twostage.design import Design
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
-from twostage.plan import PAPER, Held, estimated, plan_study
+from twostage.common.units import format_quantity
+from twostage.design.design import Design
+from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
+from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.planning.jobs import is_protected, planned_jobs, releases
+from twostage.planning.plan import PAPER, Held, estimated, plan_study
 from twostage.study import Study
-from twostage.units import format_quantity
+from twostage.study.architecture import Architecture
 
 STEPS = (100, 200, 400)
 TOKENS = 8 * 128  # a step's
@@ -372,7 +372,7 @@ def test_growing_a_grid_never_lowers_the_bill():
 def test_commands_about_studies_load_nothing_heavy():
     """A plan must answer at once, and parsing the DAG uses `jobs`: no torch, pandas, matplotlib or Snakemake."""
     code = (
-        "import sys, twostage.plan, twostage.status, twostage.study.new_study, twostage.cli.plan_tables;"
+        "import sys, twostage.planning.plan, twostage.planning.status, twostage.study.new_study, twostage.cli.plan_tables;"
         "print({'torch', 'pandas', 'matplotlib', 'snakemake', 'megatron'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from twostage.schedule import Schedule
-from twostage.training import megatron_cpu
+from twostage.design.schedule import Schedule
+from twostage.model import megatron_cpu
 
 # Table 5's smallest model with a short grid: 50 warmup steps, a trunk of 400, a decay of 40.
 TRUNK = Schedule(peak_lr=8e-3, warmup_steps=50)

@@ -11,8 +11,8 @@ from results_tree import build, make_design, write
 
 from twostage.cli import main
 from twostage.cluster.lease import STALE_S, Lease, live_owner
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
-from twostage.status import study_status
+from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
+from twostage.planning.status import study_status
 
 TOKENS = 8 * 128
 DESIGN = make_design(steps=(100, 200))

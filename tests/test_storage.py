@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from twostage.errors import UserError
-from twostage.storage import (
+from twostage.common.errors import UserError
+from twostage.common.storage import (
     atomic_path,
     canonical_json,
     payload_entries,
@@ -81,7 +81,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     write_atomic(target, "old")
     program = (
-        "import os, sys\nfrom twostage.storage import atomic_path\n"
+        "import os, sys\nfrom twostage.common.storage import atomic_path\n"
         "with atomic_path(sys.argv[1]) as t:\n    t.write_text('half'); os.kill(os.getpid(), 9)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(target)], check=False)

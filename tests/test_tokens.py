@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from twostage import tokens
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest, sha256_file, verify_payload, write_atomic
+from twostage.corpora import tokens
+from twostage.corpora.corpus import prepare_corpus, read_documents
 from twostage.corpora.tokenizer import END_OF_DOCUMENT, make_tokenizer
-from twostage.corpus import prepare_corpus, read_documents
-from twostage.errors import UserError
-from twostage.storage import read_manifest, sha256_file, verify_payload, write_atomic
+from twostage.corpora.tokens import encode, encode_shards, token_dtype, tokenize_corpus
 from twostage.study import BpeTokenizer, FilesCorpus
-from twostage.tokens import encode, encode_shards, token_dtype, tokenize_corpus
 
 SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
 

@@ -19,10 +19,10 @@ from tiny_training import (
     weights,
 )
 
-from twostage import checkpoint
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.train import train
+from twostage.model import checkpoint
 from twostage.training import state as training_state
+from twostage.training.train import train
 
 
 def test_learning_rates_of_a_run_are_those_of_its_schedule(trunk, half, corpus_folder, tmp_path):

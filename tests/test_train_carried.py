@@ -16,8 +16,8 @@ from tiny_training import (
     weights,
 )
 
-from twostage import checkpoint
-from twostage.storage import read_manifest
+from twostage.common.storage import read_manifest
+from twostage.model import checkpoint
 from twostage.study import OptimizerRecipe
 
 

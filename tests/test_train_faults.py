@@ -35,12 +35,12 @@ from tiny_training import (
     wait_until,
 )
 
-from twostage import checkpoint
 from twostage.cluster.lease import Lease
-from twostage.errors import UserError
-from twostage.specs import CurveSpec
-from twostage.storage import payload_entries, read_manifest, write_manifest
-from twostage.train import train
+from twostage.common.errors import UserError
+from twostage.common.storage import payload_entries, read_manifest, write_manifest
+from twostage.design.specs import CurveSpec
+from twostage.model import checkpoint
+from twostage.training.train import train
 
 # Long enough to be met in the middle by a signal; crosses the end of the warmup and of an epoch's data.
 LONG = train_spec(stop_step=300)

@@ -18,9 +18,9 @@ from tiny_training import (
     trainer,
 )
 
-from twostage import checkpoint
-from twostage.errors import UserError
-from twostage.train import DivergedError, train
+from twostage.common.errors import UserError
+from twostage.model import checkpoint
+from twostage.training.train import DivergedError, train
 
 
 def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):

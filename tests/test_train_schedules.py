@@ -21,9 +21,9 @@ from tiny_training import (
     weights,
 )
 
-from twostage import checkpoint
-from twostage.schedule import Schedule
-from twostage.train import train
+from twostage.design.schedule import Schedule
+from twostage.model import checkpoint
+from twostage.training.train import train
 
 
 def constant_spec(**changes):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twostage.units import format_quantity, parse_quantity
+from twostage.common.units import format_quantity, parse_quantity
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,18 @@ from pathlib import Path
 import pytest
 from test_design import BASE, UNIT, make
 
-from twostage.design import SCRATCH
-from twostage.errors import UserError
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest, parse_artifact, parse_run
-from twostage.specs import branch_spec, grow_spec, segment_spec
+from twostage.common.errors import UserError
+from twostage.design.design import SCRATCH
+from twostage.design.paths import (
+    Branch,
+    Segment,
+    Stage1Run,
+    Stage2Run,
+    grown_manifest,
+    parse_artifact,
+    parse_run,
+)
+from twostage.design.specs import branch_spec, grow_spec, segment_spec
 from twostage.study import load_study, study_file
 
 ROOT = Path(__file__).parents[1]
@@ -238,7 +246,7 @@ def test_a_subset_is_part_of_the_whole_with_the_same_identities(tmp_path):
         + "\nrepeats: [{seeds: [1], methods: [stack]}]\nsubsets:\n  half: {description: one method, methods: [stack]}\n"
         "  bare: {description: no repeats, repeats: false}\n"
     )
-    from twostage.design import Design
+    from twostage.design.design import Design
 
     whole, half, bare = (Design(load_study(f"{file}{part}")) for part in ("", ":half", ":bare"))
     assert study_file(f"{file}:half") == file

@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 import torch
 
-from twostage import checkpoint
-from twostage.architecture import Architecture
-from twostage.growth import StateDict
-from twostage.model import start_process_group
-from twostage.schedule import Schedule
-from twostage.specs import TrainSpec
+from twostage.design.schedule import Schedule
+from twostage.design.specs import TrainSpec
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
+from twostage.model.growth import StateDict
 from twostage.study import OptimizerRecipe
-from twostage.train import Execution, TrainJob, train
+from twostage.study.architecture import Architecture
+from twostage.training.train import Execution, TrainJob, train
 from twostage.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]

@@ -169,8 +169,9 @@ def run_part(args: argparse.Namespace) -> int:
 def machine(device: str) -> dict[str, Any]:
     import torch
 
-    from twostage import attention, provenance
-    from twostage.planning.device_peaks import peak_tflops
+    from twostage.common import provenance
+    from twostage.design.device_peaks import peak_tflops
+    from twostage.study import attention
 
     name = provenance.device_kind(device)
     memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else None
@@ -196,7 +197,7 @@ def table(report: dict[str, Any]) -> str:
     lines = [dry] if report["dry_run"] else []
     lines += [
         head,
-        "MFU = FLOPs of the model's matrix products, causal attention (twostage.budget) / peak",
+        "MFU = FLOPs of the model's matrix products, causal attention (twostage.design.flops) / peak",
         "",
     ]
     lines.append(

@@ -26,12 +26,13 @@ from material import (
     transformers_loop,
 )
 
-from twostage import attention, checkpoint
-from twostage.budget import flops_per_token
-from twostage.errors import UserError
-from twostage.model import start_process_group
-from twostage.train import Execution
+from twostage.common.errors import UserError
+from twostage.design.flops import flops_per_token
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
+from twostage.study import attention
 from twostage.training import state as training_state
+from twostage.training.train import Execution
 from twostage.training.trainer import Trainer, fetch
 
 DEFAULT_INTERVAL_S = Execution().save_every_s

@@ -10,7 +10,7 @@ OVER_SIZES_CODE = [
 ]
 CURVES_CODE = ["exhibits/comparisons.py", "figures/loss_curves.py"]
 CROSSOVER_CODE = [
-    "cells.py",
+    "analysis/cells.py",
     "analysis/measured_crossover.py",
     "exhibits/controls.py",
     "laws/points.py",

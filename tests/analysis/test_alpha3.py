@@ -13,9 +13,9 @@ import pytest
 from results_tree import mul_loss
 
 from twostage.analysis.alpha3 import alpha3_of
+from twostage.analysis.cells import method_cells, read_cells, table_csv, write_table
 from twostage.analysis.method_fit import LawFit, MethodFit, points_of
-from twostage.cells import method_cells, read_cells, table_csv, write_table
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.laws.fit import fit_law
 from twostage.laws.selection import leave_one_out, noise_floor
 from twostage.laws.uncertainty import profile_intervals

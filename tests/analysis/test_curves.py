@@ -11,7 +11,7 @@ from results_tree import LAW, mul_loss
 from scipy.optimize import minimize
 
 from twostage.analysis.curves import PowerLaws, fit_power_laws, fit_trend
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.laws.jsonio import dumps
 
 TOKENS = 112_640 * 2.0 ** np.arange(5)

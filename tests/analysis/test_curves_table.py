@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 from twostage.analysis.curves_table import COLUMNS, gather_curves, parse_branch
-from twostage.design import Design
-from twostage.errors import UserError
-from twostage.grow import grow_checkpoint
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run, parse_artifact
-from twostage.specs import branch_spec, grow_spec, segment_spec
-from twostage.storage import read_manifest
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest
+from twostage.design.design import Design
+from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, parse_artifact
+from twostage.design.specs import branch_spec, grow_spec, segment_spec
 from twostage.study import Study
-from twostage.train import TrainJob, train
+from twostage.training.grow import grow_checkpoint
+from twostage.training.train import TrainJob, train
 
 ROOT = Path(__file__).parents[2]
 UNIT = 8 * 16  # tokens per step

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from results_tree import build, make_design, synthetic_curves
 
-from twostage import cells as cells_module
+from twostage.analysis import cells as cells_module
+from twostage.analysis.cells import aggregate_cells, read_cells, write_table
 from twostage.analysis.imported import (
     COLUMNS,
     check_headers,
@@ -21,8 +22,7 @@ from twostage.analysis.imported import (
     unified_law_wanted,
 )
 from twostage.analysis.unified_fit import unified_table
-from twostage.cells import aggregate_cells, read_cells, write_table
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.exhibits.comparisons import wanted_branches
 
 ROOT = Path(__file__).parents[2]

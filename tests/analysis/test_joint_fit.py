@@ -19,14 +19,14 @@ from matplotlib.image import imread
 from results_tree import build, make_design
 from study_changes import put
 
+from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.joint_fit import SizesFit, fit_joint, fit_scratch
-from twostage.cells import aggregate_cells, write_table
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.design.paths import Stage2Run
 from twostage.exhibits import joint_design
 from twostage.exhibits.joint_design import JOINT_FIGURES, joint_source
 from twostage.figures.from_fits import draw_from_fits
 from twostage.laws import checks
-from twostage.paths import Stage2Run
 from twostage.study import load_study
 from twostage.tables.sizes import COEFFICIENTS, table_8
 from twostage.tables.table import render_html

@@ -20,7 +20,7 @@ from twostage.analysis.measured_crossover import (
     crossing_tokens,
     find_crossing,
 )
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 A = np.array
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from results_tree import build, make_design
 
+from twostage.analysis.cells import aggregate_cells
 from twostage.analysis.unified_fit import unified_table
-from twostage.cells import aggregate_cells
 from twostage.laws.unified import fit_unified
 
 

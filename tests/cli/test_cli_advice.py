@@ -12,7 +12,7 @@ from law_tables import AXIS, NOISE, SCRATCH, TRUTH, failure, grid, run_json
 
 from twostage.cli import main
 from twostage.laws.crossover import scratch_tokens
-from twostage.laws.published import published_joint_laws
+from twostage.paper.published import published_joint_laws
 
 
 def test_compare_ranks_the_true_form_first(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from twostage.cluster.folders import check_folder
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 
 @pytest.mark.parametrize("name", [".", "new", "new/below"])

@@ -14,7 +14,7 @@ from collections import Counter
 import pytest
 
 from twostage.cluster.gpu_slots import acquire, main, visible_gpus
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 # A job: notes when it begins and ends, and on which GPU.
 JOB = """

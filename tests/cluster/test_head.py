@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from twostage.cluster.head import Head, restart_command
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 
 @pytest.fixture

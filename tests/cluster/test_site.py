@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from twostage.cluster.site import Site, parse_site
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

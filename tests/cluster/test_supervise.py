@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from twostage.cluster.supervise import EXIT_STOPPED, bad_input_marker, earlier_log
-from twostage.scripting import EXIT_BAD_INPUT
+from twostage.common.scripting import EXIT_BAD_INPUT
 from twostage.training import loop as training_loop
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/supervise.py"

@@ -19,7 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
+from twostage.common.errors import UserError
 from twostage.corpora import embedded
+from twostage.corpora.corpus import prepare_corpus, read_documents
 from twostage.corpora.dataspecs import CorpusSpec, corpus_spec
 from twostage.corpora.embedded import (
     PACKAGES,
@@ -31,8 +33,6 @@ from twostage.corpora.embedded import (
     without_docstrings,
     without_doctests,
 )
-from twostage.corpus import prepare_corpus, read_documents
-from twostage.errors import UserError
 from twostage.study import EmbeddedCorpus
 
 SOURCE = '''\

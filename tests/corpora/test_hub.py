@@ -18,12 +18,12 @@ from hub_server import HEAD, Hub, serve_hub
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import hf_raise_for_status
 
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest
 from twostage.corpora import hub
+from twostage.corpora.corpus import prepare_corpus, read_documents
 from twostage.corpora.dataspecs import CorpusSpec, corpus_spec
 from twostage.corpora.hub import hub_error, is_transient, read_huggingface
-from twostage.corpus import prepare_corpus, read_documents
-from twostage.errors import UserError
-from twostage.storage import read_manifest
 from twostage.study import FilesCorpus, HuggingFaceCorpus, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -209,7 +209,7 @@ time.sleep = lambda seconds: None
 logging.basicConfig()
 import datasets
 datasets.config.STREAMING_READ_MAX_RETRIES = 1
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.corpora.hub import read_huggingface
 from twostage.study import HuggingFaceCorpus
 for corpus in sys.argv[1:]:

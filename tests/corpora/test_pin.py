@@ -12,8 +12,8 @@ import pytest
 import yaml
 from hub_server import Hub, serve_hub
 
+from twostage.common.errors import UserError
 from twostage.corpora.pinning import find_unpinned, write_commits
-from twostage.errors import UserError
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]

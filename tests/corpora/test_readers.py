@@ -11,8 +11,8 @@ import pytest
 import zstandard
 from local_texts import files_corpus, made_up_text, write_texts
 
+from twostage.common.errors import UserError
 from twostage.corpora.readers import expand_paths, json_lines, read_files
-from twostage.errors import UserError
 from twostage.study import FilesCorpus
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from twostage.common.errors import UserError
+from twostage.common.storage import payload_entries, write_manifest
 from twostage.corpora.samples import Mixture, SampleStream, TokenSplit, permute
-from twostage.errors import UserError
-from twostage.storage import payload_entries, write_manifest
 
 GOLDEN_10 = [3, 9, 5, 2, 4, 0, 7, 8, 1, 6]
 GOLDEN_MILLION = [62704, 232248, 501955, 823036, 942763, 987575, 244510, 766239]

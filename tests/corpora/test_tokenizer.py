@@ -21,6 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from twostage.common.errors import UserError
+from twostage.common.storage import write_atomic
+from twostage.corpora.corpus import prepare_corpus, read_documents
 from twostage.corpora.dataspecs import TokenizerSpec
 from twostage.corpora.tokenizer import (
     END_OF_DOCUMENT,
@@ -30,11 +33,8 @@ from twostage.corpora.tokenizer import (
     make_tokenizer,
     train_bpe,
 )
-from twostage.corpus import prepare_corpus, read_documents
-from twostage.errors import UserError
-from twostage.storage import write_atomic
+from twostage.corpora.tokens import encode, load_for_encoding
 from twostage.study import BpeTokenizer, FilesCorpus, HuggingFaceTokenizer, TokenizerFile
-from twostage.tokens import encode, load_for_encoding
 
 SPEC = BpeTokenizer(kind="bpe", vocab_size=400, train_bytes=60_000)
 

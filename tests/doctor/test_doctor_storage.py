@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from twostage.design import Design
+from twostage.design.design import Design
 from twostage.doctor import Status, failed, storage
 from twostage.study import load_study
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.exchange.archive import busy_hours
+from twostage.planning.archive import busy_hours
 
 
 @pytest.mark.parametrize(

@@ -18,19 +18,19 @@ from drawn_weights import llama, random_state
 from tiny_training import ROOT, TINY
 from tokenizers import Tokenizer
 
-from twostage.checkpoint import load_weights, save_weights
-from twostage.design import Design
-from twostage.errors import UserError
-from twostage.exchange.downstream import evaluate_downstream
-from twostage.exchange.downstream_spec import (
+from twostage.common.errors import UserError
+from twostage.design.design import Design
+from twostage.design.growth_shapes import expanded_architecture
+from twostage.evaluation.downstream import evaluate_downstream
+from twostage.evaluation.downstream_spec import (
     DownstreamSpec,
     downstream_branches,
     downstream_spec,
     own_task_files,
 )
-from twostage.exchange.export import export_checkpoint
-from twostage.growth import expand_width
-from twostage.growth_shapes import expanded_architecture
+from twostage.model.checkpoint import load_weights, save_weights
+from twostage.model.export import export_checkpoint
+from twostage.model.growth import expand_width
 from twostage.study import load_study
 
 N_QUESTIONS = 40
@@ -339,7 +339,7 @@ def test_own_task_files_are_inputs(task_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "module", ["twostage.exchange.downstream_spec", "twostage.exchange.hf_config", "twostage.cli.export"]
+    "module", ["twostage.evaluation.downstream_spec", "twostage.model.hf_config", "twostage.cli.export"]
 )
 def test_what_the_dag_and_the_help_need_imports_neither_torch_nor_the_harness(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'lm_eval', 'transformers', 'pandas'}} & set(sys.modules)))"

@@ -13,7 +13,7 @@ import yaml
 from results_tree import make_design
 
 from twostage.cli.figures import listing
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.exhibits.catalogue import (
     FIGURES,
     TABLES,

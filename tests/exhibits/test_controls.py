@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from results_tree import WITH_CONTROLS, build, make_design
 
+from twostage.analysis.cells import aggregate_cells
 from twostage.analysis.measured_crossover import compare
-from twostage.cells import aggregate_cells
 from twostage.exhibits.controls import (
     control_obstacle,
     controls,

@@ -15,8 +15,8 @@ from drawn_text import assert_apart, assert_inside, texts_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from results_tree import build, make_design
 
+from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.method_fit import fit_method
-from twostage.cells import aggregate_cells, write_table
 from twostage.figures import figure_1, figure_3
 from twostage.figures.style import (
     d1_palette,

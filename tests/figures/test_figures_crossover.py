@@ -9,8 +9,8 @@ from crossover_cells import D1, D2, N, mul, power, reuse_rows, scratch_rows, tab
 from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import WITH_CONTROLS, build, make_design
 
-from twostage.cells import aggregate_cells, write_table
-from twostage.errors import UserError
+from twostage.analysis.cells import aggregate_cells, write_table
+from twostage.common.errors import UserError
 from twostage.figures.crossover import BAND_WIDTH, draw
 from twostage.figures.drawing import Sources, draw_figure
 from twostage.figures.style import save_figure

@@ -12,9 +12,9 @@ import pytest
 from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import build, make_design, synthetic_curves
 
+from twostage.analysis.cells import aggregate_cells, read_cells, write_table
 from twostage.analysis.method_fit import fit_method
-from twostage.cells import aggregate_cells, read_cells, write_table
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.exhibits.comparisons import wanted_branches
 from twostage.exhibits.presentation import figure_fits, figure_pairs
 from twostage.figures.drawing import Sources, arm_label, draw_figure

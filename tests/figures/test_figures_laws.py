@@ -20,8 +20,8 @@ from twostage.laws.crossover import catch_up, d_star, scratch_tokens
 from twostage.laws.curves import catch_up_curves, d_star_curve, extrapolation_table
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
-from twostage.laws.published import published_joint_laws
 from twostage.laws.selection import extrapolation_test
+from twostage.paper.published import published_joint_laws
 
 LAWS = published_joint_laws()
 BASE, STACK, CODE, CPT = (

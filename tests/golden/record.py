@@ -1,7 +1,7 @@
 """Record the numbers of a fixed tiny chain of jobs: `python tests/golden/record.py [train] [grow] [evaluate]`.
 
 `tests/test_golden.py` compares them with what the code gives. Record a stage again only together with a new revision
-of it in `src/twostage/revisions.py`. Everything is synthetic integer arithmetic, so no text or tokenizer enters.
+of it in `src/twostage/common/revisions.py`. Everything is synthetic integer arithmetic, so no text or tokenizer enters.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from twostage import provenance, revisions
-from twostage.architecture import Architecture
-from twostage.checkpoint import load_weights, save_weights
-from twostage.evaluate import evaluate_checkpoint
-from twostage.grow import grow_checkpoint
-from twostage.growth_shapes import expanded_architecture, stacked_architecture
-from twostage.schedule import Schedule
-from twostage.specs import EvaluateSpec, GrowSpec, TrainSpec
-from twostage.storage import canonical_json, payload_entries, write_atomic, write_manifest
+from twostage.common import provenance, revisions
+from twostage.common.storage import canonical_json, payload_entries, write_atomic, write_manifest
+from twostage.corpora.tokens import token_dtype
+from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.design.schedule import Schedule
+from twostage.design.specs import EvaluateSpec, GrowSpec, TrainSpec
+from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.model.checkpoint import load_weights, save_weights
+from twostage.model.optimizer_state import AdamState, load_adam_state, save_adam_state
 from twostage.study import OptimizerRecipe
-from twostage.tokens import token_dtype
-from twostage.train import TrainJob, train
-from twostage.training.optimizer_state import AdamState, load_adam_state, save_adam_state
+from twostage.study.architecture import Architecture
+from twostage.training.grow import grow_checkpoint
+from twostage.training.train import TrainJob, train
 
 FOLDER = Path(__file__).parent
 MODEL = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=257, context=32)
@@ -110,7 +110,7 @@ def _fixed_weights(folder: Path) -> Path:
     """Write weights that no random generator has made; return their manifest."""
     import torch
 
-    from twostage.canonical import canonical_shapes
+    from twostage.model.canonical import canonical_shapes
 
     state = {}
     for index, (name, shape) in enumerate(canonical_shapes(MODEL).items()):

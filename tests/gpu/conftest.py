@@ -24,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _on_cuda():
-    from twostage.model import start_process_group
-    from twostage.training import megatron_cpu
+    from twostage.model import megatron_cpu
+    from twostage.model.build import start_process_group
 
     if megatron_cpu._prepared == "cpu":
         pytest.fail("other tests have prepared Megatron for the CPU in this process; run `make test-gpu`")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from gpu_training import SMALL, run, trainer
 
-from twostage import attention
-from twostage.model import FlashCoreAttention, SdpaCoreAttention
+from twostage.model.build import FlashCoreAttention, SdpaCoreAttention
+from twostage.study import attention
 from twostage.training import state as training_state
 
 needs_flash = pytest.mark.skipif(
@@ -69,7 +69,7 @@ def test_training_is_that_of_sdpa(backend):
 
 @needs_te
 def test_transformer_engines_layers_have_the_names_that_are_converted():
-    from twostage.training import transformer_engine_names as te_names
+    from twostage.model import transformer_engine_names as te_names
 
     fused, local = trainer(attention="te").core.state_dict(), trainer().core.state_dict()
     assert te_names.is_fused(fused)

@@ -24,7 +24,7 @@ import json, os, sys
 from pathlib import Path
 from gpu_training import batches, trainer
 from twostage.training import state as training_state
-from twostage.model import start_process_group
+from twostage.model.build import start_process_group
 
 folder, rank = Path(sys.argv[1]), int(os.environ["RANK"])
 start_process_group("cuda")

@@ -11,12 +11,12 @@ import pytest
 import torch
 from gpu_training import SMALL, batches, run, trainer
 
-from twostage import checkpoint
-from twostage.model import build_model
+from twostage.model import checkpoint
+from twostage.model.build import build_model
+from twostage.model.master_weights import MOMENTS, MasterWeights
 from twostage.training import prefetch
 from twostage.training import state as training_state
 from twostage.training.background import BackgroundWriter
-from twostage.training.master_weights import MOMENTS, MasterWeights
 from twostage.training.trainer import fetch
 
 
@@ -50,7 +50,7 @@ def test_a_cpu_computes_the_same_in_fp32(tmp_path):
     code = """
 import sys, torch
 from gpu_training import SMALL, batches
-from twostage.model import build_model, start_process_group
+from twostage.model.build import build_model, start_process_group
 start_process_group("cpu")
 assert not torch.cuda.is_available()
 model = build_model(SMALL, init_std=0.05, scaled_output_init=True, seed=1, device="cpu").eval()
@@ -147,7 +147,7 @@ def test_decay_weights_are_the_masters_and_growth_reads_the_state(tmp_path):
     torch.save(weights, tmp_path / "expected.pt")
     code = f"""
 import torch
-from twostage.training.optimizer_state import load_adam_state
+from twostage.model.optimizer_state import load_adam_state
 state, _ = load_adam_state({str(tmp_path / "manifest.json")!r})
 expected = torch.load({str(tmp_path / "expected.pt")!r})
 assert float(state.adam_step) == 4

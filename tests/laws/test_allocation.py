@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 
 from twostage.laws.allocation import compute_exponents, optimal_allocation
 from twostage.laws.crossover import Law, alpha_eff
-from twostage.laws.published import published_joint_laws
+from twostage.paper.published import published_joint_laws
 
 TABLE_8 = published_joint_laws()
 STACK, CPT, BASE = (TABLE_8[name].law for name in ("Stack", "CPT (code)", "Base (Slimpajama)"))

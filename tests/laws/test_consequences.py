@@ -23,8 +23,8 @@ from twostage.laws.consequences import (
 from twostage.laws.crossover import Law, d_star, law_of, saving
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.points import Points
-from twostage.laws.published import maximum_tokens, published_joint_laws, published_table
 from twostage.laws.uncertainty import bootstrap, interval_of
+from twostage.paper.published import maximum_tokens, published_joint_laws, published_table
 
 TABLE_8 = published_joint_laws()
 BASE, STACK = TABLE_8["Base (Slimpajama)"].law, TABLE_8["Stack"].law

@@ -20,7 +20,7 @@ from twostage.laws.crossover import (
     scratch_tokens,
     upper_root,
 )
-from twostage.laws.published import published_exponents, published_joint_laws
+from twostage.paper.published import published_exponents, published_joint_laws
 
 TABLE_8 = published_joint_laws()
 BASE, STACK = TABLE_8["Base (Slimpajama)"].law, TABLE_8["Stack"].law

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twostage.laws.crossover import Law
-from twostage.laws.published import (
+from twostage.paper.published import (
     Printed,
     maximum_tokens,
     published_exponents,

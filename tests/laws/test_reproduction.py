@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twostage.laws import reproduction_page as page
-from twostage.laws.reproduction import (
+from twostage.paper import reproduction_page as page
+from twostage.paper.reproduction import (
     alpha3_effects,
     alpha3_needed_for_300b,
     alpha_eff_table,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.planning.device_peaks import peak_tflops
+from twostage.design.device_peaks import peak_tflops
 from twostage.planning.packing import jobs_per_gpu
 
 GIB = 1 << 30

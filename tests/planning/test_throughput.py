@@ -6,9 +6,9 @@ import pytest
 from made_up_speeds import size, write_speeds
 from tiny_training import TINY
 
-from twostage.budget import flops_per_token
 from twostage.cluster.site import Site
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.design.flops import flops_per_token
 from twostage.planning.throughput import load_site_throughput, load_throughput
 
 SIZES = [size(100, 4e6), size(10, 1e6), {"size": "1B", "failed": "out of memory"}]

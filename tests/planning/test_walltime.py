@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.architecture import Architecture
 from twostage.cluster.site import Site
 from twostage.planning.walltime import (
     convert_mb,
@@ -16,6 +15,7 @@ from twostage.planning.walltime import (
     runtime_min,
     tokenize_min,
 )
+from twostage.study.architecture import Architecture
 
 MODEL = Architecture(n_layer=8, d_model=512, n_head=8, head_dim=64, d_mlp=2048, vocab_size=1000, context=1024)
 # Forward, per layer: 2*4*512*512 + 2*3*512*2048 + 2*512*1025 = 9,438,208; head: 2*1000*512; a backward pass costs twice.

@@ -9,9 +9,9 @@ import sys
 import pytest
 from slurm_study import LONG, LONG_TRUNK, NAME, RUN, TOKENS_PER_STEP, identity, metrics, parts_of, progress
 
-from twostage.design import Design
-from twostage.paths import Segment, parse_run
-from twostage.specs import segment_spec
+from twostage.design.design import Design
+from twostage.design.paths import Segment, parse_run
+from twostage.design.specs import segment_spec
 from twostage.study import load_study
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 from study_changes import put
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study import load_study
 from twostage.study.schema import study_schema
 

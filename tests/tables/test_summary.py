@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from twostage.analysis.cells import read_cells
 from twostage.analysis.claims import FAILS, HOLDS, OPEN, claims
 from twostage.analysis.measured_crossover import CROSSES, REUSE
-from twostage.cells import read_cells
 from twostage.study import load_study
 from twostage.tables.summary import claims_table, summary
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from results_tree import LAW, build, make_design
 
+from twostage.analysis.cells import aggregate_cells, method_cells
 from twostage.analysis.method_fit import MethodFit, fit_method
-from twostage.cells import aggregate_cells, method_cells
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.exhibits.presentation import figure_pairs, fitted_pairs, method_title, table_pairs
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points

@@ -13,8 +13,8 @@ import yaml
 from crossover_cells import D1, D2, N, mul, power, reuse_rows, scratch_rows, table, true_crossing
 from results_tree import make_design
 
+from twostage.analysis.cells import read_cells, write_table
 from twostage.analysis.measured_crossover import CROSSES
-from twostage.cells import read_cells, write_table
 from twostage.study import ExcludedCell
 from twostage.tables.crossover import COLUMNS, crossover_table
 from twostage.tables.table import render_html

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from tiny_training import ROOT
 
-from twostage.design import Design
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.design.design import Design
 from twostage.study import load_study
 from twostage.tables.downstream import BENCHMARKS, CheckpointScores, read_scores, table_6
 from twostage.tables.table import render_html

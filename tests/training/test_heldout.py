@@ -11,16 +11,16 @@ import torch
 from drawn_weights import llama, random_state
 from tiny_training import TINY, identity, job, lose_node_at, losses, manifest, run, steps, train_spec
 
-from twostage import checkpoint
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.errors import UserError
-from twostage.evaluate import evaluate_checkpoint
-from twostage.model import start_process_group
-from twostage.schedule import Schedule
-from twostage.specs import CurveSpec, EvaluateSpec
-from twostage.storage import read_manifest
-from twostage.train import DivergedError, train
+from twostage.design.schedule import Schedule
+from twostage.design.specs import CurveSpec, EvaluateSpec
+from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
 from twostage.training.heldout import TrainingValidation, evenly_spaced
+from twostage.training.train import DivergedError, train
 from twostage.training.trainer import Execution, Trainer
 
 CURVE = CurveSpec(corpus="words", every_steps=4, samples=30)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from twostage.model import start_process_group
-from twostage.training import megatron_cpu
+from twostage.model import megatron_cpu
+from twostage.model.build import start_process_group
 
 _FRESH_PROCESS = """
 import sys

@@ -18,19 +18,19 @@ from drawn_weights import random_state
 from gpu_classes import on_cpu
 from tiny_training import TINY, free_port, train_spec
 
-from twostage import checkpoint
-from twostage.canonical import canonical_shapes
-from twostage.errors import UserError
-from twostage.grow import grow_checkpoint
-from twostage.growth_shapes import stacked_architecture
-from twostage.model import start_process_group
-from twostage.specs import GrowSpec
+from twostage.common.errors import UserError
+from twostage.design.growth_shapes import stacked_architecture
+from twostage.design.specs import GrowSpec
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
+from twostage.model.canonical import canonical_shapes
+from twostage.model.master_weights import MOMENTS, MasterWeights
+from twostage.model.optimizer_state import load_adam_state
 from twostage.study import OptimizerRecipe
-from twostage.train import TrainJob, train
 from twostage.training import state as training_state
 from twostage.training.clipping import step_on_device
-from twostage.training.master_weights import MOMENTS, MasterWeights
-from twostage.training.optimizer_state import load_adam_state
+from twostage.training.grow import grow_checkpoint
+from twostage.training.train import TrainJob, train
 from twostage.training.trainer import Execution, Trainer, fetch
 
 STEPS = 12

@@ -27,13 +27,13 @@ from tiny_training import (
     wait_until,
 )
 
-from twostage import checkpoint
-from twostage.errors import UserError
-from twostage.model import start_process_group
-from twostage.specs import CurveSpec
+from twostage.common.errors import UserError
+from twostage.design.specs import CurveSpec
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
 from twostage.study import OptimizerRecipe
-from twostage.train import DivergedError
 from twostage.training import state as training_state
+from twostage.training.train import DivergedError
 from twostage.training.trainer import Execution, Trainer
 
 SPEC = train_spec(
@@ -110,7 +110,7 @@ def test_a_deterministic_job_is_the_same_on_a_cpu(waiting, corpus_folder, tmp_pa
 STALLED = """
 import runpy, sys, time
 from pathlib import Path
-from twostage import checkpoint
+from twostage.model import checkpoint
 
 write, marker = checkpoint._write_manifest, Path(sys.argv.pop(1))
 

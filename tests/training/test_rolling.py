@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.storage import payload_entries, write_manifest
+from twostage.common.storage import payload_entries, write_manifest
 from twostage.training.rolling import RollingState, rolling_key
 
 ONE_RANK, TWO_RANKS = {"ranks": 1, "threads": 1}, {"ranks": 2, "threads": 1}

@@ -25,7 +25,7 @@ from tiny_training import (
     wait_until,
 )
 
-from twostage.storage import verify_payload
+from twostage.common.storage import verify_payload
 
 # Looked at, and saved where that is due, every 20 updates.
 SPEC = train_spec(stop_step=120)
@@ -39,7 +39,7 @@ FAULTY = """
 import os, runpy, sys, time
 from pathlib import Path
 from torch.distributed.checkpoint import FileSystemWriter
-from twostage import checkpoint
+from twostage.model import checkpoint
 from twostage.training.rolling import RollingState
 from twostage.training.trainer import Trainer
 
@@ -277,7 +277,7 @@ from pathlib import Path
 from gpu_classes import on_cpu
 from test_mixed_precision import batches, trainer
 from torch.distributed.checkpoint import FileSystemWriter
-from twostage import checkpoint
+from twostage.model import checkpoint
 from twostage.training import state as training_state
 from twostage.training.progress import Progress
 from twostage.training.rolling import RollingState

@@ -11,7 +11,7 @@ from tiny_training import (
     weights,
 )
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study import OptimizerRecipe
 
 

@@ -7,9 +7,9 @@ import torch
 from drawn_weights import random_state
 from tiny_training import TINY
 
-from twostage.checkpoint import from_canonical, to_canonical
-from twostage.model import build_model, start_process_group
-from twostage.training import transformer_engine_names as te_names
+from twostage.model import transformer_engine_names as te_names
+from twostage.model.build import build_model, start_process_group
+from twostage.model.checkpoint import from_canonical, to_canonical
 
 ARCHITECTURE = TINY.with_shape(n_layer=11)  # two-digit layers
 

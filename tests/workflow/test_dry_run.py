@@ -19,7 +19,7 @@ from test_paper_study import (
 )
 from working_copy import ROOT
 
-from twostage.design import Design
+from twostage.design.design import Design
 from twostage.exhibits import catalogue
 from twostage.planning.dag import rule_jobs
 from twostage.study import load_study

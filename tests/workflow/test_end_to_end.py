@@ -11,8 +11,8 @@ import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
-from twostage.exchange.archive import archive_study, read_records
-from twostage.storage import sha256_file
+from twostage.common.storage import sha256_file
+from twostage.planning.archive import archive_study, read_records
 
 pytestmark = pytest.mark.workflow
 
@@ -117,7 +117,7 @@ def test_editing_a_figure_redraws_it_alone(copied):
 
 
 def test_editing_the_trainer_retrains_nothing(copied):
-    code = copied.root / "src/twostage/train.py"
+    code = copied.root / "src/twostage/training/train.py"
     code.write_text(code.read_text() + "\n# edited\n")
     assert copied.planned(*CONFIG, *TARGETS) == {}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from working_copy import EVERY_STUDY, Workflow, copy_workflow, write_small_study
 
-from twostage.design import Design
+from twostage.design.design import Design
 from twostage.exhibits import catalogue
 from twostage.study import load_study
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from working_copy import ROOT
 
-from twostage.design import Design
-from twostage.paths import Branch, Segment, Stage1Run
+from twostage.design.design import Design
+from twostage.design.paths import Branch, Segment, Stage1Run
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow

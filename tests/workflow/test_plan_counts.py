@@ -8,7 +8,7 @@ import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
-from twostage.plan import Held, plan_study
+from twostage.planning.plan import Held, plan_study
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow

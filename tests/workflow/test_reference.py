@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from working_copy import ROOT, Workflow, copy_workflow
 
-from twostage.exchange.archive import read_records
-from twostage.storage import sha256_file
+from twostage.common.storage import sha256_file
+from twostage.planning.archive import read_records
 
 pytestmark = pytest.mark.workflow
 

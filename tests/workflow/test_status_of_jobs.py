@@ -11,7 +11,7 @@ import time
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.status import Status, study_status
+from twostage.planning.status import Status, study_status
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow

@@ -12,7 +12,7 @@ import yaml
 from made_up_speeds import size, write_speeds
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.budget import flops_per_token
+from twostage.design.flops import flops_per_token
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow

@@ -1,9 +1,9 @@
-"""Gather the evaluations of a study, or of one method at one size, into tables; see `twostage.cells`."""
+"""Gather the evaluations of a study, or of one method at one size, into tables; see `twostage.analysis.cells`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -21,8 +21,8 @@ def main() -> None:
     if (args.method is None) != (args.model is None):
         parser.error("--method and --model go together")
 
-    from twostage.cells import aggregate_cells, write_table
-    from twostage.design import Design
+    from twostage.analysis.cells import aggregate_cells, write_table
+    from twostage.design.design import Design
     from twostage.study import load_study
 
     only = (args.method, args.model) if args.method else None

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -18,9 +18,9 @@ def main() -> None:
     parser.add_argument("--html", type=Path, required=True, help="page to write")
     args = parser.parse_args()
 
+    from twostage.analysis.cells import read_cells, write_table
     from twostage.analysis.method_fit import MethodFit
-    from twostage.cells import read_cells, write_table
-    from twostage.storage import write_atomic
+    from twostage.common.storage import write_atomic
     from twostage.study import load_study
     from twostage.tables.alpha3 import alpha3_table
     from twostage.tables.table import render_html

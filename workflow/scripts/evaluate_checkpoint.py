@@ -1,9 +1,9 @@
-"""Measure the loss of one checkpoint on a held-out split; see `twostage.evaluate`."""
+"""Measure the loss of one checkpoint on a held-out split; see `twostage.evaluation.evaluate`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -19,9 +19,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
 
-    from twostage.evaluate import evaluate_checkpoint
-    from twostage.specs import EvaluateSpec
-    from twostage.storage import canonical_json, write_atomic
+    from twostage.common.storage import canonical_json, write_atomic
+    from twostage.design.specs import EvaluateSpec
+    from twostage.evaluation.evaluate import evaluate_checkpoint
 
     record = evaluate_checkpoint(
         EvaluateSpec.parse(args.spec),

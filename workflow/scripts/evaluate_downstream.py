@@ -1,9 +1,9 @@
-"""Run the lm-eval harness on an exported checkpoint; see `twostage.exchange.downstream`."""
+"""Run the lm-eval harness on an exported checkpoint; see `twostage.evaluation.downstream`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,9 +17,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
 
-    from twostage.exchange.downstream import evaluate_downstream
-    from twostage.exchange.downstream_spec import DownstreamSpec
-    from twostage.storage import canonical_json, write_atomic
+    from twostage.common.storage import canonical_json, write_atomic
+    from twostage.evaluation.downstream import evaluate_downstream
+    from twostage.evaluation.downstream_spec import DownstreamSpec
 
     record = evaluate_downstream(
         DownstreamSpec.parse(args.spec),

@@ -1,9 +1,9 @@
-"""Write a checkpoint as a Hugging Face folder; see `twostage.exchange.export`."""
+"""Write a checkpoint as a Hugging Face folder; see `twostage.model.export`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,8 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="manifest to write; the model goes beside it")
     args = parser.parse_args()
 
-    from twostage.exchange.downstream_spec import ExportSpec
-    from twostage.exchange.export import export_checkpoint
+    from twostage.evaluation.downstream_spec import ExportSpec
+    from twostage.model.export import export_checkpoint
 
     ExportSpec.parse(args.spec)
     export_checkpoint(args.checkpoint, args.tokenizer, args.out.parent)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,9 +17,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="fit file to write")
     args = parser.parse_args()
 
+    from twostage.analysis.cells import read_cells
     from twostage.analysis.joint_fit import fit_joint, fit_scratch
-    from twostage.cells import read_cells
-    from twostage.storage import write_atomic
+    from twostage.common.storage import write_atomic
 
     cells = read_cells(args.cells)
     if args.scratch:

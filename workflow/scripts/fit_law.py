@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,9 +17,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="fit file to write")
     args = parser.parse_args()
 
+    from twostage.analysis.cells import read_cells
     from twostage.analysis.method_fit import fit_method
-    from twostage.cells import read_cells
-    from twostage.storage import write_atomic
+    from twostage.common.storage import write_atomic
 
     fit = fit_method(read_cells(args.cells), args.method, args.model, forms=args.forms, delta=args.delta)
     write_atomic(args.out, fit.to_json())

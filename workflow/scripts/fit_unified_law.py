@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,8 +17,8 @@ def main() -> None:
 
     import pandas as pd
 
+    from twostage.analysis.cells import read_cells, write_table
     from twostage.analysis.unified_fit import unified_table
-    from twostage.cells import read_cells, write_table
 
     write_table(unified_table(read_cells(args.cells), pd.read_csv(args.base_cells), args.delta), args.out)
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -20,9 +20,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="table to write (csv)")
     args = parser.parse_args()
 
+    from twostage.analysis.cells import write_table
     from twostage.analysis.curves_table import gather_curves, parse_branch
-    from twostage.cells import write_table
-    from twostage.design import Design
+    from twostage.design.design import Design
     from twostage.study import load_study
 
     design = Design(load_study(args.study))

@@ -1,9 +1,9 @@
-"""Grow a base checkpoint in depth or width; see `twostage.growth`."""
+"""Grow a base checkpoint in depth or width; see `twostage.model.growth`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -14,8 +14,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="manifest to write; the weights go beside it")
     args = parser.parse_args()
 
-    from twostage.grow import grow_checkpoint
-    from twostage.specs import GrowSpec
+    from twostage.design.specs import GrowSpec
+    from twostage.training.grow import grow_checkpoint
 
     grow_checkpoint(GrowSpec.parse(args.spec), base=args.base, out=args.out.parent)
 

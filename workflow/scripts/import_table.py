@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from twostage.analysis.imported import check_rows
-    from twostage.storage import write_atomic
+    from twostage.common.storage import write_atomic
     from twostage.study import load_study
 
     check_rows(load_study(args.study), args.kind, args.table)

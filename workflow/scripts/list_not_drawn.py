@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -14,8 +14,8 @@ def main() -> None:
     parser.add_argument("--html", type=Path, required=True, help="page to write")
     args = parser.parse_args()
 
-    from twostage.cells import write_table
-    from twostage.storage import write_atomic
+    from twostage.analysis.cells import write_table
+    from twostage.common.storage import write_atomic
     from twostage.study import load_study
     from twostage.tables.not_drawn import not_drawn_table
     from twostage.tables.table import render_html

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--png", type=Path, required=True, help="image to write; PDF and CSV go beside it")
     args = parser.parse_args()
 
-    from twostage.design import Design
+    from twostage.design.design import Design
     from twostage.figures import dag, figure_2
     from twostage.figures.style import save_figure
     from twostage.study import load_study

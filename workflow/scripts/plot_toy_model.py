@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""Write the documents of one corpus, cleaned and split; see `twostage.corpus`."""
+"""Write the documents of one corpus, cleaned and split; see `twostage.corpora.corpus`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -13,8 +13,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="manifest to write, beside the documents")
     args = parser.parse_args()
 
+    from twostage.corpora.corpus import prepare_corpus
     from twostage.corpora.dataspecs import CorpusSpec
-    from twostage.corpus import prepare_corpus
 
     spec = CorpusSpec.parse(args.spec)
     spec.check_versions()

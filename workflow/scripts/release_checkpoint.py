@@ -1,9 +1,9 @@
-"""Delete the payload of a checkpoint that nothing planned will read again; see `twostage.storage.release_payload`."""
+"""Delete the payload of a checkpoint that nothing planned will read again; see `twostage.common.storage.release_payload`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     )
     args = parser.parse_args()
 
-    from twostage.storage import release_payload
+    from twostage.common.storage import release_payload
 
     release_payload(args.manifest, users=args.users)
 

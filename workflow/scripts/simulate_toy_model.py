@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
 
     import pandas as pd
 
-    from twostage.cells import write_table
+    from twostage.analysis.cells import write_table
     from twostage.toy.model import ToyModel, simulate
 
     model = ToyModel(**args.model)

@@ -1,9 +1,9 @@
-"""Write the tokens of one prepared corpus; see `twostage.tokens`."""
+"""Write the tokens of one prepared corpus; see `twostage.corpora.tokens`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from twostage.corpora.dataspecs import TokenizeSpec
-    from twostage.tokens import tokenize_corpus
+    from twostage.corpora.tokens import tokenize_corpus
 
     TokenizeSpec.parse(args.spec)  # holds a revision only: the inputs are the identity
     tokenize_corpus(args.documents, args.tokenizer, args.out.parent, args.workers)

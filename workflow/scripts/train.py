@@ -1,10 +1,10 @@
-"""Train one trunk segment or decay branch; see `twostage.train`."""
+"""Train one trunk segment or decay branch; see `twostage.training.train`."""
 
 import argparse
 import os
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 from twostage.training.launch import ranks_from_slurm
 
 
@@ -33,10 +33,10 @@ def main() -> None:
     args = parser.parse_args()
 
     os.environ.update(ranks_from_slurm(os.environ))
-    from twostage.provenance import rank
-    from twostage.specs import TrainSpec
-    from twostage.storage import protect_payload
-    from twostage.train import Execution, TrainJob, train
+    from twostage.common.provenance import rank
+    from twostage.common.storage import protect_payload
+    from twostage.design.specs import TrainSpec
+    from twostage.training.train import Execution, TrainJob, train
 
     options = ("device", "threads", "micro_batch", "save_every_s", "pipelined", "compile", "deterministic")
     train(

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -16,9 +16,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
     args = parser.parse_args()
 
+    from twostage.common.storage import write_atomic
     from twostage.corpora.dataspecs import TokenizerSpec
     from twostage.corpora.tokenizer import make_tokenizer
-    from twostage.storage import write_atomic
 
     write_atomic(args.out, make_tokenizer(TokenizerSpec.parse(args.spec).tokenizer, args.corpora))
 

@@ -1,9 +1,9 @@
-"""Write docs/published.md, what the published coefficients reproduce; see `twostage.laws.reproduction`."""
+"""Write docs/published.md, what the published coefficients reproduce; see `twostage.paper.reproduction`."""
 
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -12,8 +12,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     args = parser.parse_args()
 
-    from twostage.laws.reproduction_page import reproduction_page
-    from twostage.storage import write_atomic
+    from twostage.common.storage import write_atomic
+    from twostage.paper.reproduction_page import reproduction_page
 
     write_atomic(args.out, reproduction_page())
 

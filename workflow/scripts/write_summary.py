@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from twostage.scripting import run_script
+from twostage.common.scripting import run_script
 
 
 def main() -> None:
@@ -21,8 +21,8 @@ def main() -> None:
 
     import pandas as pd
 
-    from twostage.cells import read_cells, write_table
-    from twostage.storage import write_atomic
+    from twostage.analysis.cells import read_cells, write_table
+    from twostage.common.storage import write_atomic
     from twostage.study import load_study
     from twostage.tables.summary import claims_table, summary
     from twostage.tables.table import render_html

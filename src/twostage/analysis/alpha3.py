@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twostage.analysis.cells import method_cells
 from twostage.analysis.method_fit import MethodFit, points_of
 from twostage.analysis.over_seeds import mean_over_seeds
-from twostage.cells import method_cells
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.points import AnyArray, FloatArray, Points
 from twostage.laws.uncertainty import bootstrap, resampled_weights

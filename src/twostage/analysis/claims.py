@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from twostage.analysis.estimate_text import estimate_text
 from twostage.analysis.measured_crossover import BACK, CROSSES, REUSE, SCRATCH_BETTER
 from twostage.analysis.norm_slope import norm_slope
-from twostage.design import SCRATCH
-from twostage.estimates import estimate_text
-from twostage.units import format_quantity
+from twostage.common.units import format_quantity
+from twostage.design.design import SCRATCH
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not decided"
 Tables = Mapping[str, pd.DataFrame]  # name without .csv -> table

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from twostage.analysis.power_law import FloatArray, PowerLawProblem
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.laws.fit import Interval
 
 LEVEL = 0.95

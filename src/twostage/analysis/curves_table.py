@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from twostage.design import Design
-from twostage.errors import UserError
-from twostage.paths import Branch, Segment, Stage2Run, parse_artifact
+from twostage.common.errors import UserError
+from twostage.design.design import Design
+from twostage.design.paths import Branch, Segment, Stage2Run, parse_artifact
 
 COLUMNS = (
     "method",

@@ -10,7 +10,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.exhibits.catalogue import drawable_figures
 from twostage.exhibits.comparisons import CURVE_FIGURES
 from twostage.exhibits.presentation import all_pairs

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from twostage.design import SCRATCH
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.design.design import SCRATCH
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.fit_file import fit_record
 from twostage.laws.jsonio import dumps, loads

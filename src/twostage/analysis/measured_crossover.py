@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twostage.cells import method_cells
-from twostage.design import SCRATCH
-from twostage.errors import UserError
+from twostage.analysis.cells import method_cells
+from twostage.common.errors import UserError
+from twostage.design.design import SCRATCH
 from twostage.exhibits.controls import nearest_size
 from twostage.laws.points import Points
 from twostage.laws.selection import NoiseFloor, noise_floor

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from twostage.analysis.cells import method_cells
 from twostage.analysis.curves import PowerLaws, fit_power_laws
-from twostage.cells import method_cells
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.jsonio import dumps, loads
 from twostage.laws.points import Points

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import t as student
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.laws.fit import Interval
 
 FloatArray = NDArray[np.float64]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twostage import __version__
-from twostage.scripting import EXIT_BAD_INPUT
+from twostage.common.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
 COMMANDS = (

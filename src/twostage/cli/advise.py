@@ -81,8 +81,8 @@ def _show(advice: Any, lines: list[str], notes: list[str], level: float) -> None
     from rich.console import Console
     from rich.table import Table
 
+    from twostage.common.units import format_quantity
     from twostage.laws.consequences import Estimate
-    from twostage.units import format_quantity
 
     console = Console()
     for line in lines:

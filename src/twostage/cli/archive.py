@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Archive, and say how much of the study it holds."""
-    from twostage.exchange.archive import archive_study
+    from twostage.planning.archive import archive_study
 
     manifest = archive_study(args.study, args.out, args.results)
     jobs = manifest["training_jobs"]

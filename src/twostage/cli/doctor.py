@@ -51,14 +51,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Examine and print."""
     from twostage.doctor import examine, failed
-    from twostage.study import load_study
+    from twostage.exhibits.catalogue import load_checked
 
     for option, path, exists in (("--root", args.root, Path.is_dir), ("--lock", args.lock, Path.is_file)):
         if path is not None and not exists(path):
             raise ValueError(
                 f"{option}: {path} does not exist; leave the option out in the repository's root"
             )
-    study = load_study(args.study) if args.study else None
+    study = load_checked(args.study) if args.study else None
     examination = examine(study, device=args.device, root=args.root, lock=args.lock)
     code = EXIT_NOT_READY if failed(examination.checks) else 0
     if args.json:

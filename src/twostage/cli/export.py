@@ -30,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say how to load it."""
-    from twostage.exchange.export import export_checkpoint
+    from twostage.model.export import export_checkpoint
 
     export_checkpoint(args.checkpoint, args.tokenizer, args.out)
     sys.stdout.write(

@@ -27,9 +27,9 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List and print."""
-    from twostage.study import load_study
+    from twostage.exhibits.catalogue import load_checked
 
-    study = load_study(args.study)
+    study = load_checked(args.study)
     rows = listing(study, args.results / study.name)
     if args.json:
         from twostage.laws.jsonio import dumps

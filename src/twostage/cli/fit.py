@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     }
     record = fit_record(fit, points, extra)
     if args.out:
-        from twostage.storage import write_atomic
+        from twostage.common.storage import write_atomic
 
         write_atomic(args.out, record)
     if args.json:

@@ -26,8 +26,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Import, and say what it is."""
-    from twostage.exchange.export import import_hf
-    from twostage.units import format_quantity
+    from twostage.common.units import format_quantity
+    from twostage.model.export import import_hf
 
     if args.context is not None and args.context < 1:
         raise ValueError(f"--context: {args.context} must be a positive integer")

@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the study and say what comes next."""
-    from twostage.storage import write_atomic
+    from twostage.common.storage import write_atomic
     from twostage.study.new_study import new_study
 
     if args.path.suffix not in (".yaml", ".yml"):

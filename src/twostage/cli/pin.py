@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from twostage.common.storage import write_atomic
     from twostage.corpora.pinning import find_unpinned, resolve, write_commits
-    from twostage.storage import write_atomic
     from twostage.study import load_study, read_layers, study_file
 
     load_study(args.study)

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twostage.budget import ASSUMED_BYTES_PER_TOKEN, Machine
+from twostage.design.flops import ASSUMED_BYTES_PER_TOKEN, Machine
 
 if TYPE_CHECKING:
-    from twostage.plan import Held, Plan, Work
     from twostage.planning.billing import Rates
+    from twostage.planning.plan import Held, Plan, Work
     from twostage.study import Study
 
 DEFAULT_UTILISATION = 0.4
@@ -68,12 +68,13 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan and print."""
-    from twostage.plan import plan_study
+    from twostage.exhibits.catalogue import load_checked
+    from twostage.planning.plan import plan_study
     from twostage.study import load_study, study_file
 
     if not args.bytes_per_token > 0:
         raise ValueError(f"--bytes-per-token: {args.bytes_per_token} must be positive, e.g. 4")
-    study = load_study(args.study)
+    study = load_checked(args.study)
     rates = _rates(args, study)
     held = held_by_corpora(study, args.bytes_per_token)
     plan = plan_study(study, held)
@@ -116,9 +117,9 @@ def held_by_corpora(study: Study, bytes_per_token: float, results: Path = Path("
     Raises:
         UserError: a manifest of tokens is damaged.
     """
-    from twostage.paths import tokens_manifest
-    from twostage.plan import Held, estimated
-    from twostage.storage import read_manifest
+    from twostage.common.storage import read_manifest
+    from twostage.design.paths import tokens_manifest
+    from twostage.planning.plan import Held, estimated
 
     held = {}
     for corpus in study.corpora:
@@ -133,7 +134,7 @@ def held_by_corpora(study: Study, bytes_per_token: float, results: Path = Path("
 
 
 def _record(plan: Plan, parts: dict[str, Plan], rates: Rates) -> dict[str, Any]:
-    from twostage.plan import PAPER
+    from twostage.planning.plan import PAPER
 
     def bill(work: Work) -> dict[str, float]:
         return {"gpu_hours": rates.gpu_hours(work), "cost_usd": rates.cost(work)}

@@ -1,4 +1,4 @@
-"""The tables of `twostage plan`; every number comes from `twostage.plan`."""
+"""The tables of `twostage plan`; every number comes from `twostage.planning.plan`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from twostage.plan import PAPER, CorpusUse, Plan, Work
+from twostage.common.units import format_quantity
 from twostage.planning.billing import Rates
 from twostage.planning.disk import Disk, DiskRow
-from twostage.units import format_quantity
+from twostage.planning.plan import PAPER, CorpusUse, Plan, Work
 
 #: Columns that the widest table needs.
 MIN_WIDTH = 136

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twostage.units import format_quantity, parse_quantity
+from twostage.common.units import format_quantity, parse_quantity
 
 if TYPE_CHECKING:
     from twostage.laws.fit import Fit

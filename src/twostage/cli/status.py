@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from twostage.status import Status
+    from twostage.planning.status import Status
 
 _COLOURS = {"done": "green", "running": "cyan", "failed": "red", "missing": "dim"}
 
@@ -38,12 +38,12 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look and print."""
-    from twostage.status import study_status
-    from twostage.study import load_study
+    from twostage.exhibits.catalogue import load_checked
+    from twostage.planning.status import study_status
 
     if args.state and not (args.cells or args.jobs):
         raise ValueError("--state: chooses among the lines of --cells or --jobs; give one of them")
-    status = study_status(load_study(args.study))
+    status = study_status(load_checked(args.study))
     if args.json:
         from twostage.laws.jsonio import dumps
 
@@ -91,7 +91,7 @@ def _show(console: Console, status: Status, args: argparse.Namespace) -> None:
 def _summary(console: Console, status: Status) -> None:
     from rich.table import Table
 
-    from twostage.status import STATES
+    from twostage.planning.status import STATES
 
     table = Table(title=f"Study {status.study}", title_justify="left", title_style="bold")
     table.add_column("method", no_wrap=True)

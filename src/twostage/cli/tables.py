@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twostage.units import parse_quantity
+from twostage.common.units import parse_quantity
 
 if TYPE_CHECKING:
     import pandas as pd

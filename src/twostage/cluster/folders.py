@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 
 def check_folder(path: str | Path) -> None:

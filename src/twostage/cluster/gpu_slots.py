@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 POLL_S = 0.2
 #: Tells the command which share of its GPU it has, 0.25 for a quarter; `train.py` sizes its micro-batch by it.

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from twostage.cluster.lease import Lease
-from twostage.errors import UserError
-from twostage.storage import canonical_json, write_atomic
+from twostage.common.errors import UserError
+from twostage.common.storage import canonical_json, write_atomic
 
 RUNS_FILE = "runs.json"
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 
 class Site(BaseModel):

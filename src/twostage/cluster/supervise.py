@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from twostage.scripting import EXIT_BAD_INPUT
+from twostage.common.scripting import EXIT_BAD_INPUT
 
 #: What `twostage.training.loop` exits with after SIGTERM, once its state is saved (128 + 15).
 EXIT_STOPPED = 143

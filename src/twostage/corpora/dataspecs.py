@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from twostage.common.errors import UserError
+from twostage.common.revisions import DATA_REVISION
 from twostage.corpora import embedded
-from twostage.errors import UserError
-from twostage.revisions import DATA_REVISION
-from twostage.specs import Spec
+from twostage.design.specs import Spec
 from twostage.study import Corpus, EmbeddedCorpus, Study, Tokenizer
 
 

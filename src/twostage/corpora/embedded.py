@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 Domain = Literal["generic", "code", "math"]
 

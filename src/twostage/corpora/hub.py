@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from twostage.common.errors import UserError
 from twostage.corpora.readers import Document, document_of
-from twostage.errors import UserError
 from twostage.study import PIN_ME, HuggingFaceCorpus
 from twostage.study.corpora import LOCAL_BUILDERS
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study import PIN_ME
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 import zstandard
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study import FilesCorpus, HuggingFaceCorpus
 
 _RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twostage.errors import UserError
-from twostage.storage import read_manifest, verify_payload
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest, verify_payload
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 _SPACE = "▁"  # stands for a space inside of pieces
 # Types of pieces in sentencepiece_model.proto.

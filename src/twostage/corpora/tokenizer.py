@@ -11,11 +11,11 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest, verify_payload
+from twostage.corpora.corpus import read_documents
 from twostage.corpora.hub import fetch_file
 from twostage.corpora.sentencepiece_bpe import convert_sentencepiece
-from twostage.corpus import read_documents
-from twostage.errors import UserError
-from twostage.storage import read_manifest, verify_payload
 from twostage.study import BpeTokenizer, HuggingFaceTokenizer, TokenizerFile
 
 END_OF_DOCUMENT = "<|endoftext|>"

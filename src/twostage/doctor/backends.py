@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from twostage.attention import PACKAGES, Precision, Requested, candidates, choose
+from twostage.common.errors import UserError
 from twostage.doctor.check import Check, Status
-from twostage.errors import UserError
+from twostage.study.attention import PACKAGES, Precision, Requested, candidates, choose
 
 GROUP = "attention"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from twostage.common.errors import UserError
 from twostage.corpora.readers import expand_paths
 from twostage.doctor.check import Check, Status
-from twostage.errors import UserError
 from twostage.study import Study
 
 GROUP = "data"

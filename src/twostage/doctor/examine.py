@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from twostage import attention
-from twostage.design import Design
+from twostage.design.design import Design
 from twostage.doctor import backends, container, data, gpu, gpu_facts, limits, packages, slurm, storage
 from twostage.doctor.check import Check
-from twostage.study import Study
+from twostage.study import Study, attention
 
 Machine = Literal["cpu", "cuda"]
 DEVICES = ("auto", *get_args(Machine))

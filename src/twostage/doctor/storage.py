@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from twostage.design import Design
+from twostage.design.design import Design
 from twostage.doctor.check import Check, Status, human_bytes
 from twostage.training.rolling import RollingState
 

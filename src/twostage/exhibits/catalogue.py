@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.exhibits.comparisons import ablation_pairs
 from twostage.exhibits.controls import control_obstacle
 from twostage.exhibits.joint_design import joint_obstacle, sizes_obstacle
 from twostage.exhibits.presentation import figure_pairs, table_pairs
+from twostage.study import Study, load_study
 
-if TYPE_CHECKING:
-    from twostage.study import Study
-
-Obstacle = Callable[["Study"], str]
+Obstacle = Callable[[Study], str]
 
 
 @dataclass(frozen=True)
@@ -210,3 +208,14 @@ def check_chosen(study: Study) -> None:
         for name in chosen or ():
             if reason := entries[name].obstacle(study):
                 raise UserError(f"{key}: {name!r} cannot be drawn: {reason}, or leave {name!r} out of {key}")
+
+
+def load_checked(path: str | Path) -> Study:
+    """Load a study file as `study.load_study` does, and refuse figures and tables that it asks for but cannot have.
+
+    Raises:
+        UserError: as `load_study`, or as `check_chosen`.
+    """
+    study = load_study(path)
+    check_chosen(study)
+    return study

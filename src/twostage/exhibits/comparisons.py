@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from twostage.design.design import Design
+from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
 from twostage.exhibits.presentation import PLACES, figure_pairs
-from twostage.paths import Branch, Segment, Stage1Run, Stage2Run
-
-if TYPE_CHECKING:
-    from twostage.design import Design
-    from twostage.study import Method, Study
+from twostage.study import Method, Study
 
 #: Figure -> the keys of a method that its arms may differ in.
 COMPARED: dict[str, tuple[str, ...]] = {

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from twostage.design.design import SCRATCH, Design
+from twostage.design.paths import Stage1Run, Stage2Run
 from twostage.exhibits.presentation import all_pairs
-
-if TYPE_CHECKING:
-    from twostage.design import Design
-    from twostage.study import Study
+from twostage.study import Study
 
 SIZE_TOLERANCE = 0.01  # our choice: as for width expansion, which aims at 2N within 1 %
 MIN_D2 = 2  # D2 in common: a crossing lies between two
@@ -50,15 +48,12 @@ def nearest_size(sizes: Mapping[str, float], n_final: float) -> str:
 
 def controls(study: Study) -> list[Control]:
     """The control of every method at every base model, in the study's order."""
-    from twostage.design import Design  # which imports the study, which imports the catalogue
 
     design = Design(study)
     return [_control(design, *pair) for pair in all_pairs(study)]
 
 
 def _control(design: Design, method: str, model: str) -> Control:
-    from twostage.design import SCRATCH
-    from twostage.paths import Stage1Run, Stage2Run
 
     study, seed = design.study, design.study.seeds[0]
     steps = (study.methods[method].d1_steps or study.grid_of(model).d1.points)[0]
@@ -124,8 +119,6 @@ def control_obstacle(study: Study) -> str:
 
 def n_after(study: Study, control: Control) -> int:
     """Parameters after stage 2."""
-    from twostage.design import Design
-    from twostage.paths import Stage2Run
 
     run = Stage2Run(control.method, control.model, study.seeds[0], 0)
     return Design(study).architecture(run).n_params

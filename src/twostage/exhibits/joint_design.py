@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from twostage.errors import UserError
-
-if TYPE_CHECKING:
-    from twostage.study import Method, Study
+from twostage.common.errors import UserError
+from twostage.study import Method, Study
 
 #: Figure -> kind of the method behind it (the first such method with enough sizes), and whether it needs the law of
 #: models trained from scratch on the method's corpus.

@@ -6,12 +6,8 @@ fast. Whether a figure can be drawn at all is `catalogue`'s question.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from twostage.errors import UserError
-
-if TYPE_CHECKING:
-    from twostage.study import Study
+from twostage.common.errors import UserError
+from twostage.study import Study
 
 #: Methods by their conventional names -> row of the paper's Tables 1, 2 and 7 (a model of 0.1B).
 PAPER_VARIANTS = {

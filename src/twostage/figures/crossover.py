@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from twostage.analysis.measured_crossover import Comparison, compare, find_crossing
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
 from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, format_tokens, token_axis
 

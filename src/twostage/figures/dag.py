@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from twostage.design import Design
+from twostage.design.design import Design
 from twostage.figures.boxes import LINE, Box, Point, canvas, draw_arrow, draw_box, draw_panel
 from twostage.figures.style import TEXT_WIDTH_INCHES
 from twostage.planning.dag import RuleJobs, rule_jobs

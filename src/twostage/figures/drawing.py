@@ -12,11 +12,11 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.cells import read_cells
 from twostage.analysis.joint_fit import SizesFit
 from twostage.analysis.method_fit import MethodFit
-from twostage.cells import read_cells
-from twostage.design import Design
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.design.design import Design
 from twostage.exhibits.comparisons import panels, schedule_branches
 from twostage.exhibits.controls import shown_controls
 from twostage.exhibits.joint_design import JOINT_FIGURES

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from twostage.analysis.cells import method_cells
 from twostage.analysis.curves import Coefficient, PowerLaws, Trend
 from twostage.analysis.method_fit import MethodFit
-from twostage.cells import method_cells
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, say_not_fitted
 from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, plain_log_axis, token_axis
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.cells import method_cells
 from twostage.analysis.method_fit import MethodFit
-from twostage.cells import method_cells
 from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend
 from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d2_palette
 

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from twostage.analysis.joint_fit import SizesFit
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.figures import figure_4_left, figure_4_right, figure_9, figure_10, figure_11
 from twostage.figures.notes import add_note
 from twostage.figures.style import format_tokens, new_figure

@@ -14,9 +14,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.cells import method_cells
 from twostage.analysis.norm_slope import norm_slope
-from twostage.cells import method_cells
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.loss_curves import token_ticks
 from twostage.figures.style import (

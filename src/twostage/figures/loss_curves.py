@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.figures.style import (
     INK,
     SEED_MARKERS,

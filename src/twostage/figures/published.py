@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from twostage.figures import figure_4_right, figure_10, figure_11
 from twostage.laws.crossover import catch_up
 from twostage.laws.curves import catch_up_curves, d_star_curve
-from twostage.laws.published import PUBLISHED_FOLDER, published_joint_laws, published_number
+from twostage.paper.published import PUBLISHED_FOLDER, published_joint_laws, published_number
 
 _SOURCE = "From the coefficients printed in Table 8 of arXiv 2510.06548v1, three decimals"
 Drawing = tuple[Figure, pd.DataFrame]

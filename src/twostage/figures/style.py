@@ -25,8 +25,8 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
-from twostage.storage import atomic_path
-from twostage.units import format_quantity
+from twostage.common.storage import atomic_path
+from twostage.common.units import format_quantity
 
 TEXT_WIDTH_INCHES = 7.0  # two columns of a conference page
 PNG_DPI = 220

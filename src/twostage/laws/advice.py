@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twostage.units import format_quantity
+from twostage.common.units import format_quantity
 
 from .consequences import Draws, Estimate, alpha_eff_estimate, catch_up_estimate, estimate, saving_estimate
 

@@ -1,5 +1,6 @@
-"""What a study will cost, before anything runs: arithmetic for `plan`, rules and profiles.
+"""What a study will cost, and what of it is done.
 
-`jobs` says what is needed (`dag` counts it by rule), `disk` and `billing` what it takes in bytes, hours and dollars;
-`walltime` and `packing` are what a job asks of a cluster. Speeds are measured (`throughput`) or a GPU's peak (`device_peaks`).
+`jobs` lists the jobs (`dag` counts them by rule), `disk` and `billing` their bytes, hours and dollars; `plan` sums them up;
+`walltime` and `packing` are what a job asks of a cluster, from measured speeds (`throughput`). `status` compares with the
+disk; `archive` keeps the results. Imports `exhibits`, `cluster`, `corpora`, `design`.
 """

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twostage.attention import Precision
-from twostage.budget import SECONDS_PER_HOUR, Machine
-from twostage.plan import Work
+from twostage.design.flops import SECONDS_PER_HOUR, Machine
+from twostage.planning.plan import Work
 from twostage.planning.throughput import Throughput
+from twostage.study.attention import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

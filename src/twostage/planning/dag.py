@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twostage.corpora import dataspecs
-from twostage.design import Design
+from twostage.design.design import Design
+from twostage.design.paths import Stage2Run
 from twostage.exhibits import catalogue, joint_design, presentation
-from twostage.paths import Stage2Run
 from twostage.study import Study
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twostage.budget import bytes_per_token, training_state_bytes, weights_bytes
-from twostage.design import Design
-from twostage.paths import Branch, Run, Segment, Stage2Run, grown_manifest
+from twostage.design.design import Design
+from twostage.design.flops import bytes_per_token, training_state_bytes, weights_bytes
+from twostage.design.paths import Branch, Run, Segment, Stage2Run, grown_manifest
 from twostage.planning.jobs import Jobs, label
 
 #: Kinds of checkpoints, in the order of the tables, and the key of the study's `checkpoints` that decides on each.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from twostage.design import Cell, Design
-from twostage.lengths import with_decay
-from twostage.paths import Branch, Run, Segment, Stage2Run, grown_manifest
+from twostage.design.design import Cell, Design
+from twostage.design.paths import Branch, Run, Segment, Stage2Run, grown_manifest
+from twostage.design.trunk_points import with_decay
 
 #: Label of the base models' runs in bills and lists.
 BASE = "base"

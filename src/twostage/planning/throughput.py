@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from twostage.architecture import Architecture
-from twostage.attention import Precision
-from twostage.budget import flops_per_token
 from twostage.cluster.site import Site
-from twostage.errors import UserError
-from twostage.units import format_quantity
+from twostage.common.errors import UserError
+from twostage.common.units import format_quantity
+from twostage.design.flops import flops_per_token
+from twostage.study.architecture import Architecture
+from twostage.study.attention import Precision
 
 KIND, SCHEMA = "twostage-gpu-benchmark", 1
 _FIX = "make it on the GPU with: python benchmarks/gpu/run.py --out FILE"

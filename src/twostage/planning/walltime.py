@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from twostage.architecture import Architecture
-from twostage.budget import SECONDS_PER_HOUR, flops_per_token
 from twostage.cluster.site import Site
+from twostage.design.flops import SECONDS_PER_HOUR, flops_per_token
+from twostage.study.architecture import Architecture
 
 #: Asked for on top of the estimate: speed varies between nodes, and evaluation of the estimate is rough.
 MARGIN = 1.5

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 
 
 @dataclass(frozen=True)

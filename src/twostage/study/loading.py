@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study.layers import Layers, read_layers
 from twostage.study.study import Study
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from twostage.attention import Precision, Requested
-from twostage.errors import UserError
+from twostage.common.errors import UserError
+from twostage.study.attention import Precision, Requested
 from twostage.study.base import Frozen, Steps
 from twostage.study.methods import ScheduleKind
 

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study import load_study
 
 _EMBEDDED = """\

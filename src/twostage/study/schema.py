@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-from twostage.storage import write_atomic
+from twostage.common.storage import write_atomic
 from twostage.study import Study
 
 _NULL = {"type": "null"}

@@ -6,9 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from twostage.architecture import Architecture
-from twostage.errors import UserError
-from twostage.exhibits.catalogue import check_chosen
+from twostage.common.errors import UserError
+from twostage.study.architecture import Architecture
 from twostage.study.base import Frozen, Name
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
@@ -131,11 +130,6 @@ class Study(Frozen):
     @model_validator(mode="after")
     def _cross_references(self) -> Study:
         check_references(self)
-        return self
-
-    @model_validator(mode="after")
-    def _chosen_figures_can_be_drawn(self) -> Study:
-        check_chosen(self)
         return self
 
     @property

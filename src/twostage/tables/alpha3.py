@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from twostage.analysis.alpha3 import DRAWS, UNITS, Alpha3, alpha3_of
+from twostage.analysis.estimate_text import GAP, interval_text
 from twostage.analysis.method_fit import MethodFit
-from twostage.estimates import GAP, interval_text
 from twostage.laws.fit import Interval
 from twostage.study import ExcludedCell
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity

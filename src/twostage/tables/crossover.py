@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from twostage.analysis.crossover_fits import FittedPair, describe, fit_pair
+from twostage.analysis.estimate_text import GAP
 from twostage.analysis.measured_crossover import (
     CROSSES,
     Comparison,
@@ -21,10 +22,9 @@ from twostage.analysis.measured_crossover import (
     compare,
     find_crossing,
 )
-from twostage.estimates import GAP
+from twostage.common.units import format_quantity
 from twostage.study import ExcludedCell
 from twostage.tables.table import Table, excluded_notes
-from twostage.units import format_quantity
 
 COLUMNS = (
     "kind",

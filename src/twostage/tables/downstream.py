@@ -15,13 +15,13 @@ from typing import Any
 
 import pandas as pd
 
-from twostage.design import Design
-from twostage.errors import UserError
-from twostage.estimates import GAP
-from twostage.exchange.downstream_spec import downstream_branches, scores_file
-from twostage.laws.published import published_table
+from twostage.analysis.estimate_text import GAP
+from twostage.common.errors import UserError
+from twostage.common.units import format_quantity
+from twostage.design.design import Design
+from twostage.evaluation.downstream_spec import downstream_branches, scores_file
+from twostage.paper.published import published_table
 from twostage.tables.table import Table
-from twostage.units import format_quantity
 
 #: The harness's task -> row of the paper's Table 6.
 BENCHMARKS = {

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
-from twostage.estimates import GAP, estimate_text
 from twostage.exhibits.presentation import PAPER_VARIANTS
-from twostage.laws.published import published_table
+from twostage.paper.published import published_table
 from twostage.study import ExcludedCell
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from twostage.analysis.joint_fit import SizesFit
 from twostage.analysis.method_fit import MethodFit
-from twostage.errors import UserError
+from twostage.common.errors import UserError
 from twostage.study import Study
 from twostage.tables.laws import table_1, table_2, table_7
 from twostage.tables.setup import table_3, table_4, table_5

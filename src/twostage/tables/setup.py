@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from twostage.estimates import GAP
-from twostage.laws.published import published_table
-from twostage.lengths import with_decay
+from twostage.analysis.estimate_text import GAP
+from twostage.design.trunk_points import with_decay
+from twostage.paper.published import published_table
 from twostage.study import Study
 from twostage.tables.table import Table
 

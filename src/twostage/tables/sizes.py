@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.joint_fit import SizesFit
-from twostage.design import SCRATCH
-from twostage.estimates import GAP, estimate_text
-from twostage.laws.published import published_table
+from twostage.design.design import SCRATCH
+from twostage.paper.published import published_table
 from twostage.study import ExcludedCell
 from twostage.tables.table import Table, excluded_notes
 

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, loo_rows, name_of
+from twostage.analysis.estimate_text import GAP, estimate_text, interval_text
 from twostage.analysis.measured_crossover import CROSSES
-from twostage.design import SCRATCH
-from twostage.estimates import GAP, estimate_text, interval_text
+from twostage.common.markdown import markdown_table
+from twostage.common.units import format_quantity
+from twostage.design.design import SCRATCH
 from twostage.exhibits.catalogue import drawable_figures
 from twostage.laws.fit import at_bound
-from twostage.markdown import markdown_table
 from twostage.study import Study
 from twostage.tables.table import Table, excluded_notes
-from twostage.units import format_quantity
 
 FORMS = {"mul": "`mul`", "mul0": "`mul`, α₃ = 0", "add": "`add`", "hyb": "`hyb`"}
 GREEK = {

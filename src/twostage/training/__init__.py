@@ -1,6 +1,6 @@
-"""What the job of `train.py` consists of.
+"""The training job.
 
-One update: `trainer`, `clipping`, `master_weights`, `megatron_cpu`, `transformer_engine_names`. Many: `loop`, `prefetch`,
-`heldout`, `progress`, `metrics`. Where it runs: `layout`, `micro_batch`, `ranks`, `launch`. What survives it: `state` and
-`optimizer_state` (whole training states), `rolling`, `rolling_saves` and `background` (a job's own restarts).
+`train` is the job. One update: `trainer`, `clipping`. Many: `loop`, `prefetch`, `heldout`, `progress`, `metrics`. Where it
+runs: `layout`, `micro_batch`, `launch`. What it keeps: `state` (whole training states), `rolling`, `rolling_saves` and
+`background` (a job's own restarts). `grow` is the job that grows a checkpoint. Imports `model`, `corpora`, `cluster`, `design`.
 """

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twostage import provenance
+from twostage.common import provenance
+from twostage.common.errors import UserError
 from twostage.corpora.samples import TokenSplit
-from twostage.errors import UserError
-from twostage.specs import TrainSpec
+from twostage.design.specs import TrainSpec
 
 
 @torch.no_grad()

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from twostage import attention, provenance
 from twostage.cluster.gpu_slots import GPU_SHARE
+from twostage.common import provenance
+from twostage.design.specs import TrainSpec
+from twostage.model.ranks import from_rank_0
 from twostage.planning.packing import CONTEXT_BYTES
-from twostage.specs import TrainSpec
+from twostage.study import attention
 from twostage.training.micro_batch import fitting_micro_batch
-from twostage.training.ranks import from_rank_0
 from twostage.training.trainer import Execution
 
 

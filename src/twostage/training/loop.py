@@ -17,14 +17,14 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
-from twostage import provenance
+from twostage.common import provenance
+from twostage.common.errors import UserError
 from twostage.corpora.samples import SampleStream
-from twostage.errors import UserError
-from twostage.specs import TrainSpec
+from twostage.design.specs import TrainSpec
+from twostage.model.ranks import largest
 from twostage.training import prefetch
 from twostage.training.heldout import TrainingValidation
 from twostage.training.progress import Progress
-from twostage.training.ranks import largest
 from twostage.training.trainer import Execution, Outcome, Trainer, fetch
 
 log = logging.getLogger(__name__)

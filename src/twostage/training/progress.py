@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twostage.specs import TrainSpec
+from twostage.design.specs import TrainSpec
 
 
 @dataclass

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twostage.errors import UserError
-from twostage.storage import verify_payload, write_atomic
+from twostage.common.errors import UserError
+from twostage.common.storage import verify_payload, write_atomic
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from twostage import checkpoint
-from twostage.checkpoint import Parts
 from twostage.cluster.lease import Lease
+from twostage.model import checkpoint
+from twostage.model.checkpoint import Parts
+from twostage.model.ranks import group_of_its_own, on_rank_0
 from twostage.training import state as training_state
 from twostage.training.background import BackgroundWriter
 from twostage.training.progress import Progress
-from twostage.training.ranks import group_of_its_own, on_rank_0
 from twostage.training.rolling import RollingState
 from twostage.training.trainer import Trainer
 

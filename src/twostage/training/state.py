@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from twostage import checkpoint
-from twostage.canonical import StateDict
-from twostage.checkpoint import Parts
-from twostage.storage import read_manifest
-from twostage.training import transformer_engine_names as te_names
-from twostage.training.master_weights import MOMENTS
+from twostage.common.storage import read_manifest
+from twostage.model import checkpoint
+from twostage.model import transformer_engine_names as te_names
+from twostage.model.canonical import StateDict
+from twostage.model.checkpoint import Parts
+from twostage.model.master_weights import MOMENTS
 from twostage.training.trainer import Trainer
 
 

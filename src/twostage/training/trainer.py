@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from twostage import attention, provenance
-from twostage.errors import UserError
-from twostage.model import build_model
-from twostage.specs import TrainSpec
+from twostage.common import provenance
+from twostage.common.errors import UserError
+from twostage.design.specs import TrainSpec
+from twostage.model.build import build_model
+from twostage.model.master_weights import MasterWeights
+from twostage.study import attention
 from twostage.training.clipping import step_on_device
-from twostage.training.master_weights import MasterWeights
 
 
 @dataclass(frozen=True, kw_only=True)

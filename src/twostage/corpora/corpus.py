@@ -1,0 +1,227 @@
+"""From a corpus of the study to two files of clean documents: train.jsonl.zst and valid.jsonl.zst.
+
+Reads documents (embedded, local files, Hugging Face), normalises them, drops exact duplicates, splits by source, and removes
+training documents that nearly repeat a validation document. Deterministic, independent of machine and order of
+directories. Turning documents into tokens is the job of `corpora/tokenizer.py` and `tokens.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from twostage.common.errors import UserError
+from twostage.common.storage import atomic_path, payload_entries, write_manifest
+from twostage.corpora import embedded
+from twostage.corpora.digests import DigestSet, Tally
+from twostage.corpora.hub import read_huggingface
+from twostage.corpora.neardup import NearDuplicates
+from twostage.corpora.readers import Document, json_lines, read_files
+from twostage.study import Corpus, EmbeddedCorpus, FilesCorpus, HuggingFaceCorpus
+
+SPLITS = ("train", "valid")
+_BATCH_DOCUMENTS = 512
+
+
+def documents_name(split: str) -> str:
+    """File name of a split's documents, beside the corpus manifest."""
+    return f"{split}.jsonl.zst"
+
+
+def normalise(text: str) -> str:
+    """Return text with \\n line ends, without byte-order mark, NULs, lone surrogates and blank lines at both ends."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").removeprefix("\ufeff")
+    # JSON may hold half of a surrogate pair, which has no UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8").strip("\n").rstrip()
+
+
+def split_of(group: str, valid_fraction: float) -> str:
+    """Return "valid" for about `valid_fraction` of all groups, decided by the group's hash alone.
+
+    Adding or removing other documents never moves a group to the other side.
+    """
+    digest = hashlib.sha256(b"split\0" + group.encode("utf-8", "replace")).digest()
+    return "valid" if int.from_bytes(digest[:8], "big") < valid_fraction * 2**64 else "train"
+
+
+def iterate(corpus: Corpus) -> Iterator[Document]:
+    """Yield all documents of a corpus in a fixed order, as they were read."""
+    if isinstance(corpus, FilesCorpus):
+        yield from read_files(corpus)
+        return
+    if isinstance(corpus, HuggingFaceCorpus):
+        yield from read_huggingface(corpus)
+        return
+    for source, texts in embedded.read_embedded(corpus.domain):
+        for text in texts:
+            yield Document(text, source.group, source.package)
+
+
+@dataclass
+class _Counts:
+    read: int = 0
+    empty: int = 0
+    exact_duplicates: int = 0
+    near_duplicates_of_validation: int = 0
+
+
+def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
+    """Yield normalised documents, exact duplicates once, until `max_bytes` is reached."""
+    seen = DigestSet()
+    total = 0
+    for document in iterate(corpus):
+        counts.read += 1
+        text = normalise(document.text)
+        if not text.strip():
+            counts.empty += 1
+            continue
+        encoded = text.encode()
+        if not seen.add(hashlib.sha256(encoded).digest()):
+            counts.exact_duplicates += 1
+            continue
+        yield Document(text, document.group, document.package)
+        total += len(encoded)
+        if corpus.max_bytes is not None and total >= corpus.max_bytes:
+            return
+
+
+class _Writer:
+    """Writes documents as lines of JSON into a zstd file and tallies them, in all and per package."""
+
+    def __init__(self, path: Path) -> None:
+        self.total = Tally()
+        self.packages: defaultdict[str, Tally] = defaultdict(Tally)
+        self._stream = path.open("wb")
+        # One thread: several would cut frames by timing.
+        self._packed = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(self._stream)
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._packed.close()
+        self._stream.close()
+
+    def write(self, text: str, package: str) -> None:
+        encoded = text.encode()
+        digest = hashlib.sha256(encoded).digest()
+        self.total.add(digest, len(encoded))
+        if package:
+            self.packages[package].add(digest, len(encoded))
+        row = {"package": package, "text": text} if package else {"text": text}
+        self._packed.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+
+def _batches(path: Path) -> Iterator[list[tuple[str, str]]]:
+    """Yield lists of (text, package) from a file that `_Writer` wrote."""
+    batch: list[tuple[str, str]] = []
+    for _, row in json_lines(path):
+        batch.append((row["text"], row.get("package", "")))
+        if len(batch) == _BATCH_DOCUMENTS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _require_documents(name: str, corpus: Corpus, n_train: int, n_valid: int) -> None:
+    key = f"corpora.{name}"
+    if n_train + n_valid == 0:
+        raise UserError(
+            f"{key}: the corpus is empty (no document with text); mend its paths, suffixes, text_key or filter"
+        )
+    fix = f"change valid_fraction ({corpus.valid_fraction}), raise max_bytes, or split the text into more source files"
+    if n_valid == 0:
+        raise UserError(
+            f"{key}: no validation documents: none of its sources fell into the validation split; {fix}"
+        )
+    if n_train == 0:
+        raise UserError(
+            f"{key}: no training documents: all of its sources fell into the validation split; {fix}"
+        )
+
+
+def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str, Any]:
+    """Write a corpus's train and validation documents and, last, their manifest; return the manifest.
+
+    Memory holds the validation split, its shingles and digests, about 100 bytes per document (18 to 37 to find exact
+    duplicates, 32 each for the tallies of candidates and of the training split); training text is streamed.
+
+    Args:
+        name: the corpus's name in the study, for messages.
+        corpus: its section of the study. `max_bytes` ends reading once so many bytes of distinct text were taken
+            (the last document is kept whole).
+        directory: gets {train,valid}.jsonl.zst (one {"text": ...} per line) and manifest.json.
+
+    Raises:
+        UserError: a file is missing or unreadable; the corpus is empty; a split holds no documents.
+    """
+    directory = Path(directory)
+    counts = _Counts()
+    valid: list[str] = []
+    train_path, valid_path = (directory / documents_name(split) for split in SPLITS)
+    with contextlib.ExitStack() as files:
+        valid_temporary = files.enter_context(atomic_path(valid_path))
+        train_temporary = files.enter_context(atomic_path(train_path))
+        candidates = Path(
+            files.enter_context(tempfile.TemporaryDirectory(dir=directory)), "candidates.jsonl.zst"
+        )
+        with _Writer(candidates) as candidate_writer, _Writer(valid_temporary) as valid_writer:
+            for document in _clean_documents(corpus, counts):
+                if split_of(document.group, corpus.valid_fraction) == "train":
+                    candidate_writer.write(document.text, document.package)
+                else:
+                    valid_writer.write(document.text, document.package)
+                    valid.append(document.text)
+        _require_documents(name, corpus, len(candidate_writer.total), len(valid))
+        near_duplicates = NearDuplicates(valid)
+        with _Writer(train_temporary) as train_writer:
+            for batch in _batches(candidates):
+                repeats = near_duplicates.find([text for text, _ in batch])
+                counts.near_duplicates_of_validation += int(repeats.sum())
+                for (text, package), repeat in zip(batch, repeats, strict=True):
+                    if not repeat:
+                        train_writer.write(text, package)
+        if not len(train_writer.total):
+            raise UserError(
+                f"corpora.{name}: every training document nearly repeats a validation document; add text"
+            )
+    manifest = {
+        "corpus": name,
+        "definition": corpus.model_dump(mode="json"),
+        "counts": asdict(counts),
+        "splits": {"train": train_writer.total.to_json(), "valid": valid_writer.total.to_json()},
+        "payload": payload_entries(directory, [train_path.name, valid_path.name]),
+    }
+    if isinstance(corpus, EmbeddedCorpus):
+        manifest["packages"] = _packages(train_writer, valid_writer)
+    write_manifest(directory / "manifest.json", manifest)
+    return manifest
+
+
+def _packages(*writers: _Writer) -> dict[str, Any]:
+    """Return version, counts and content digest of every package that documents were taken from, over both splits."""
+    merged: defaultdict[str, Tally] = defaultdict(Tally)
+    for writer in writers:
+        for package, tally in writer.packages.items():
+            merged[package].update(tally)
+    versions = embedded.versions()
+    return {
+        package: {"version": versions[package], **merged[package].to_json()} for package in sorted(merged)
+    }
+
+
+def read_documents(manifest_path: str | Path, split: str) -> Iterator[str]:
+    """Yield the texts of one split of a prepared corpus, in order. The caller has verified the payload."""
+    for batch in _batches(Path(manifest_path).parent / documents_name(split)):
+        for text, _ in batch:
+            yield text

@@ -1,0 +1,390 @@
+"""What a study implies: runs, trunk segments, decay branches, their parents and the cells to measure.
+
+Pure functions of the study, without torch or disk, so that the workflow's DAG, the plan and the tests all read the
+same design. Tokens are integers throughout: on the grid, D = 1.1 x trunk steps x batch x context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
+from twostage.common.errors import UserError
+from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run, grown_manifest
+from twostage.design.trunk_points import Point, grid_point, off_grid_point, trunk_segments, with_decay
+from twostage.study import Cpt, Expand, Method, Repeat, ScheduleKind, Stack, Study
+from twostage.study.architecture import Architecture
+
+#: `method` of the rows of runs without a first stage.
+SCRATCH = "scratch"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One measured point: a finished checkpoint and the held-out split of a corpus."""
+
+    branch: Branch
+    corpus: str
+
+    @property
+    def path(self) -> str:
+        """The evaluation file, relative to `results/<study>/`."""
+        return self.branch.evaluation(self.corpus)
+
+
+class Design:
+    """The grid of one study; see the module docstring."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        # A DAG of thousands of jobs asks the same few questions again and again.
+        self.points = cache(self._points)
+        self.trunk = cache(self._trunk)
+        self.runs = cache(self._runs)
+
+    # Units ------------------------------------------------------------------------------------------------------
+
+    def tokens_per_step(self, model: str) -> int:
+        """Tokens of one optimizer step."""
+        return self.study.models[self._known_model(model)].batch_size * self.study.context
+
+    def decay_tokens(self, model: str, trunk_steps: int) -> int:
+        """D of the branch that leaves the trunk after `trunk_steps`: trunk plus a tenth for the decay."""
+        return with_decay(trunk_steps) * self.tokens_per_step(model)
+
+    def _known_model(self, model: str) -> str:
+        if model not in self.study.models:
+            raise UserError(
+                f"model {model!r} is not in study {self.study.name}; it has {sorted(self.study.models)}"
+            )
+        return model
+
+    # Runs -------------------------------------------------------------------------------------------------------
+
+    def method(self, run: Stage2Run) -> Method:
+        """Return the method section of a stage-2 run."""
+        try:
+            return self.study.methods[run.method]
+        except KeyError:
+            raise UserError(
+                f"method {run.method!r} is not in study {self.study.name}; it has {sorted(self.study.methods)}"
+            ) from None
+
+    def base_run(self, run: Stage2Run) -> Stage1Run:
+        """Return the stage-1 run that a stage-2 run starts from."""
+        return Stage1Run(self.study.stage1.corpus, run.model, run.seed)
+
+    def base(self, run: Stage2Run) -> Branch | Segment:
+        """Return the base checkpoint that a stage-2 run starts from, decayed or stable; checks that D1 is on the grid."""
+        if self.method(run).start == "trunk":
+            segment = Segment(self.base_run(run), run.d1_tokens)
+            self.segment_steps(segment)
+            return segment
+        branch = Branch(self.base_run(run), run.d1_tokens)
+        self.branch_steps(branch)
+        return branch
+
+    def grows(self, run: Stage2Run) -> bool:
+        """Tell whether a stage-2 run starts from a grown checkpoint rather than from the base itself."""
+        return not isinstance(self.method(run), Cpt)
+
+    def schedule(self, run: Run) -> ScheduleKind:
+        """Return the kind of a run's learning-rate schedule."""
+        own = run.schedule if isinstance(run, Stage1Run) else self.method(run).schedule
+        return own or self.study.recipe.schedule  # type: ignore[return-value]
+
+    def warmup_steps(self, run: Run) -> int:
+        """Return the length of a run's warmup."""
+        model = self.study.models[run.model].warmup_steps
+        if isinstance(run, Stage1Run):
+            return model
+        method = self.method(run)
+        if method.start == "trunk":
+            return 0
+        return model if method.warmup_steps is None else method.warmup_steps
+
+    def peak_lr(self, run: Run) -> float:
+        """Return a run's highest learning rate."""
+        peak = self.study.models[run.model].peak_lr
+        return peak if isinstance(run, Stage1Run) else peak * self.method(run).peak_lr_fraction
+
+    def first_sample(self, run: Run) -> int:
+        """Return how many samples of its mixture a run skips: fresh data starts where the base stopped."""
+        if isinstance(run, Stage1Run) or self.method(run).data == "repeat":
+            return 0
+        return run.d1_tokens // self.study.context
+
+    def stage1_runs(self) -> Iterator[Stage1Run]:
+        """Yield base runs, from-scratch runs on other corpora, repeats and the schedule ablation, each once."""
+        study = self.study
+        runs = [Stage1Run(study.stage1.corpus, m, s) for m in study.base_models for s in study.seeds]
+        for section in study.scratch.values():
+            for model in section.models or study.base_models:
+                runs += [Stage1Run(section.corpus, model, seed) for seed in study.seeds]
+        runs += [self.base_run(run) for run in self.stage2_runs()]
+        if ablation := study.ablations.schedule:
+            runs.append(Stage1Run(study.stage1.corpus, ablation.model, study.seeds[0], ablation.against))
+        yield from dict.fromkeys(runs)
+
+    def stage2_runs(self, method: str | None = None) -> Iterator[Stage2Run]:
+        """Yield the stage-2 runs of one method, or of all; repeats with other seeds last."""
+        study = self.study
+        for name, section in study.methods.items():
+            if method not in (None, name):
+                continue
+            for model in study.models_of(name):
+                for steps in section.d1_steps or study.grid_of(model).d1.points:
+                    for seed in study.seeds:
+                        yield Stage2Run(name, model, seed, self.d1_tokens(name, model, steps))
+        runs = [
+            run for repeat in study.repeats for run in self._repeated(repeat) if method in (None, run.method)
+        ]
+        yield from dict.fromkeys(runs)
+
+    def _repeated(self, repeat: Repeat) -> Iterator[Stage2Run]:
+        for name in repeat.methods or self.study.methods:
+            for model in _chosen(self.study.models_of(name), repeat.models):
+                points = self.study.methods[name].d1_steps or self.study.grid_of(model).d1.points
+                for steps in _chosen(points, repeat.d1_steps):
+                    for seed in repeat.seeds:
+                        yield Stage2Run(name, model, seed, self.d1_tokens(name, model, steps))
+
+    def d1_tokens(self, method: str, model: str, d1_steps: int) -> int:
+        """D1 of a method's run from a point of the stage-1 grid: without the decay where it starts from the trunk."""
+        if self.study.methods[method].start == "trunk" and self.study.recipe.schedule == "wsd":
+            return d1_steps * self.tokens_per_step(model)
+        return self.decay_tokens(model, d1_steps)
+
+    def _runs(self) -> tuple[Run, ...]:
+        return (*self.stage1_runs(), *self.stage2_runs())
+
+    def architecture(self, run: Run) -> Architecture:
+        """Return the shape of the model that a run trains (the grown one in stage 2)."""
+        base = self.study.architecture(self._known_model(run.model))
+        if isinstance(run, Stage1Run):
+            return base
+        method = self.method(run)
+        if isinstance(method, Stack):
+            return stacked_architecture(base, method.factor)
+        if isinstance(method, Expand):
+            shape = method.shapes.get(run.model)
+            return expanded_architecture(base, **(shape.model_dump() if shape else {}))
+        return base
+
+    def corpus(self, run: Run) -> str:
+        """Return the corpus a run is measured on: its own in stage 1, the method's in stage 2."""
+        if isinstance(run, Stage1Run):
+            return run.corpus
+        return self.method(run).corpus or self.study.stage1.corpus
+
+    def mixture(self, run: Run) -> dict[str, int]:
+        """Return the training corpora of a run with integer weights, in a fixed order."""
+        own = self.corpus(run)
+        if isinstance(run, Stage1Run) or not self.method(run).replay:
+            return {own: 1}
+        share = self.method(run).replay_fraction
+        return {own: share.denominator - share.numerator, self.study.stage1.corpus: share.numerator}
+
+    # Points -----------------------------------------------------------------------------------------------------
+
+    def _points(self, run: Run) -> tuple[Point, ...]:
+        """Return the evaluated lengths of a run, rising; empty for a run that is not in the study."""
+        kind = self.schedule(run)
+        points = [grid_point(kind, steps) for steps in self._grid_steps(run)]
+        ablation = self.study.ablations.schedule
+        if ablation is not None and isinstance(run, Stage1Run):
+            here = (run.corpus, run.model, run.seed) == (
+                self.study.stage1.corpus,
+                ablation.model,
+                self.study.seeds[0],
+            )
+            if here and run.schedule in ("", ablation.against):
+                total = ablation.total_steps
+                # A total that is on the grid is the grid's own point: nothing is trained twice.
+                if total not in [point.total for point in points]:
+                    points.append(off_grid_point(kind, total))
+        return tuple(sorted(points, key=lambda point: point.total))
+
+    def _grid_steps(self, run: Run) -> set[int]:
+        """Return the trunk lengths of the grid that a run is evaluated at."""
+        study = self.study
+        grid = study.grid_of(self._known_model(run.model))
+        if isinstance(run, Stage2Run):
+            own = set(self.method(run).d2_steps or grid.d2.points)
+            if run.seed in study.seeds:
+                return own
+            repeats = [repeat for repeat in study.repeats if run in set(self._repeated(repeat))]
+            return {steps for repeat in repeats for steps in repeat.d2_steps or own}
+        if run.schedule:
+            return set()
+        steps: set[int] = set()
+        base = run.corpus == study.stage1.corpus and run.model in study.base_models
+        if run.seed in study.seeds:
+            if base:
+                return set(grid.d1.points)
+            for section in study.scratch.values():
+                if section.corpus == run.corpus and run.model in (section.models or study.base_models):
+                    steps |= set(section.steps or grid.d1.points)
+        elif base:
+            for other in study.repeats:
+                for repeated in self._repeated(other):
+                    if self.base_run(repeated) == run:
+                        steps |= {
+                            s for s in grid.d1.points if repeated.d1_tokens in self._d1_of(run.model, s)
+                        }
+        return steps
+
+    def _d1_of(self, model: str, steps: int) -> tuple[int, int]:
+        return steps * self.tokens_per_step(model), self.decay_tokens(model, steps)
+
+    def _trunk(self, run: Run) -> dict[int, int]:
+        """Return a run's trunk segments in steps, as end -> start."""
+        if not (points := self.points(run)):
+            return {}
+        grid = self.study.grid_of(run.model)
+        chain = (grid.d1 if run.stage == 1 else grid.d2).trunk_steps
+        return trunk_segments(self.schedule(run), chain, points)
+
+    # Jobs -------------------------------------------------------------------------------------------------------
+
+    def segment_steps(self, segment: Segment) -> tuple[int, int]:
+        """Return (start, stop) of a trunk segment in steps; `UserError` where it is not on the grid."""
+        trunk = self.trunk(segment.run)
+        stop, left = divmod(segment.tokens, self.tokens_per_step(segment.run.model))
+        if left or stop not in trunk:
+            self._off_grid(segment.run, segment.tokens, "trunk length", list(trunk))
+        return trunk[stop], stop
+
+    def branch_steps(self, branch: Branch) -> tuple[int, int]:
+        """Return (start, stop) of a decay branch in steps; it starts at its trunk's end."""
+        points = {point.total: point.start for point in self.points(branch.run)}
+        total, left = divmod(branch.tokens, self.tokens_per_step(branch.run.model))
+        if left or total not in points:
+            self._off_grid(branch.run, branch.tokens, f"D{branch.run.stage}", list(points))
+        return points[total], total
+
+    def _off_grid(self, run: Run, tokens: int, what: str, steps: list[int]) -> None:
+        known = [value * self.tokens_per_step(run.model) for value in steps]
+        if not known:
+            raise UserError(
+                f"{run.path}: this run is not in study {self.study.name}; `twostage status` lists those that are"
+            )
+        nearest = min(known, key=lambda value: abs(value - tokens))
+        raise UserError(
+            f"{run.path}: {what} = {tokens} tokens is not on the grid {known}; nearest: {nearest}"
+        )
+
+    def segments(self, run: Run) -> list[Segment]:
+        """Return all trunk segments of a run, shortest first."""
+        return [Segment(run, steps * self.tokens_per_step(run.model)) for steps in self.trunk(run)]
+
+    def branches(self, run: Run) -> list[Branch]:
+        """Return all decay branches of a run, shortest first."""
+        return [Branch(run, point.total * self.tokens_per_step(run.model)) for point in self.points(run)]
+
+    def segment_parent(self, segment: Segment) -> Segment | None:
+        """Return the segment that this one continues; None where the run starts."""
+        return self._trunk_at(segment.run, self.segment_steps(segment)[0])
+
+    def branch_parent(self, branch: Branch) -> Segment | None:
+        """Return the trunk segment that a decay branch leaves; None where the branch is the whole run (cosine)."""
+        return self._trunk_at(branch.run, self.branch_steps(branch)[0])
+
+    def _trunk_at(self, run: Run, steps: int) -> Segment | None:
+        return Segment(run, steps * self.tokens_per_step(run.model)) if steps else None
+
+    def parent_manifest(self, job: Segment | Branch) -> str | None:
+        """Return the manifest of the checkpoint that a job starts from; None where a stage-1 run begins."""
+        before = self.segment_parent(job) if isinstance(job, Segment) else self.branch_parent(job)
+        if before is not None:
+            return before.manifest
+        if isinstance(job.run, Stage1Run):
+            return None
+        return grown_manifest(job.run) if self.grows(job.run) else self.base(job.run).manifest
+
+    # Cells ------------------------------------------------------------------------------------------------------
+
+    def label(self, branch: Branch) -> str:
+        """Return the `method` under which a branch stands in the tables: `scratch` for a stage-1 run on the grid."""
+        run = branch.run
+        if isinstance(run, Stage2Run):
+            return run.method
+        if run.schedule:
+            return f"{SCRATCH}-{run.schedule}"
+        start, total = self.branch_steps(branch)
+        on_grid = self.schedule(run) != "wsd" or with_decay(start) == total
+        return SCRATCH if on_grid else f"{SCRATCH}-{self.schedule(run)}"
+
+    def cells(self) -> list[Cell]:
+        """Return every evaluation of the study, each once.
+
+        A stage-2 checkpoint is evaluated on its own corpus and on the base corpus (forgetting), a base checkpoint
+        also on every corpus that a method continues on (the loss at D2 = 0), a from-scratch one on its own.
+        """
+        base = self.study.stage1.corpus
+        methods = self.study.methods
+        continued = {
+            model: [self.study.corpus_of(name) for name in methods if model in self.study.models_of(name)]
+            for model in self.study.base_models
+        }
+        cells: dict[Cell, None] = {}
+        for run in self.runs():
+            for branch in self.branches(run):
+                corpora = [self.corpus(run), base] if run.stage == 2 else [self.corpus(run)]
+                if self.is_base(branch):
+                    corpora += continued[run.model]
+                for corpus in corpora:
+                    cells[Cell(branch, corpus)] = None
+        return list(cells)
+
+    def cells_of(self, method: str, model: str) -> list[Cell]:
+        """Return the evaluations of one method (or `scratch`) at one base model.
+
+        Raises:
+            UserError: there are none; what there is, is listed.
+        """
+        labels = {cell: (self.label(cell.branch), cell.branch.run.model) for cell in self.cells()}
+        chosen = [cell for cell, label in labels.items() if label == (method, model)]
+        if not chosen:
+            known = sorted(set(labels.values()))
+            raise UserError(
+                f"no cells of method {method!r} and model {model!r} in study {self.study.name}; there are {known}"
+            )
+        return chosen
+
+    def is_base(self, branch: Branch) -> bool:
+        """Tell whether a branch is a base checkpoint: on the base corpus and on the grid."""
+        run = branch.run
+        if not isinstance(run, Stage1Run) or run.corpus != self.study.stage1.corpus:
+            return False
+        return run.model in self.study.base_models and self.label(branch) == SCRATCH
+
+    def jobs(self) -> tuple[list[Segment], list[Branch]]:
+        """Return every segment and branch that the cells need, each once."""
+        runs = self.runs()
+        return (
+            [segment for run in runs for segment in self.segments(run)],
+            [branch for run in runs for branch in self.branches(run)],
+        )
+
+    def job_steps(self, job: Segment | Branch) -> tuple[int, int]:
+        """Return (start, stop) of a job in steps."""
+        return self.segment_steps(job) if isinstance(job, Segment) else self.branch_steps(job)
+
+    def job_tokens(self, job: Segment | Branch) -> int:
+        """Return how many tokens a job trains."""
+        start, stop = self.job_steps(job)
+        return (stop - start) * self.tokens_per_step(job.run.model)
+
+    def planned_tokens(self) -> int:
+        """Tokens that the whole study trains: the sum over its segments and branches."""
+        segments, branches = self.jobs()
+        return sum(map(self.job_tokens, segments)) + sum(map(self.job_tokens, branches))
+
+
+def _chosen(values: tuple[_T, ...], only: tuple[_T, ...] | None) -> list[_T]:
+    return [value for value in values if only is None or value in only]

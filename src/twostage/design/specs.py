@@ -1,0 +1,192 @@
+"""A job's identity: everything that changes its numbers, as one canonical JSON value in Snakemake's `params.spec`.
+
+What only changes where and how fast a job runs (threads, micro-batch, partition) is not here; it goes to `resources`
+and the profile. A spec never contains the grid's end, so appending a point changes no earlier job.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from twostage.common.errors import UserError
+from twostage.common.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
+from twostage.design.design import Design
+from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run
+from twostage.design.schedule import Schedule
+from twostage.study import Expand, OptimizerRecipe, Stack
+from twostage.study.architecture import Architecture
+from twostage.study.attention import Backend, candidates
+
+
+class Spec(BaseModel):
+    """Base of all specs: immutable, unknown keys refused, one canonical text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> str:
+        """Return compact JSON with sorted keys: equal specs, equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def parse(cls, text: str) -> Any:
+        """Rebuild from `canonical()`; `UserError` where the text does not fit."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise UserError(f"--spec is not a valid {cls.__name__}: {error}") from None
+
+
+class CurveSpec(Spec):
+    """Validation losses during training: on evenly spaced samples of a held-out split, every so many updates."""
+
+    corpus: str
+    every_steps: int
+    samples: int
+
+
+class TrainSpec(Spec):
+    """A trunk segment or a decay branch: updates `start_step + 1` to `stop_step` of one run."""
+
+    revision: int = TRAIN_REVISION
+    architecture: Architecture
+    init_std: float
+    recipe: OptimizerRecipe
+    schedule: Schedule
+    batch_size: int
+    mixture: tuple[tuple[str, int], ...]  # corpora with integer weights
+    first_sample: int = 0  # samples of the mixture skipped before step 1
+    seed: int
+    start_step: int
+    stop_step: int
+    # Where step `start_step` comes from: drawn weights, a weights-only checkpoint, this run's own training state, or
+    # (carried) the weights and the optimizer's state of another run's trunk, whose steps count from 0 again.
+    origin: Literal["init", "weights", "state", "carried"]
+    validation: CurveSpec | None = None
+    attention: tuple[Backend, ...] = ("sdpa",)  # the first that a machine offers is used and recorded
+
+    @property
+    def is_trunk(self) -> bool:
+        """Whether the job ends in a training state; a decay branch ends in weights."""
+        return self.schedule.total_steps is None and self.stop_step > self.start_step
+
+    def run_identity(self) -> dict[str, Any]:
+        """What all jobs of one run share: the spec without the cut points. Ablation pairs differ in one key of it."""
+        identity = self.model_dump(mode="json", exclude={"start_step", "stop_step", "origin"})
+        for key in ("decay_start", "total_steps"):
+            del identity["schedule"][key]
+        return identity
+
+
+class GrowSpec(Spec):
+    """Stack or expand a base checkpoint; `carries_optimizer` stacks a whole training state, not only weights."""
+
+    revision: int = GROW_REVISION
+    source: Architecture
+    target: Architecture
+    kind: Literal["stack", "expand"]
+    factor: int | None = None
+    split: Literal["random", "equal"] | None = None
+    init: Literal["duplicate", "zero"] | None = None
+    init_std: float | None = None  # of zero padding's readers
+    carries_optimizer: bool = False
+    seed: int
+
+
+class EvaluateSpec(Spec):
+    """The loss of one checkpoint on the whole held-out split of one corpus."""
+
+    revision: int = EVALUATE_REVISION
+    corpus: str
+    context: int
+    batch_size: int
+
+
+def segment_spec(design: Design, segment: Segment) -> TrainSpec:
+    """Return the identity of a trunk segment."""
+    start, stop = design.segment_steps(segment)
+    return _train_spec(design, segment.run, start, stop)
+
+
+def branch_spec(design: Design, branch: Branch) -> TrainSpec:
+    """Return the identity of a decay branch."""
+    start, stop = design.branch_steps(branch)
+    ends = {"wsd": {"decay_start": start, "total_steps": stop}, "cosine": {"total_steps": stop}}
+    return _train_spec(design, branch.run, start, stop, **ends.get(design.schedule(branch.run), {}))
+
+
+def _train_spec(design: Design, run: Run, start: int, stop: int, **ends: int) -> TrainSpec:
+    study = design.study
+    model = study.models[run.model]
+    curve = study.validation
+    return TrainSpec(
+        architecture=design.architecture(run),
+        init_std=model.effective_init_std,
+        recipe=OptimizerRecipe(**study.recipe.model_dump(include=set(OptimizerRecipe.model_fields))),
+        schedule=Schedule(
+            kind=design.schedule(run),
+            peak_lr=design.peak_lr(run),
+            warmup_steps=design.warmup_steps(run),
+            final_fraction=study.recipe.final_lr_fraction,
+            **ends,
+        ),
+        batch_size=model.batch_size,
+        mixture=tuple(design.mixture(run).items()),
+        first_sample=design.first_sample(run),
+        seed=run.seed,
+        start_step=start,
+        stop_step=stop,
+        origin="state" if start else _origin(design, run),
+        validation=curve and CurveSpec(corpus=design.corpus(run), **curve.model_dump()),
+        attention=candidates(
+            study.recipe.attention_backend, (study.architecture(name).head_dim for name in study.models)
+        ),
+    )
+
+
+def _origin(design: Design, run: Run) -> Literal["init", "weights", "carried"]:
+    if isinstance(run, Stage1Run):
+        return "init"
+    return "carried" if design.method(run).start == "trunk" else "weights"
+
+
+def grow_spec(design: Design, run: Stage2Run) -> GrowSpec:
+    """Return the identity of a growth job."""
+    method = design.method(run)
+    source, target = design.architecture(design.base_run(run)), design.architecture(run)
+    if isinstance(method, Stack):
+        return GrowSpec(
+            source=source,
+            target=target,
+            kind="stack",
+            factor=method.factor,
+            carries_optimizer=method.start == "trunk",
+            seed=run.seed,
+        )
+    if isinstance(method, Expand):
+        return GrowSpec(
+            source=source,
+            target=target,
+            kind="expand",
+            split=method.split,
+            init=method.init,
+            init_std=design.study.models[run.model].effective_init_std if method.init == "zero" else None,
+            seed=run.seed,
+        )
+    raise UserError(
+        f"{run.path}: method {run.method!r} does not grow the model; there is nothing to make at init/"
+    )
+
+
+def evaluate_spec(design: Design, branch: Branch, corpus: str) -> EvaluateSpec:
+    """Return the identity of one evaluation."""
+    design.branch_steps(branch)
+    if corpus not in design.study.corpora:
+        raise UserError(
+            f"{branch.evaluation(corpus)}: corpus {corpus!r} is not in study {design.study.name}; it has {sorted(design.study.corpora)}"
+        )
+    return EvaluateSpec(
+        corpus=corpus, context=design.study.context, batch_size=design.study.evaluation.batch_size
+    )

@@ -1,0 +1,77 @@
+"""The loss of a checkpoint on a whole held-out split: non-overlapping windows, fixed batch, float64 sum, no randomness."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from twostage.common import provenance
+from twostage.common.errors import UserError
+from twostage.common.storage import read_manifest
+from twostage.corpora.samples import TokenSplit
+from twostage.design.specs import EvaluateSpec
+from twostage.model.build import build_model, start_process_group
+from twostage.model.checkpoint import load_into, load_weights
+from twostage.training.heldout import sample_sums
+
+
+def evaluate_checkpoint(
+    spec: EvaluateSpec, *, manifest: Path, tokens: Path, device: str = "cpu", threads: int = 1
+) -> dict[str, Any]:
+    """Return the loss of a weights-only checkpoint as the record that goes into `eval-<corpus>.json`.
+
+    `loss_nats` is the mean over all predicted tokens; `loss_se` the standard error of that mean from the spread between
+    samples, which is common to all cells of a corpus (cell-to-cell noise comes from seeds); `loss_nats_per_byte` divides
+    by the text's bytes instead and compares across tokenizers.
+
+    Raises:
+        UserError: damaged checkpoint or tokens, or a vocabulary that does not fit.
+    """
+    torch.set_num_threads(threads)
+    # Before anything else imports Megatron: the data's reader does, without the shim.
+    start_process_group(device)
+    data = read_manifest(tokens / "manifest.json")
+    state, architecture = load_weights(manifest)
+    if data["vocab_size"] != architecture.vocab_size:
+        raise UserError(
+            f"{tokens}: tokenised with a vocabulary of {data['vocab_size']}, the checkpoint has {architecture.vocab_size}"
+        )
+    split = TokenSplit(tokens, "valid")
+    n_samples = split.n_samples(spec.context)
+    if n_samples < 2:
+        raise UserError(
+            f"{tokens}: the held-out split has {n_samples} samples of {spec.context} tokens, at least 2 are needed; raise valid_fraction"
+        )
+    model = build_model(architecture, init_std=1.0, scaled_output_init=False, seed=0, device=device)
+    load_into(model, state, architecture)
+    sums = sample_sums(
+        model.eval(),
+        split,
+        np.arange(n_samples),
+        context=spec.context,
+        batch_size=spec.batch_size,
+        device=device,
+    )
+    means = sums / spec.context
+    loss = math.fsum(sums) / (n_samples * spec.context)
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{manifest}: the validation loss is {loss}; the checkpoint holds values that are not finite"
+        )
+    valid = data["splits"]["valid"]
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "revision_data": data["revision"],
+        "loss_nats": loss,
+        "loss_se": float(means.std(ddof=1) / math.sqrt(n_samples)),
+        "loss_nats_per_byte": loss * valid["tokens"] / valid["bytes"],
+        "n_samples": n_samples,
+        "n_tokens": n_samples * spec.context,
+        "n_final": architecture.n_params,
+        "device": provenance.device_kind(device),
+        "git_commit": provenance.git_commit(),
+    }

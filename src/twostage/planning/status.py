@@ -1,0 +1,244 @@
+"""What of a study is there: every job and cell, and whether it is done, running, failed or missing.
+
+Looks at files only (outputs, logs, leases), so it works beside a running workflow and on a cluster's login node, and
+costs a few system calls per job. It never writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from twostage.cluster.lease import live_owner
+from twostage.cluster.supervise import REMARK, REQUEUED
+from twostage.common.storage import RELEASED_FILE
+from twostage.design.design import Cell, Design
+from twostage.design.paths import (
+    Branch,
+    Run,
+    Segment,
+    Stage2Run,
+    grown_manifest,
+    parse_artifact,
+    parse_run,
+    tokens_manifest,
+)
+from twostage.planning.jobs import label, planned_jobs
+from twostage.study import Study
+
+State = Literal["done", "running", "failed", "missing"]
+STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
+#: In place of a method, for corpora and the tokenizer.
+DATA = "data"
+_TAIL_BYTES = 4096
+# What `scripting.run_script` and a traceback end with; other lines may be warnings.
+_ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Killed)\b")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """One job: `output` relative to `results/<study>/`; `detail` says more (progress, or the log's last line)."""
+
+    rule: str
+    output: str
+    method: str
+    model: str
+    state: State
+    detail: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellState:
+    """One cell; where it is not done, `detail` names the job it waits for or fails by."""
+
+    path: str
+    method: str
+    model: str
+    seed: int
+    d1_tokens: int | None
+    d2_tokens: int
+    corpus: str
+    state: State
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that `twostage status` shows."""
+
+    study: str
+    jobs: tuple[JobState, ...]
+    cells: tuple[CellState, ...]
+
+    def count(self, of: Literal["jobs", "cells"]) -> dict[tuple[str, str], Counter[State]]:
+        """(method, model) -> how many are in which state."""
+        counts: dict[tuple[str, str], Counter[State]] = {}
+        for item in getattr(self, of):
+            counts.setdefault((item.method, item.model), Counter())[item.state] += 1
+        return counts
+
+
+def study_status(study: Study, results: Path = Path("results"), rolling: Path = Path("rolling")) -> Status:
+    """Return the state of every job and cell of a study, from the files below `results` and `rolling`."""
+    design = Design(study)
+    look = _Look(design, results / study.name, rolling / study.name, _workflow_runs(results.parent))
+    planned = planned_jobs(design)
+    if planned.evaluations:
+        look.data(planned.prepared(design), planned.tokenised(design))
+    for job in planned.training:
+        look.training(job)
+    for run in planned.grown:
+        look.grown(run)
+    for cell in planned.evaluations:
+        look.evaluation(cell)
+    cells = tuple(_cell_state(design, cell, look.states) for cell in planned.evaluations)
+    return Status(study.name, tuple(look.states.values()), cells)
+
+
+def _workflow_runs(root: Path) -> bool:
+    """Tell whether a Snakemake holds the lock of the folder: then a job without a lease may still be at work."""
+    locks = root / ".snakemake/locks"
+    return locks.is_dir() and any(locks.iterdir())
+
+
+@dataclass
+class _Look:
+    """Looks at jobs one by one; `states` holds them by output."""
+
+    design: Design
+    results: Path
+    rolling: Path
+    workflow_runs: bool
+    states: dict[str, JobState] = field(default_factory=dict)
+
+    def data(self, prepared: Iterable[str], tokenised: Iterable[str]) -> None:
+        """Look at the corpora's documents, the tokenizer and the tokens."""
+        jobs = [("prepare_corpus", f"corpora/{name}/manifest.json", f"corpora/{name}") for name in prepared]
+        jobs.append(("train_tokenizer", "tokens/tokenizer.json", "tokens/tokenizer"))
+        jobs += [("tokenize_corpus", tokens_manifest(name), f"tokens/{name}") for name in tokenised]
+        for rule, output, log in jobs:
+            self._add(rule, output, DATA, "", self.results / f"logs/{log}.log")
+
+    def training(self, job: Segment | Branch) -> None:
+        trunk = isinstance(job, Segment)
+        name = f"trunk-{job.tokens}" if trunk else f"decay-D{job.run.stage}-{job.tokens}"
+        rule = "train_trunk_segment" if trunk else "train_decay_branch"
+        lease = self.rolling / job.run.path / name / "lease"
+        self._add_of(job.run, rule, job.manifest, name, lease)
+
+    def grown(self, run: Stage2Run) -> None:
+        self._add_of(run, "grow_checkpoint", grown_manifest(run), "grow")
+
+    def evaluation(self, cell: Cell) -> None:
+        branch = cell.branch
+        name = f"eval-D{branch.run.stage}-{branch.tokens}-{cell.corpus}"
+        self._add_of(branch.run, "evaluate_checkpoint", cell.path, name)
+
+    def _add_of(self, run: Run, rule: str, output: str, name: str, lease: Path | None = None) -> None:
+        log = self.results / "logs" / run.path / f"{name}.log"
+        self._add(rule, output, label(self.design, run), run.model, log, lease)
+
+    def _add(
+        self, rule: str, output: str, method: str, model: str, log: Path, lease: Path | None = None
+    ) -> None:
+        state, detail = self._state(self.results / output, log, lease)
+        self.states[output] = JobState(
+            rule=rule,
+            output=output,
+            method=method,
+            model=model,
+            state=state,
+            detail=detail,
+            log=str(log) if state == "failed" else "",
+        )
+
+    def _state(self, output: Path, log: Path, lease: Path | None) -> tuple[State, str]:
+        if output.is_file():
+            released = (output.parent / RELEASED_FILE).is_file()
+            return "done", "payload released" if released else ""
+        if not log.is_file():
+            return "missing", ""
+        last, progress = _tail(log)
+        if last.endswith(REQUEUED):
+            return "running", f"{progress or 'no step yet'}, in the queue again"
+        if lease is not None and (owner := live_owner(lease)):
+            place = f"on {owner.get('host')}, process {owner.get('pid')}"
+            return "running", f"{progress}, {place}" if progress else place
+        if self.workflow_runs and not progress and not _ERROR.match(last):
+            # Growth and evaluation hold no lease, training none in its first seconds: nothing tells against them yet.
+            return "running", "no message yet"
+        return "failed", last or (f"killed after {progress}" if progress else "killed before any message")
+
+
+def _tail(log: Path) -> tuple[str, str]:
+    """Return the log's last line and the newest progress as text; where progress is the last, there is no message.
+
+    What stands above the newest progress is history: warnings of the start, or of an earlier attempt.
+    """
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        lines = stream.read().decode(errors="replace").splitlines()
+    message = ""
+    for line in reversed(lines):
+        if line.startswith('{"progress"'):
+            return message, _progress(line)
+        # The supervisor's remarks follow the job's own last words; only that it waits for its next start says more.
+        if not line.startswith(REMARK) or line.endswith(REQUEUED):
+            message = message or line.strip()
+    return message, ""
+
+
+def _progress(line: str) -> str:
+    try:
+        fields: dict[str, Any] = json.loads(line)["progress"]
+        return f"step {fields['step']} of {fields['steps']}"
+    except (ValueError, KeyError, TypeError):
+        return ""  # half a line of a job that is writing it
+
+
+# Cells --------------------------------------------------------------------------------------------------------------
+
+
+def _cell_state(design: Design, cell: Cell, states: dict[str, JobState]) -> CellState:
+    run = cell.branch.run
+    own = states[cell.path]
+    state, detail = own.state, own.detail
+    if state == "missing":
+        for job in _ancestors(design, cell.branch, states):
+            if job.state in ("running", "failed"):
+                state, detail = job.state, f"{job.output}: {job.detail}"
+                break
+    return CellState(
+        path=cell.path,
+        method=own.method,
+        model=run.model,
+        seed=run.seed,
+        d1_tokens=run.d1_tokens if isinstance(run, Stage2Run) else None,
+        d2_tokens=cell.branch.tokens,
+        corpus=cell.corpus,
+        state=state,
+        detail=detail,
+    )
+
+
+def _ancestors(design: Design, branch: Branch, states: dict[str, JobState]) -> Iterator[JobState]:
+    """Yield the unfinished jobs above a cell, nearest first; what lies above a finished one is no longer needed."""
+    output: str | None = branch.manifest
+    while output is not None and states[output].state != "done":
+        yield states[output]
+        output = _above(design, output)
+
+
+def _above(design: Design, manifest: str) -> str | None:
+    run, init, _ = manifest.partition("/init/checkpoint/")
+    if init:
+        run_grown = parse_run(run)
+        assert isinstance(run_grown, Stage2Run)
+        return design.base(run_grown).manifest
+    return design.parent_manifest(parse_artifact(manifest))

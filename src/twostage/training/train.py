@@ -1,0 +1,225 @@
+"""The training job: one trunk segment or decay branch, from a checkpoint to a checkpoint.
+
+`train(job)` is all that `workflow/scripts/train.py` calls: it opens the inputs, owns the job (`cluster.lease`), resumes
+(`training.rolling`), trains (`training.loop`, `training.trainer`) and writes the outputs. Identity comes in as a
+`TrainSpec`; how it is executed (threads, micro-batch, device) as an `Execution`, which never changes what is computed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twostage.cluster.lease import Lease
+from twostage.common import provenance
+from twostage.common.errors import UserError
+from twostage.common.storage import canonical_json, read_manifest, write_atomic
+from twostage.corpora.samples import SampleStream, TokenSplit
+from twostage.design.specs import TrainSpec
+from twostage.model import checkpoint
+from twostage.model.build import start_process_group
+from twostage.model.ranks import from_rank_0
+from twostage.study.architecture import Architecture
+from twostage.training import layout
+from twostage.training import state as training_state
+from twostage.training.heldout import TrainingValidation
+from twostage.training.loop import DivergedError, StopRequest, run_updates
+from twostage.training.metrics import training_metrics
+from twostage.training.progress import Progress
+from twostage.training.rolling import RollingState, rolling_key
+from twostage.training.rolling_saves import RollingSaves
+from twostage.training.trainer import Execution, Trainer
+
+__all__ = ["DivergedError", "Execution", "TrainJob", "train"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """One job: its identity, where it reads and where it writes.
+
+    Attributes:
+        parent: manifest of the checkpoint to start from; None where `spec.origin` is "init".
+        tokens: folder of each corpus of the mixture, in its order.
+        out: the job's folder; gets `checkpoint/`, `metrics.json` and `steps.jsonl`.
+        rolling: folder of the job's restart state.
+    """
+
+    spec: TrainSpec
+    parent: Path | None
+    tokens: tuple[Path, ...]
+    out: Path
+    rolling: Path
+    execution: Execution = field(default_factory=Execution)
+
+
+def train(job: TrainJob) -> None:
+    """Run a job to its end, resuming where an earlier attempt left rolling state.
+
+    Raises:
+        UserError: bad or damaged inputs, or a diverged loss; nothing complete is lost.
+        SystemExit: code 143 after SIGTERM, with the state saved.
+    """
+    if job.spec.recipe.precision == "bf16" and job.execution.device != "cuda":
+        raise UserError(
+            "recipe.precision: bf16 trains on CUDA only; use a profile with GPUs (device: cuda), or precision: fp32"
+        )
+    if job.execution.deterministic:
+        # cuBLAS and transformer-engine read these when they are first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "0")
+        torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(job.execution.threads)
+    # Before anything else imports Megatron: the data's reader does, without the shim.
+    start_process_group(job.execution.device)
+    stream = _open_data(job)
+    job = replace(
+        job, execution=replace(job.execution, micro_batch=layout.micro_batch(job.spec, job.execution))
+    )
+    validation = TrainingValidation(job.spec, job.tokens) if job.spec.validation else None
+    key = _key(job)
+    with _ownership(job) as lease:
+        if from_rank_0(_is_done(job.out, key)):
+            log.warning("%s: another job has just finished this; nothing left to train", job.out)
+            return
+        rolling = RollingState(job.rolling / "state", key, layout.layout(job.spec, job.execution))
+        if lease:
+            rolling.discard_others()
+        trainer = Trainer(job.spec, job.execution)
+        progress = _load_start(trainer, job, rolling)
+        saves = RollingSaves(trainer, progress, rolling, lease, background=job.execution.overlaps)
+        with StopRequest() as stop, saves:
+            run_updates(
+                trainer,
+                stream,
+                progress,
+                validation=validation,
+                save=saves.save,
+                execution=job.execution,
+                stop=stop,
+            )
+            saves.wait()
+            if lease:
+                lease.check()
+            _write_outputs(trainer, job, stream, progress, key, rolling.layouts)
+        if lease:
+            rolling.clear()
+
+
+def _ownership(job: TrainJob) -> AbstractContextManager[Lease | None]:
+    """Return rank 0's lease on the job; the other ranks own nothing and write nothing but their share of a state."""
+    if provenance.rank():
+        return nullcontext()
+    return Lease(job.rolling / "lease", on_wait=_report_wait)
+
+
+def _report_wait(owner: dict[str, Any]) -> None:
+    log.warning("waiting: the same job already runs on %s as process %s", owner.get("host"), owner.get("pid"))
+
+
+# Inputs --------------------------------------------------------------------------------------------------------------
+
+
+def _open_data(job: TrainJob) -> SampleStream:
+    spec = job.spec
+    if len(job.tokens) != len(spec.mixture):
+        raise UserError(
+            f"--tokens: {len(job.tokens)} folders for the {len(spec.mixture)} corpora of the mixture"
+        )
+    vocab_size = spec.architecture.vocab_size
+    for folder in job.tokens:
+        found = read_manifest(folder / "manifest.json")["vocab_size"]
+        if found != vocab_size:
+            raise UserError(
+                f"{folder}: tokenised with a vocabulary of {found}, the model has {vocab_size}; tokenise again"
+            )
+    splits = [TokenSplit(folder, "train") for folder in job.tokens]
+    weights = [weight for _, weight in spec.mixture]
+    return SampleStream(
+        splits, weights, seed=spec.seed, context=spec.architecture.context, offset=spec.first_sample
+    )
+
+
+def _key(job: TrainJob) -> str:
+    """Return the name of what the job is."""
+    return rolling_key(
+        spec=job.spec.canonical(),
+        parent=read_manifest(job.parent) if job.parent else None,
+        data=[read_manifest(folder / "manifest.json") for folder in job.tokens],
+    )
+
+
+def _is_done(out: Path, key: str) -> bool:
+    """Tell whether a duplicate of this very job has put its outputs in place (the manifest comes last)."""
+    metrics = out / "metrics.json"
+    if not (out / "checkpoint/manifest.json").is_file() or not metrics.is_file():
+        return False
+    return bool(json.loads(metrics.read_text())["key"] == key)
+
+
+def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progress:
+    """Bring `trainer` to where the job goes on: its newest rolling state, or where `spec.origin` says."""
+    spec = job.spec
+    if newest := from_rank_0(None if provenance.rank() else rolling.newest()):
+        origin = training_state.load_training_state(trainer, newest / "manifest.json")
+        log.warning("resuming at step %d of %d from %s", origin["step"], spec.stop_step, newest)
+        return Progress.resumed(origin, (newest / "steps.jsonl").read_text())
+    if spec.origin == "init":
+        return Progress()
+    if job.parent is None:
+        raise UserError(f"--parent: a job with origin {spec.origin!r} needs the manifest of a checkpoint")
+    if spec.origin == "weights":
+        state, architecture = checkpoint.load_weights(job.parent)
+        _check_shape(job.parent, architecture, spec)
+        training_state.load_canonical(trainer, state)
+        return Progress()
+    _check_shape(job.parent, Architecture.from_json(read_manifest(job.parent)["architecture"]), spec)
+    origin = training_state.load_training_state(trainer, job.parent)
+    if spec.origin == "carried":
+        # Another run's weights and Adam state (its step count included); this run's own counts begin.
+        return Progress()
+    if origin.get("step") != spec.start_step:
+        raise UserError(
+            f"{job.parent}: stands at step {origin.get('step')}, the job starts at {spec.start_step}"
+        )
+    return Progress.after(origin)
+
+
+def _check_shape(parent: Path, found: Architecture, spec: TrainSpec) -> None:
+    if found != spec.architecture:
+        raise UserError(f"{parent}: a model of shape {found}, the job trains {spec.architecture}")
+
+
+# Outputs -------------------------------------------------------------------------------------------------------------
+
+
+def _write_outputs(
+    trainer: Trainer,
+    job: TrainJob,
+    stream: SampleStream,
+    progress: Progress,
+    key: str,
+    layouts: list[dict[str, Any]],
+) -> None:
+    spec, out = job.spec, job.out
+    folder = out / "checkpoint"
+    if provenance.rank() == 0:
+        # An older checkpoint beside the new metrics would pass for the new one.
+        (folder / "manifest.json").unlink(missing_ok=True)
+        write_atomic(out / "steps.jsonl", progress.text())
+        metrics = training_metrics(trainer, job.execution, stream, progress, key) | {"layouts": layouts}
+        write_atomic(out / "metrics.json", canonical_json(metrics))
+    if spec.is_trunk:
+        training_state.save_training_state(trainer, folder, progress.origin(spec))
+        return
+    weights = training_state.canonical_weights(trainer)
+    if provenance.rank() == 0:
+        checkpoint.save_weights(folder, weights, spec.architecture, progress.origin(spec))
