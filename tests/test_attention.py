@@ -125,7 +125,7 @@ def test_a_job_on_a_cpu_uses_pytorchs_and_explains_why():
 
 
 def test_what_is_installed_is_found_without_importing_it():
-    code = "import sys; from twostage import attention; print(sorted(attention.installed()), 'torch' in sys.modules)"
+    code = "import sys; from twostage.study import attention; print(sorted(attention.installed()), 'torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.startswith("['")
     assert "'sdpa'" in found

@@ -17,6 +17,7 @@ from twostage.common.errors import UserError
 from twostage.exhibits.catalogue import (
     FIGURES,
     TABLES,
+    check_chosen,
     drawable_figures,
     drawable_tables,
     figure_obstacle,
@@ -128,7 +129,7 @@ def test_a_figure_without_its_cells_names_key_and_fix(figure, tmp_path):
     assert figure not in drawable_figures(study)
     assert dict(not_drawn(study))[figure] == reason
     with pytest.raises(ValueError, match=f"figures: '{figure}' cannot be drawn") as refusal:
-        full(**changes, figures=[figure])
+        check_chosen(full(**changes, figures=[figure]))
     assert reason in str(refusal.value)
     assert f"leave '{figure}' out of figures" in str(refusal.value)
 
@@ -159,7 +160,7 @@ def test_gradient_norms_can_do_without_curves():
 def test_a_table_without_its_cells_names_key_and_fix(table, changes, word):
     assert word in table_obstacle(full(**changes), table)
     with pytest.raises(ValueError, match=f"tables: '{table}' cannot be drawn"):
-        full(**changes, tables=[table])
+        check_chosen(full(**changes, tables=[table]))
 
 
 def test_names_outside_the_paper_are_refused():

@@ -11,8 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from twostage.common.units import format_quantity
-
-from .consequences import Draws, Estimate, alpha_eff_estimate, catch_up_estimate, estimate, saving_estimate
+from twostage.laws.consequences import (
+    Draws,
+    Estimate,
+    alpha_eff_estimate,
+    catch_up_estimate,
+    estimate,
+    saving_estimate,
+)
 
 SURE, LIKELY = 0.95, 0.75  # shares of draws behind "clearly" and "probably"; our choice
 
@@ -81,7 +87,7 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
     Raises:
         ValueError: a form that lacks D1, a law from scratch that is not one-stage, or a missing N.
     """
-    from .forms import form_of
+    from twostage.laws.forms import form_of
 
     if not {"d1", "d2"} <= set(form_of(reused.point.form).variables):
         raise ValueError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .crossover import Law, alpha_eff
+from twostage.laws.crossover import Law, alpha_eff
 
 FLOPS_PER_TOKEN_AND_PARAMETER = 6.0  # C = 6 N D, section 5.3
 

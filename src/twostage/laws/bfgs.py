@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .forms import Form
-from .objective import Objective
-from .points import FloatArray, Points
+from twostage.laws.forms import Form
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray, Points
 
 # Ranges of the random starts (log scales, exponents): our choice, wide around every fit of Tables 7 and 8.
 START_RANGES = {

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .descent import model_at, newton_step
-from .lad import ZERO, stationarity
-from .objective import Objective
-from .points import AnyArray, FloatArray
-from .problem import Problem
-from .solver import Solution
+from twostage.laws.descent import model_at, newton_step
+from twostage.laws.lad import ZERO, stationarity
+from twostage.laws.objective import Objective
+from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.problem import Problem
+from twostage.laws.solver import Solution
 
 # What counts as certified: the KKT residual, and the relative decrease that a Newton step still promises.
 KKT_TOLERANCE = 1e-5

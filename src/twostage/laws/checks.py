@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .forms import Form
-from .points import Points
+from twostage.laws.forms import Form
+from twostage.laws.points import Points
 
 MIN_SIZES, MIN_SIZE_RANGE = 3, 4.0
 _WORDS = {"d1": "D1", "d2": "D2", "n": "N"}

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from .allocation import optimal_allocation
-from .crossover import (
+from twostage.laws.allocation import optimal_allocation
+from twostage.laws.crossover import (
     FloatArray,
     Law,
     alpha_eff,
@@ -27,9 +27,9 @@ from .crossover import (
     saving,
     scratch_tokens,
 )
-from .fit import Fit
-from .points import Points
-from .uncertainty import bootstrap
+from twostage.laws.fit import Fit
+from twostage.laws.points import Points
+from twostage.laws.uncertainty import bootstrap
 
 DRAWS = 1000  # our choice: the ends of a 95 % interval are then known to about a tenth of its width
 

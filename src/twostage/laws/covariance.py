@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from .objective import Objective
-from .points import FloatArray
-from .problem import Problem
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray
+from twostage.laws.problem import Problem
 
 
 def score_moments(residuals: FloatArray, spec: Objective, k: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .forms import form_of
+from twostage.laws.forms import form_of
 
 FloatArray = NDArray[np.float64]
 Coefficient = float | FloatArray

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .consequences import Draws, d_star_estimate, loss_band
-from .crossover import Law, catch_up, d_star, log_quadratic, log_quadratic_d_star, scratch_tokens
-from .points import Points
-from .selection import ExtrapolationResult
+from twostage.laws.consequences import Draws, d_star_estimate, loss_band
+from twostage.laws.crossover import Law, catch_up, d_star, log_quadratic, log_quadratic_d_star, scratch_tokens
+from twostage.laws.points import Points
+from twostage.laws.selection import ExtrapolationResult
 
 DEFAULT_SIZES = np.geomspace(1e8, 1e12, 81)  # parameters before growth, Figure 4 (right)
 DEFAULT_D1 = (1e11, 3e11, 1e12, 3e12, 1e13)  # sunk costs, Figures 10 and 11

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .design import Calculus
-from .points import AnyArray, FloatArray
+from twostage.laws.design import Calculus
+from twostage.laws.points import AnyArray, FloatArray
 
 # Damping of the scaled Hessian, in units of min(1, delta / 1e-3): the curvature of directions that leave every kink
 # shrinks with delta.

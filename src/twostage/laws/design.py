@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .points import AnyArray, FloatArray
+from twostage.laws.points import AnyArray, FloatArray
 
 
 @dataclass(frozen=True)

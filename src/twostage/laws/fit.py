@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .bfgs import run_bfgs
-from .certificate import Certificate, certify
-from .checks import check_points
-from .covariance import covariance_of
-from .forms import TREE_D2_SCALE_TOKENS, Form, form_of
-from .jsonio import dumps, loads
-from .nested import solve_problems
-from .objective import Objective
-from .points import FloatArray, Points
-from .problem import Problem
-from .solver import Solution, helper_weights
+from twostage.laws.bfgs import run_bfgs
+from twostage.laws.certificate import Certificate, certify
+from twostage.laws.checks import check_points
+from twostage.laws.covariance import covariance_of
+from twostage.laws.forms import TREE_D2_SCALE_TOKENS, Form, form_of
+from twostage.laws.jsonio import dumps, loads
+from twostage.laws.nested import solve_problems
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray, Points
+from twostage.laws.problem import Problem
+from twostage.laws.solver import Solution, helper_weights
 
 UNITS = {"d1": "tokens", "d2": "tokens", "n": "non-embedding parameters", "loss": "nats per token"}
 

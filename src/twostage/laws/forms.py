@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .design import Design, SaturatingDesign, Term
-from .points import AnyArray, FloatArray, Points
+from twostage.laws.design import Design, SaturatingDesign, Term
+from twostage.laws.points import AnyArray, FloatArray, Points
 
 # The saturating exponent is not invariant to the unit of D2: it says at which D2 the curves of all D1 differ by the
 # factor D1^-alpha1 alone. Our choice: 1e9 tokens, inside the grid of the paper (0.58e9 to 74e9).

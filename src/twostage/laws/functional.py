@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .fit import Fit, Interval
-from .likelihood import EXACT, NO_FREEDOM, Likelihood, likelihood_of, student_quantile
-from .points import FloatArray, Points
+from twostage.laws.fit import Fit, Interval
+from twostage.laws.likelihood import EXACT, NO_FREEDOM, Likelihood, likelihood_of, student_quantile
+from twostage.laws.points import FloatArray, Points
 
 DRAWS = 2000
 SCOUTS = 200

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .descent import Box
-from .design import Design
-from .points import AnyArray, FloatArray
+from twostage.laws.descent import Box
+from twostage.laws.design import Design
+from twostage.laws.points import AnyArray, FloatArray
 
 MAX_STEPS, MAX_RESTARTS = 120, 3
 # Residuals are computed to a few 1e-16; a point counts as met exactly below this.

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .covariance import variance_scale
-from .fit import Fit
-from .objective import Objective
-from .points import FloatArray, Points
-from .problem import Problem
-from .refits import refit
-from .solver import minimise
+from twostage.laws.covariance import variance_scale
+from twostage.laws.fit import Fit
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray, Points
+from twostage.laws.problem import Problem
+from twostage.laws.refits import refit
+from twostage.laws.solver import minimise
 
 # `lad` and a delta far below the residuals are judged at this share of the median residual instead.
 SMOOTHING_SHARE = 0.05

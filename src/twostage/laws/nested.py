@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from .forms import FORMS
-from .objective import Objective
-from .points import FloatArray
-from .problem import Problem
-from .solver import Family, Task, minimise, solve_families
+from twostage.laws.forms import FORMS
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray
+from twostage.laws.problem import Problem
+from twostage.laws.solver import Family, Task, minimise, solve_families
 
 INNER = {"hyb": ("mul0", {"F": 0.0})}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .points import FloatArray
+from twostage.laws.points import FloatArray
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .descent import Box
-from .design import Design
-from .forms import TREE_KAPPA_MAX, TREE_MARGIN, Form
-from .points import FloatArray, Points
-from .solver import search_box
+from twostage.laws.descent import Box
+from twostage.laws.design import Design
+from twostage.laws.forms import TREE_KAPPA_MAX, TREE_MARGIN, Form
+from twostage.laws.points import FloatArray, Points
+from twostage.laws.solver import search_box
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .covariance import score_moments
-from .descent import Box, descend
-from .design import Block, Design, SaturatingDesign
-from .objective import Objective
-from .points import FloatArray
-from .problem import Problem
-from .solver import LEAST_SQUARES_DELTA
+from twostage.laws.covariance import score_moments
+from twostage.laws.descent import Box, descend
+from twostage.laws.design import Block, Design, SaturatingDesign
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray
+from twostage.laws.problem import Problem
+from twostage.laws.solver import LEAST_SQUARES_DELTA
 
 MAX_ROUNDS = 20
 # A scale below this share of its estimate is tried at its bound, zero.

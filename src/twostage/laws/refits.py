@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .objective import Objective
-from .points import FloatArray
-from .problem import Problem
-from .solver import minimise
+from twostage.laws.objective import Objective
+from twostage.laws.points import FloatArray
+from twostage.laws.problem import Problem
+from twostage.laws.solver import minimise
 
 # Rows per batch, so that the arrays of a batch stay in the processor's cache.
 CHUNK_DOUBLES = 16_000

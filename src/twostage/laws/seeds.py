@@ -10,9 +10,9 @@ from itertools import combinations
 
 import numpy as np
 
-from .descent import Box
-from .design import Design
-from .points import FloatArray
+from twostage.laws.descent import Box
+from twostage.laws.design import Design
+from twostage.laws.points import FloatArray
 
 GRID_COUNTS = {1: 41, 2: 21, 3: 11, 4: 7}
 SEEDS = 8

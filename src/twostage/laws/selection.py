@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .certificate import conditions
-from .checks import check_points
-from .fit import Fit, fit_law
-from .forms import form_of
-from .nested import solve_problems
-from .objective import Objective
-from .points import AnyArray, FloatArray, Points
-from .problem import Problem
+from twostage.laws.certificate import conditions
+from twostage.laws.checks import check_points
+from twostage.laws.fit import Fit, fit_law
+from twostage.laws.forms import form_of
+from twostage.laws.nested import solve_problems
+from twostage.laws.objective import Objective
+from twostage.laws.points import AnyArray, FloatArray, Points
+from twostage.laws.problem import Problem
 
 if TYPE_CHECKING:
     import pandas as pd

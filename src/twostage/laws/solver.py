@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .descent import Box, descend
-from .design import Design
-from .lad import finish
-from .objective import Objective
-from .points import AnyArray, FloatArray
-from .seeds import grid_seeds
-from .stack import Request, descend_together
+from twostage.laws.descent import Box, descend
+from twostage.laws.design import Design
+from twostage.laws.lad import finish
+from twostage.laws.objective import Objective
+from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.seeds import grid_seeds
+from twostage.laws.stack import Request, descend_together
 
 Answer = tuple[FloatArray, FloatArray]
 

@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from .descent import Box, descend
-from .design import Design, Evaluation
-from .points import AnyArray, FloatArray
+from twostage.laws.descent import Box, descend
+from twostage.laws.design import Design, Evaluation
+from twostage.laws.points import AnyArray, FloatArray
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .fit import Fit, Interval, fit_law
-from .functional import METHOD, interval_of
-from .likelihood import NO_FREEDOM, Likelihood, likelihood_of
-from .points import FloatArray, Points
-from .problem import Problem
-from .profile import trace
-from .refits import refit
+from twostage.laws.fit import Fit, Interval, fit_law
+from twostage.laws.functional import METHOD, interval_of
+from twostage.laws.likelihood import NO_FREEDOM, Likelihood, likelihood_of
+from twostage.laws.points import FloatArray, Points
+from twostage.laws.problem import Problem
+from twostage.laws.profile import trace
+from twostage.laws.refits import refit
 
 __all__ = [
     "bootstrap",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .fit import Fit, fit_law
-from .points import FloatArray, Points
+from twostage.laws.fit import Fit, fit_law
+from twostage.laws.points import FloatArray, Points
 
 GROUPS = ("base", "from scratch", "reused")
 

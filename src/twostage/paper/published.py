@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .crossover import Law
-from .forms import form_of
+from twostage.laws.crossover import Law
+from twostage.laws.forms import form_of
 
 PUBLISHED_FOLDER = Path(__file__).resolve().parent / "data"
 

@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from twostage.common.units import format_quantity
-
-from .allocation import compute_exponents
-from .crossover import (
+from twostage.laws.allocation import compute_exponents
+from twostage.laws.crossover import (
     Law,
     catch_up,
     catch_up_draws,
@@ -27,9 +26,9 @@ from .crossover import (
     log_quadratic,
     saturation_tokens,
 )
-from .fit import fit_law
-from .points import Points
-from .published import (
+from twostage.laws.fit import fit_law
+from twostage.laws.points import Points
+from twostage.paper.published import (
     maximum_tokens,
     published_exponents,
     published_joint_laws,

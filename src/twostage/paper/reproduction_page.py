@@ -11,8 +11,7 @@ import pandas as pd
 
 from twostage.common.markdown import markdown_table
 from twostage.common.units import format_quantity
-
-from .reproduction import (
+from twostage.paper.reproduction import (
     BOX_DRAWS,
     SEED,
     alpha3_effects,

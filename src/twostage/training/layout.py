@@ -14,10 +14,12 @@ from twostage.cluster.gpu_slots import GPU_SHARE
 from twostage.common import provenance
 from twostage.design.specs import TrainSpec
 from twostage.model.ranks import from_rank_0
-from twostage.planning.packing import CONTEXT_BYTES
 from twostage.study import attention
 from twostage.training.micro_batch import fitting_micro_batch
 from twostage.training.trainer import Execution
+
+#: What CUDA, its libraries and nccl take for each process, before any tensor.
+CONTEXT_BYTES = 1_200_000_000
 
 
 def micro_batch(spec: TrainSpec, execution: Execution) -> int:
