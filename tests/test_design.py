@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from design_totals import planned_tokens
 
 from twostage.common.errors import UserError
 from twostage.design.design import Design
@@ -93,7 +94,7 @@ def test_planned_tokens_are_the_minimum(tiny):
     """By hand: a chain costs its longest trunk, and each point a decay of a tenth; nothing is counted twice."""
     chain = 800 + (100 + 200 + 400 + 800) // 10
     runs = 1 + 4 + 4  # the base, and one stage-2 run per D1 and method
-    assert tiny.planned_tokens() == runs * chain * UNIT
+    assert planned_tokens(tiny) == runs * chain * UNIT
 
 
 def intervals(design: Design):
@@ -181,7 +182,7 @@ def test_off_grid_artifacts_are_refused(tiny, artifact, words):
 def test_paths_that_are_no_runs(path):
     with pytest.raises(UserError, match="not a run folder"):
         parse_run(path)
-    with pytest.raises(UserError, match="lies in no trunk segment or decay branch"):
+    with pytest.raises(UserError, match="not a file of a trunk segment or decay branch"):
         parse_artifact(path + "/metrics.json")
 
 

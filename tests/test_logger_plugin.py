@@ -25,7 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.tests import MockOutputSettings, TestLogHandlerBase
 
 from snakemake_logger_plugin_twostage import LogHandler, plain, view
-from snakemake_logger_plugin_twostage.logs import Progress, last_lines, last_progress, parse_progress
+from snakemake_logger_plugin_twostage.logs import ProgressLine, last_lines, last_progress, parse_progress
 from snakemake_logger_plugin_twostage.state import Job, Run, short_count, short_label, study_of
 
 BRANCH = "results/tiny/stage2/stack/m33k/seed-0/D1-1100000/decay/D2-2200000"
@@ -45,13 +45,13 @@ def test_last_progress_skips_torn_and_foreign_lines(tmp_path: Path) -> None:
     log.write_text(
         "start\n" + line(10) + "\n" + line(20) + '\nsaving "progress" \n{"progress": {"step": 30, "ste'
     )
-    assert last_progress(str(log)) == Progress(20, 1000, 4.1234, 12300.0)
+    assert last_progress(str(log)) == ProgressLine(20, 1000, 4.1234, 12300.0)
 
 
 def test_last_progress_in_a_big_log(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("x" * 5_000_000 + "\n" + line(7) + "\n" + "noise é\n" * 500)
-    assert last_progress(str(log)) == Progress(7, 1000, 4.1234, 12300.0)
+    assert last_progress(str(log)) == ProgressLine(7, 1000, 4.1234, 12300.0)
     log.write_bytes(b"\xc3" + b"\xff" * 20_000)  # one long line that is no text at all
     assert last_progress(str(log)) is None
 
@@ -62,7 +62,7 @@ def test_log_of_an_earlier_attempt_is_not_progress(tmp_path: Path) -> None:
     os.utime(log, (100.0, 100.0))
     assert last_progress(str(log), since=101.0) is None
     os.utime(log, (102.0, 102.0))
-    assert last_progress(str(log), since=101.0) == Progress(1000, 1000, 4.1234, 12300.0)
+    assert last_progress(str(log), since=101.0) == ProgressLine(1000, 1000, 4.1234, 12300.0)
 
 
 def test_missing_log_is_not_an_error(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_malformed_progress_is_ignored(text: str) -> None:
 
 
 def test_progress_without_finite_loss_keeps_the_step() -> None:
-    assert parse_progress(line(3, loss=float("nan"), tokens_per_s=None)) == Progress(3, 1000, None, None)
+    assert parse_progress(line(3, loss=float("nan"), tokens_per_s=None)) == ProgressLine(3, 1000, None, None)
 
 
 @given(st.text(max_size=200))
@@ -156,20 +156,20 @@ def test_duration(seconds: float | None, text: str) -> None:
 
 def test_job_time_left_ignores_startup_and_resumed_steps() -> None:
     job = Job(1, "train", "", (), started=0.0)
-    job.update(Progress(500, 1000), now=60.0)  # resumed at 500 after a minute of start-up
+    job.update(ProgressLine(500, 1000), now=60.0)  # resumed at 500 after a minute of start-up
     assert job.left(60.0) is None
-    job.update(Progress(600, 1000), now=70.0)  # 10 steps a second
+    job.update(ProgressLine(600, 1000), now=70.0)  # 10 steps a second
     assert job.left(70.0) == pytest.approx(40.0)
-    job.update(Progress(600, 1000), now=75.0)  # same reading later: the clock runs on
+    job.update(ProgressLine(600, 1000), now=75.0)  # same reading later: the clock runs on
     assert job.left(75.0) == pytest.approx(35.0)
     job.update(None, now=80.0)
-    assert job.progress == Progress(600, 1000)
+    assert job.progress == ProgressLine(600, 1000)
 
 
 def test_a_rolled_back_job_starts_a_new_estimate() -> None:
     job = Job(1, "train", "", (), started=0.0)
-    job.update(Progress(500, 1000), now=10.0)
-    job.update(Progress(100, 1000), now=20.0)
+    job.update(ProgressLine(500, 1000), now=10.0)
+    job.update(ProgressLine(100, 1000), now=20.0)
     assert job.left(20.0) is None
 
 
@@ -199,8 +199,8 @@ def test_run_time_left_is_at_least_the_longest_job_and_projects_from_running_one
     run = Run.from_stats({"train": 2, "total": 2}, now=0.0)
     for jobid, steps in ((1, 1000), (2, 200)):
         run.job_started(jobid, "train", [], [], now=0.0)
-        run.running[jobid].update(Progress(0, steps), now=0.0)
-        run.running[jobid].update(Progress(100, steps), now=10.0)
+        run.running[jobid].update(ProgressLine(0, steps), now=0.0)
+        run.running[jobid].update(ProgressLine(100, steps), now=10.0)
     assert run.run_left(10.0) == (pytest.approx(90.0), True)
     assert run.mean_seconds("train", 10.0) == pytest.approx((100 + 20) / 2)
 
@@ -228,8 +228,8 @@ def example() -> Run:
         run.job_started(
             jobid, "train_decay_branch", [f"{BRANCH}/checkpoint/manifest.json"], ["a.log"], now=5.0
         )
-    run.running[3].update(Progress(100, 1000, 5.0, 12_300.0), now=10.0)
-    run.running[3].update(Progress(600, 1000, 4.1234, 12_300.0), now=20.0)
+    run.running[3].update(ProgressLine(100, 1000, 5.0, 12_300.0), now=10.0)
+    run.running[3].update(ProgressLine(600, 1000, 4.1234, 12_300.0), now=20.0)
     return run
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from design_totals import planned_tokens
 from made_up_speeds import size, write_speeds
 from results_tree import make_design
 
@@ -18,7 +19,7 @@ from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.planning.jobs import is_protected, planned_jobs, releases
-from twostage.planning.plan import PAPER, Held, estimated, plan_study
+from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
 from twostage.study import Study
 from twostage.study.architecture import Architecture
 
@@ -27,10 +28,10 @@ TOKENS = 8 * 128  # a step's
 BASE = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=2048, context=128)
 STACKED = BASE.with_shape(n_layer=4)
 RELEASE = {"grown": "release", "stage2_trunk": "release"}
-UNKNOWN = Held(tokens=None, source="unknown")
+UNKNOWN = CorpusSize(tokens=None, source="unknown")
 
 
-def plan_of(design: Design, held: Held = UNKNOWN):
+def plan_of(design: Design, held: CorpusSize = UNKNOWN):
     return plan_study(design.study, dict.fromkeys(design.study.corpora, held))
 
 
@@ -105,7 +106,7 @@ def test_disk_by_hand_with_release():
 @pytest.mark.parametrize(("vocab_size", "bytes_each"), [(2048, 2), (65_499, 2), (65_500, 4), (128_000, 4)])
 def test_tokens_on_disk(vocab_size, bytes_each):
     design = make_design(tokenizer={"kind": "bpe", "vocab_size": vocab_size})
-    assert plan_of(design, Held(tokens=1000, source="")).disk.token_bytes["code"] == 1000 * bytes_each
+    assert plan_of(design, CorpusSize(tokens=1000, source="")).disk.token_bytes["code"] == 1000 * bytes_each
 
 
 # Releases -----------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def test_every_planned_job_has_its_parent_in_the_plan():
     assert parents <= manifests
     assert len(jobs.training) == len(set(jobs.training)) == 72
     tokens = sum(design.job_tokens(job) for job in jobs.training)
-    assert tokens == design.planned_tokens()
+    assert tokens == planned_tokens(design)
 
 
 def test_cells_table_elsewhere_plan_nothing():
@@ -179,7 +180,7 @@ def test_cells_table_elsewhere_plan_nothing():
 
 def test_epochs_by_hand():
     """The longest run reads 440 steps of 8 samples; 100 samples of 128 tokens are held."""
-    plan = plan_of(make_design(steps=STEPS), Held(tokens=100 * 128 + 1, source="exact"))
+    plan = plan_of(make_design(steps=STEPS), CorpusSize(tokens=100 * 128 + 1, source="exact"))
     assert [use.epochs for use in plan.corpora] == [pytest.approx(440 * 8 / 100)] * 2
 
 
@@ -188,7 +189,9 @@ def test_replay_and_fresh_data_count_what_they_read():
         "replay": {"kind": "cpt", "corpus": "code", "replay": 0.25},
         "fresh": {"kind": "stack", "data": "fresh"},
     }
-    plan = plan_of(make_design(steps=STEPS, methods=methods), Held(tokens=100 * 128 + 1, source="exact"))
+    plan = plan_of(
+        make_design(steps=STEPS, methods=methods), CorpusSize(tokens=100 * 128 + 1, source="exact")
+    )
     use = {entry.corpus: entry for entry in plan.corpora}
     assert use["code"].tokens == 440 * TOKENS * 3 // 4
     assert use["generic"].tokens == 2 * 440 * TOKENS  # the base's, and as much again
@@ -201,9 +204,9 @@ def test_size_of_a_corpus_is_estimated_from_max_bytes():
         "code": {"source": "embedded", "domain": "code"},
     }
     study = make_design(corpora=corpora).study
-    assert estimated(study, "generic", 4.0).tokens == 225_000
-    assert "max_bytes at 4 bytes a token (an assumption)" in estimated(study, "generic", 4.0).source
-    assert estimated(study, "code", 4.0).tokens is None
+    assert estimated_size(study, "generic", 4.0).tokens == 225_000
+    assert "max_bytes at 4 bytes per token (assumed)" in estimated_size(study, "generic", 4.0).source
+    assert estimated_size(study, "code", 4.0).tokens is None
 
 
 # The paper ----------------------------------------------------------------------------------------------------------
@@ -319,7 +322,7 @@ def test_a_study_in_another_precision_is_not_covered(study_file, measured, capsy
     record = as_json(capsys, study_file, "--throughput", measured(STACKED.n_params))
     assert record["gpu_hours"] == pytest.approx(record["work"]["flops"] / (0.4 * 10e12) / 3600)
     assert len(record["machine"]["not_measured"]) == 2
-    assert "measured in bf16, the study trains in fp32" in record["machine"]["not_measured"][0]
+    assert "measured in bf16, but the study trains in fp32" in record["machine"]["not_measured"][0]
 
 
 def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
@@ -329,7 +332,7 @@ def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
     uses = {use["corpus"]: use for use in as_json(capsys, study_file)["corpora"]}
     assert uses["code"]["epochs"] == pytest.approx(440 * 8 / 1000)
     assert uses["code"]["held"]["source"] == "exact: tokenised"
-    assert "assumption" in uses["generic"]["held"]["source"]
+    assert "assumed" in uses["generic"]["held"]["source"]
 
 
 def test_tables_show_the_bill_and_warn(study_file, capsys):
@@ -337,7 +340,7 @@ def test_tables_show_the_bill_and_warn(study_file, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "Warning: corpora.generic: stage1/generic/33k/seed-0 reads it 1.84 times" in text
     for words in (
-        "train_trunk_segment", "stage-2 trunk │ release", "every cell alone", "9.62e+20", "growth",
+        "train_trunk_segment", "stage-2 trunk │ release", "every cell trained separately", "9.62e+20", "growth",
         format_quantity(7 * 470 * TOKENS),
     ):  # fmt: skip
         assert words in text
@@ -347,8 +350,8 @@ def test_tables_show_the_bill_and_warn(study_file, capsys):
     ("arguments", "words"),
     [
         (["--utilisation", "40"], "utilisation: 40.0 is a share of the peak"),
-        (["--tflops", "400", "--utilisation", "0.5"], "--tflops: stands for --utilisation times --peak-tflops"),
-        (["--tflops", "400", "--peak-tflops", "500"], "--tflops: stands for"),
+        (["--tflops", "400", "--utilisation", "0.5"], "--tflops: replaces --utilisation times --peak-tflops"),
+        (["--tflops", "400", "--peak-tflops", "500"], "--tflops: replaces"),
         (["--throughput", "none.json"], "none.json: not a readable benchmark file"),
         (["--price", "-1"], "price: -1.0 must be positive"),
         (["--bytes-per-token", "0"], "--bytes-per-token: 0.0 must be positive"),

@@ -64,7 +64,7 @@ def test_every_rate_equals_megatrons_wsd_scheduler():
 def test_steps_outside_of_the_run_are_refused():
     with pytest.raises(ValueError, match="step: 0 must be at least 1"):
         TRUNK.rate(0)
-    with pytest.raises(ValueError, match="step: 441 lies beyond the schedule's end 440"):
+    with pytest.raises(ValueError, match="step: 441 is after the end of the schedule, 440"):
         BRANCH.rate(441)
 
 

@@ -200,4 +200,4 @@ def test_json_holds_everything(study_file, capsys):
 
 def test_state_without_a_list_is_refused(study_file, capsys):
     assert main(["status", study_file, "--state", "failed"]) == 2
-    assert "--state: chooses among the lines of --cells or --jobs" in capsys.readouterr().err
+    assert "--state: needs --cells or --jobs" in capsys.readouterr().err

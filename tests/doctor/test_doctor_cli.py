@@ -42,7 +42,7 @@ def test_insisting_on_gpus_where_there_are_none_says_what_is_missing():
     assert done.returncode == 1
     assert "as a cuda machine" in done.stdout
     assert "run the doctor on a GPU node" in done.stdout
-    assert "Not ready: mend the lines marked missing." in done.stdout
+    assert "Not ready: fix the lines marked missing." in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 160
 
 

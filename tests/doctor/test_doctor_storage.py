@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from twostage.design.design import Design
-from twostage.doctor import Status, failed, storage
+from twostage.doctor import Verdict, failed, storage
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -29,35 +29,35 @@ DISK = storage.FolderFacts("results", "results/x", "lustre", free=100 << 30, byt
 @pytest.mark.parametrize(
     ("facts", "options", "name", "status"),
     [
-        (DISK, {"need": 50 << 30}, "results, space", Status.OK),
-        (DISK, {"need": 200 << 30}, "results, space", Status.MISSING),
-        (dataclasses.replace(DISK, used=150 << 30), {"need": 200 << 30}, "results, space", Status.OK),
-        (dataclasses.replace(DISK, free=1 << 20), {}, "results, space", Status.WARN),
-        (DISK, {"state": 25 << 30}, "results, write and fsync", Status.OK),
+        (DISK, {"need": 50 << 30}, "results, space", Verdict.OK),
+        (DISK, {"need": 200 << 30}, "results, space", Verdict.MISSING),
+        (dataclasses.replace(DISK, used=150 << 30), {"need": 200 << 30}, "results, space", Verdict.OK),
+        (dataclasses.replace(DISK, free=1 << 20), {}, "results, space", Verdict.WARN),
+        (DISK, {"state": 25 << 30}, "results, write and fsync", Verdict.OK),
         (
             dataclasses.replace(DISK, bytes_per_s=1e7),
             {"state": 25 << 30},
             "results, write and fsync",
-            Status.WARN,
+            Verdict.WARN,
         ),
-        (DISK, {"leases": True}, "results, leases", Status.OK),
+        (DISK, {"leases": True}, "results, leases", Verdict.OK),
         (
             dataclasses.replace(DISK, link_error="hard links fail"),
             {"leases": True},
             "results, leases",
-            Status.MISSING,
+            Verdict.MISSING,
         ),
         (
             dataclasses.replace(DISK, filesystem="tmpfs"),
             {"across_nodes": True},
-            "results, seen by all nodes",
-            Status.WARN,
+            "results, shared by all nodes",
+            Verdict.WARN,
         ),
         (
             dataclasses.replace(DISK, error="not writable: Read-only file system"),
             {},
             "results",
-            Status.MISSING,
+            Verdict.MISSING,
         ),
     ],
 )
@@ -70,7 +70,7 @@ def test_shared_filesystems_are_known(filesystem):
     names = [
         c.name for c in storage.judge(dataclasses.replace(DISK, filesystem=filesystem), across_nodes=True)
     ]
-    assert "results, seen by all nodes" not in names
+    assert "results, shared by all nodes" not in names
 
 
 def test_a_real_folder_is_measured_and_left_as_it_was(tmp_path):

@@ -36,7 +36,9 @@ def test_beyond_the_measured_sizes_nothing_is_known(n_params, tmp_path):
 
 
 def test_nor_is_another_precision(tmp_path):
-    assert load_throughput(write(tmp_path)).gap(10, "fp32") == "measured in bf16, the study trains in fp32"
+    assert (
+        load_throughput(write(tmp_path)).gap(10, "fp32") == "measured in bf16, but the study trains in fp32"
+    )
 
 
 def test_tokens_per_second_follow_from_the_models_own_flops(tmp_path):
@@ -51,7 +53,7 @@ def test_a_site_reads_the_file_of_its_own_gpu_only(tmp_path):
     found = load_site_throughput(Site(throughput=str(path), gpu_tflops=10.0))
     assert found == load_throughput(path)
     with pytest.raises(
-        UserError, match=r"site\.throughput: .*gpu\.json is of a made-up GPU \(peak 10 .*gpu_tflops is 989"
+        UserError, match=r"site\.throughput: .*gpu\.json was measured on a made-up GPU \(peak 10 .*gpu_tflops is 989"
     ):
         load_site_throughput(Site(throughput=str(path)))
 
@@ -59,7 +61,7 @@ def test_a_site_reads_the_file_of_its_own_gpu_only(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dry_run": True}, "a dry run on a CPU says nothing about a GPU"),
+        ({"dry_run": True}, "is from a dry run on a CPU and has no GPU speeds"),
         ({"schema": 2}, "of schema 1"),
         ({"kind": "other"}, "not a twostage-gpu-benchmark file"),
         ({"sizes": []}, "no size was measured"),

@@ -158,7 +158,7 @@ def test_nothing_is_overwritten(here, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["config/x.yaml", "--from", "files"], "--from files: which files? e.g. --corpus books="),
+        (["config/x.yaml", "--from", "files"], "--from files: no files given; add e.g. --corpus books="),
         (["config/x.yaml", "--corpus", "books"], "--corpus: 'books' is not of the form NAME=PATH"),
         (["config/x.txt"], "write config/x.yaml"),
         (["config/published.yaml"], "'published' is reserved"),
@@ -174,7 +174,7 @@ def test_mistakes_are_one_message_and_write_nothing(here, capsys, arguments, wor
 
 def test_missing_text_is_mentioned(here, capsys):
     new("mine", *OWN)
-    assert "Note: nothing lies at data/books/*.txt yet" in capsys.readouterr().out
+    assert "Note: no file matches data/books/*.txt yet" in capsys.readouterr().out
 
 
 def test_templates_are_package_data():

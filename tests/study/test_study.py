@@ -188,10 +188,10 @@ def test_the_extended_file_need_not_be_a_study_and_a_part_can_be_chosen(files):
 EXTENDS_BAD = {
     "a part": ("extends: base.yaml:half", ["mine.yaml: extends", "'base.yaml:half'", "extends: base.yaml,"]),
     "no file name": ("extends: [base.yaml]", ["mine.yaml: extends", "['base.yaml']", "extends: other.yaml"]),
-    "absent": ("extends: bas.yaml", ["mine.yaml: extends", "bas.yaml", "counts from"]),
+    "absent": ("extends: bas.yaml", ["mine.yaml: extends", "bas.yaml", "relative to"]),
     "a folder": ("extends: .", ["not readable"]),
-    "itself": ("extends: mine.yaml", ["mine.yaml: extends", "circle", "mine.yaml -> "]),
-    "a circle": ("extends: round.yaml", ["round.yaml: extends", "mine.yaml -> ", "circle", "remove one"]),
+    "itself": ("extends: mine.yaml", ["mine.yaml: extends", "cycle", "mine.yaml -> "]),
+    "a circle": ("extends: round.yaml", ["round.yaml: extends", "mine.yaml -> ", "cycle", "remove one"]),
     "null of nothing": ("extends: base.yaml\nreicpe: null", ["mine.yaml: reicpe", "base.yaml", "remove the line"]),
     "named": ("extends: named.yaml", ["named.yaml: name"]),
     "repeated below": ("extends: twice.yaml", ["twice.yaml", "'seeds' appears twice"]),
@@ -203,7 +203,7 @@ EXTENDS_BAD = {
     "rule between sections": ("extends: base.yaml\nstage1: {corpus: web}",
                               ["{folder}/mine.yaml: stage1.corpus: 'web' is not one of"]),
     "index of a section": ("extends: base.yaml\nrepeats: [{seeds: [0]}]",
-                           ["{folder}/mine.yaml: repeats[0].seeds: [0] are seeds"]),
+                           ["{folder}/mine.yaml: repeats[0].seeds: [0] are in"]),
     "required section removed": ("extends: base.yaml\ngrid: null", ["base.yaml)", "  grid: missing"]),
 }  # fmt: skip
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from archived_records import read_records
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
 from twostage.common.storage import sha256_file
-from twostage.planning.archive import archive_study, read_records
+from twostage.planning.archive import archive_study
 
 pytestmark = pytest.mark.workflow
 
