@@ -1,4 +1,4 @@
-"""config/paper.yaml against the paper's own tables, and its job counts against arithmetic done by hand."""
+"""config/paper.yaml against the paper's tables, and its job counts against hand calculations."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_grids_span_what_the_paper_says(paper):
 
 
 def test_planned_tokens_are_the_minimum(paper):
-    """By hand, in trunk steps: a run costs its longest trunk and a tenth of each of its points."""
+    """By hand, in trunk steps: each run trains its longest trunk, and a tenth of each of its points."""
 
     def run(points):
         return max(points) + sum(points) / 10

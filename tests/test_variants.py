@@ -193,7 +193,10 @@ BAD = {
     "warmup from the trunk": ({"kind": "stack", "start": "trunk", "warmup_steps": 5}, "remove warmup_steps"),
     "replay into itself": ({"kind": "stack", "replay": 0.25}, "mixes the base corpus into itself"),
     "fresh code": ({"kind": "cpt", "corpus": "code", "data": "fresh"}, "remove data"),
-    "cosine from the trunk": ({"kind": "stack", "start": "trunk", "schedule": "cosine"}, "drop one"),
+    "cosine from the trunk": (
+        {"kind": "stack", "start": "trunk", "schedule": "cosine"},
+        "remove one of the two",
+    ),
     "rate above the peak": ({"kind": "stack", "peak_lr_fraction": 1.5}, "less than or equal to 1"),
     "warmup beyond the grid": ({"kind": "stack", "warmup_steps": 500}, "longer than the shortest trunk"),
     "not on the grid": ({"kind": "stack", "d2_steps": [150]}, "nearest: 100"),
@@ -222,7 +225,10 @@ def test_combinations_that_make_no_sense_are_refused(name):
             {"ablations": {"schedule": {"model": "33k", "total_steps": 50}}},
             "leaves no steps between the warmup",
         ),
-        ({"ablations": {"schedule": {"model": "33k", "total_steps": 500, "against": "wsd"}}}, "already the schedule of `recipe`"),
+        (
+            {"ablations": {"schedule": {"model": "33k", "total_steps": 500, "against": "wsd"}}},
+            "already the schedule of `recipe`",
+        ),
         (
             {"subsets": {"part": {"description": "a part of it", "methods": ["grow"]}}},
             r"subsets\.part\.methods",

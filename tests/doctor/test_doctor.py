@@ -1,4 +1,4 @@
-"""The doctor's verdicts on gathered facts: GPU nodes good and bad, disks, data, Slurm, limits."""
+"""The doctor's checks on given facts: working and broken GPU nodes, packages, data, Slurm, limits."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def one(checks: list[Check], name: str) -> Check:
 # Checks ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_fix_belongs_to_what_is_not_well():
-    with pytest.raises(ValueError, match="a fix belongs"):
+def test_only_warn_and_missing_have_a_fix():
+    with pytest.raises(ValueError, match="set `fix` for warn and missing"):
         Check("g", "n", "bad", Verdict.MISSING)
-    with pytest.raises(ValueError, match="a fix belongs"):
+    with pytest.raises(ValueError, match="set `fix` for warn and missing"):
         Check("g", "n", "good", Verdict.OK, "do something")
 
 
@@ -75,7 +75,7 @@ def test_only_missing_fails():
     assert failed([ok, Check("g", "n", "f", Verdict.MISSING, "x")])
 
 
-def test_programs_that_are_absent_fail_or_hang_are_answers():
+def test_absent_failing_and_hanging_programs_give_an_answer():
     assert (
         ask(["no-such-program-here"], timeout_s=5).complaint
         == "no-such-program-here: No such file or directory"
@@ -198,7 +198,7 @@ def test_backends_follow_the_libraries_and_the_chip(changes, left):
     assert gpu.available_backends(change(NODE, **changes)) == left
 
 
-def test_machine_code_runs_within_its_generation_and_ptx_beyond():
+def test_machine_code_needs_the_same_generation_and_ptx_runs_on_later_ones():
     def status(capability, *built):
         torch = change(NODE.torch, capability=capability, architectures=built)
         return one(gpu.judge(change(NODE, torch=torch), "cuda"), "PyTorch and CUDA").status
@@ -227,7 +227,7 @@ def test_nvidia_smi_is_read():
     assert gpu_facts.parse_driver_cuda("Driver Version: 580.159.04\n") is None
 
 
-def test_a_probe_that_crashes_is_a_fact():
+def test_a_crash_of_the_probe_is_reported():
     crash = ask([sys.executable, "-c", "import os; os.abort()"], timeout_s=30)
     facts = gpu_facts.torch_facts(crash)
     assert facts.version is None
@@ -235,7 +235,7 @@ def test_a_probe_that_crashes_is_a_fact():
 
 
 @pytest.mark.parametrize(("machine", "wanted"), [("auto", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
-def test_the_user_may_insist_on_a_kind_of_machine(machine, wanted):
+def test_the_user_can_set_the_kind_of_machine(machine, wanted):
     assert machine_kind(machine, gpus_seen=False) == wanted
     assert machine_kind("auto", gpus_seen=True) == "cuda"
 
@@ -243,7 +243,7 @@ def test_the_user_may_insist_on_a_kind_of_machine(machine, wanted):
 # Attention ------------------------------------------------------------------------------------------------------------
 
 
-def test_each_model_learns_its_backend_and_what_auto_would_take():
+def test_each_model_has_its_backend_and_the_choice_of_auto():
     checks = backends.judge({"15M": 80, "44M": 60}, "cuda", {"sdpa", "flash", "te"})
     found = one(checks, "model 15M").found
     assert "sdpa (requested; head_dim 80 without padding); auto would choose flash" in found
@@ -255,16 +255,19 @@ def test_each_model_learns_its_backend_and_what_auto_would_take():
     assert "auto" not in fp32.found
 
 
-def test_a_backend_that_cannot_be_had_is_missing_with_a_fix():
+def test_an_unavailable_backend_is_missing_with_a_fix():
     [check] = backends.judge({"44M": 60}, "cuda", {"sdpa", "te"}, "te")
-    assert (check.status, check.fix) == (Verdict.MISSING, "use 'sdpa', or 'auto' for the fastest one that works")
+    assert (check.status, check.fix) == (
+        Verdict.MISSING,
+        "use 'sdpa', or 'auto' for the fastest one that works",
+    )
 
 
-def test_what_jobs_would_choose_but_cannot_use_is_missing():
-    """Jobs look for packages without importing them, so that one that is broken is chosen and fails."""
+def test_an_installed_backend_that_does_not_work_is_missing():
+    """Jobs look for packages without importing them, so they would choose a broken one and fail."""
     [check] = backends.judge({"15M": 80}, "cuda", {"sdpa"}, "auto", installed={"sdpa", "te"})
     assert check.status is Verdict.MISSING
-    assert check.found.startswith("te, since transformer-engine is installed; but it is not usable")
+    assert check.found.startswith("te, because transformer-engine is installed, but it does not work here")
     [sdpa] = backends.judge({"15M": 80}, "cuda", {"sdpa"}, "sdpa", installed={"sdpa", "te"})
     assert sdpa.status is Verdict.OK
 
@@ -286,7 +289,7 @@ INSTALLED = packages.PackageFacts(
 )
 
 
-def test_packages_as_in_the_lock_are_well_whatever_their_build():
+def test_packages_with_the_locked_versions_pass_whatever_their_build():
     assert [check.status for check in packages.judge(INSTALLED)] == [Verdict.OK, Verdict.OK]
 
 
@@ -325,11 +328,11 @@ def study_with(tmp_path: Path, **sections):
     return load_study(path)
 
 
-def test_embedded_text_and_an_own_tokenizer_need_nothing(tmp_path):
+def test_embedded_text_and_a_trained_tokenizer_need_no_files(tmp_path):
     assert {data.judge(fact).status for fact in data.gather(study_with(tmp_path))} == {Verdict.OK}
 
 
-def test_local_files_are_looked_for(tmp_path):
+def test_local_files_are_searched(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.txt").write_text("text")
     study = study_with(
@@ -376,7 +379,7 @@ def test_verdicts_on_a_repository_of_the_hub(changes, status, words):
     assert words in check.found
 
 
-def test_an_unreachable_hub_is_found_out_for_real(monkeypatch, tmp_path):
+def test_an_unreachable_hub_is_detected(monkeypatch, tmp_path):
     """A closed port of this machine simulates a network without access to the hub."""
     for name in ("HTTPS_PROXY", "https_proxy", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
@@ -405,7 +408,7 @@ CLUSTER = slurm.SlurmFacts(
 DISABLED = Answer(1, error="Slurm accounting storage is disabled\n")
 
 
-def test_a_sound_cluster():
+def test_a_working_cluster_passes_every_check():
     checks = slurm.judge(CLUSTER)
     assert {check.status for check in checks} == {Verdict.OK}
     assert one(checks, "controller").found == "partitions cpu, gpu; with GPUs: gpu"
@@ -445,17 +448,17 @@ def test_what_is_wrong_with_a_cluster_is_named(changes, name, status, words):
         (slurm.SlurmFacts(frozenset(slurm.COMMANDS)), "commands installed, no cluster configured"),
     ],
 )
-def test_no_cluster_is_nothing_wrong(facts, words):
+def test_a_machine_without_slurm_is_not_an_error(facts, words):
     [check] = slurm.judge(facts)
     assert (check.status, check.found) == (Verdict.NOT_APPLICABLE, words)
 
 
-def test_a_configured_cluster_without_commands_is_no_fault_of_a_local_run():
+def test_a_configured_cluster_without_commands_is_a_warning():
     [check] = slurm.judge(slurm.SlurmFacts(configured=True))
     assert (check.status, "on PATH" in check.found) == (Verdict.WARN, True)
 
 
-def test_a_configured_cluster_that_is_silent_is_missing():
+def test_a_configured_cluster_that_does_not_answer_is_missing():
     facts = change(
         CLUSTER, job=None, sinfo=Answer(1, error="sinfo: error: Unable to contact slurm controller")
     )

@@ -169,19 +169,9 @@ def _disk(disk: Disk) -> Table:
     table = _table("Checkpoints on disk", 2, heads)
     for kind, policy in disk.policy.items():
         rows = [row for row in disk.rows if row.kind == kind]
-        table.add_row(
-            kind,
-            policy,
-            f"{sum(row.files for row in rows):,}",
-            *_space(rows),
-        )
+        table.add_row(kind, policy, f"{sum(row.files for row in rows):,}", *_space(rows))
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        f"{sum(row.files for row in disk.rows):,}",
-        *_space(disk.rows),
-    )
+    table.add_row("all", "", f"{sum(row.files for row in disk.rows):,}", *_space(disk.rows))
     return table
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from twostage.common.errors import UserError
-from twostage.doctor.check import Check, Verdict
+from twostage.doctor.check import Check, Group
 from twostage.study.attention import BACKEND_PACKAGES, Precision, Requested, candidates, choose
 
-GROUP = "attention"
+GROUP = Group("attention")
 
 
 def judge(
@@ -35,7 +35,7 @@ def judge(
     checks = []
     if precision == "bf16" and device != "cuda":
         fix = "train on a machine with GPUs (device: cuda), or set recipe.precision: fp32"
-        checks.append(Check(GROUP, "precision", "bf16 trains on CUDA only", Verdict.WARN, fix))
+        checks.append(GROUP.warn("precision", "bf16 trains on CUDA only", fix))
     allowed, every = candidates(requested, head_dims.values()), candidates("auto", head_dims.values())
     for model, head_dim in head_dims.items():
         name = f"model {model}"
@@ -43,17 +43,17 @@ def judge(
             choice = choose(allowed, head_dim, device, installed, precision)
         except UserError as error:
             fix = str(error).rpartition("; ")[2]
-            checks.append(Check(GROUP, name, str(error), Verdict.MISSING, fix))
+            checks.append(GROUP.missing(name, str(error), fix))
             continue
         if choice.backend not in usable:
             package = BACKEND_PACKAGES[choice.backend]
             found = f"{choice.backend}, because {package} is installed, but it does not work here (see above)"
-            checks.append(Check(GROUP, name, found, Verdict.MISSING, f"repair {package}, or uninstall it"))
+            checks.append(GROUP.missing(name, found, f"repair {package}, or uninstall it"))
             continue
         found = f"{choice.backend} ({choice.reason})"
         if requested != "auto":
             fastest = choose(every, head_dim, device, installed, precision)
             if fastest.backend != choice.backend:
                 found += f"; auto would choose {fastest.backend} ({fastest.reason})"
-        checks.append(Check(GROUP, name, found, Verdict.OK))
+        checks.append(GROUP.ok(name, found))
     return checks

@@ -35,6 +35,26 @@ class Check:
             raise ValueError(f"{self.group}, {self.name}: set `fix` for warn and missing, and only for these")
 
 
+class Group(str):
+    """The name of a group of checks, with a method for each verdict."""
+
+    def ok(self, name: str, found: str) -> Check:
+        """Return a check that passed."""
+        return Check(self, name, found, Verdict.OK)
+
+    def warn(self, name: str, found: str, fix: str) -> Check:
+        """Return a warning."""
+        return Check(self, name, found, Verdict.WARN, fix)
+
+    def missing(self, name: str, found: str, fix: str) -> Check:
+        """Return a check of something that is needed but absent or broken."""
+        return Check(self, name, found, Verdict.MISSING, fix)
+
+    def not_applicable(self, name: str, found: str) -> Check:
+        """Return a check that does not apply to this machine."""
+        return Check(self, name, found, Verdict.NOT_APPLICABLE)
+
+
 def failed(checks: Iterable[Check]) -> bool:
     """Return whether any check found something missing."""
     return any(check.status is Verdict.MISSING for check in checks)

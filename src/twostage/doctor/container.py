@@ -6,9 +6,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from twostage.doctor.check import Check, Verdict
+from twostage.doctor.check import Check, Group
 
-GROUP = "container"
+GROUP = Group("container")
 IMAGE = "envs/twostage.sif"
 
 
@@ -29,24 +29,14 @@ def gather(root: Path) -> ContainerFacts:
 def judge(facts: ContainerFacts) -> Check:
     """Check engine and image. Containers are optional, so nothing is `missing`."""
     if facts.engine is None and not facts.image:
-        return Check(
-            GROUP, "apptainer", "absent; jobs run in this Python environment", Verdict.NOT_APPLICABLE
-        )
+        return GROUP.not_applicable("apptainer", "absent; jobs run in this Python environment")
     if facts.engine is None:
-        return Check(
-            GROUP,
-            "apptainer",
-            f"absent, but {IMAGE} exists",
-            Verdict.WARN,
-            "load the site's apptainer module",
-        )
+        return GROUP.warn("apptainer", f"absent, but {IMAGE} exists", "load the site's apptainer module")
     if not facts.image:
         # Snakemake does not check for the image: it would start every job, and each would fail (envs/README.md).
-        return Check(
-            GROUP,
+        return GROUP.warn(
             "apptainer",
             f"{facts.engine} is installed, but {IMAGE} does not exist",
-            Verdict.WARN,
             f"before --software-deployment-method apptainer: apptainer build {IMAGE} envs/twostage.def",
         )
-    return Check(GROUP, "apptainer", f"{facts.engine} and {IMAGE}", Verdict.OK)
+    return GROUP.ok("apptainer", f"{facts.engine} and {IMAGE}")

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from twostage.common.errors import UserError
 from twostage.corpora.readers import expand_paths
-from twostage.doctor.check import Check, Verdict
+from twostage.doctor.check import Check, Group
 from twostage.study import Study
 
-GROUP = "data"
+GROUP = Group("data")
 _HUB = "https://huggingface.co"
 _CONNECT_TIMEOUT_S = 5.0
 
@@ -127,56 +127,40 @@ def _connect() -> str | None:
 def judge(facts: DataFacts) -> Check:
     """Return the check of one source."""
     if isinstance(facts, MadeFacts):
-        return Check(GROUP, facts.name, facts.how, Verdict.OK)
+        return GROUP.ok(facts.name, facts.how)
     return _judge_files(facts) if isinstance(facts, FilesFacts) else _judge_hub(facts)
 
 
 def _judge_files(facts: FilesFacts) -> Check:
     if unmatched := [pattern for pattern, count in facts.matches.items() if not count]:
-        return Check(
-            GROUP,
+        return GROUP.missing(
             facts.name,
             f"no file matches {', '.join(unmatched)}",
-            Verdict.MISSING,
             "copy or link the files there, or correct the path in the study (relative to the repository's root)",
         )
     if facts.unreadable:
-        return Check(
-            GROUP,
-            facts.name,
-            f"{facts.unreadable}: no permission to read",
-            Verdict.MISSING,
-            "correct its permissions",
+        return GROUP.missing(
+            facts.name, f"{facts.unreadable}: no permission to read", "correct its permissions"
         )
     total = sum(facts.matches.values())
-    return Check(GROUP, facts.name, f"{total} file{'s' * (total != 1)} or folders, readable", Verdict.OK)
+    return GROUP.ok(facts.name, f"{total} file{'s' * (total != 1)} or folders, readable")
 
 
 def _judge_hub(facts: HubFacts) -> Check:
     where = f"{facts.repository} at {facts.revision or 'no revision'}"
     if facts.revision == "PIN_ME":
-        return Check(
-            GROUP,
-            facts.name,
-            where,
-            Verdict.MISSING,
-            "run twostage pin STUDY.yaml (with network access) to look up the commit",
+        return GROUP.missing(
+            facts.name, where, "run twostage pin STUDY.yaml (with network access) to look up the commit"
         )
     if facts.offline and not facts.cached:
-        return Check(
-            GROUP,
+        return GROUP.missing(
             facts.name,
             f"{where}: not in the cache, and HF_HUB_OFFLINE forbids the network",
-            Verdict.MISSING,
             "download it on a node with network access (prepare_corpus runs there), or unset HF_HUB_OFFLINE",
         )
     if facts.connect_error:
-        found = f"{where}: {'at least partly cached' if facts.cached else 'not cached'}, hub not reachable ({facts.connect_error})"
-        return Check(
-            GROUP,
-            facts.name,
-            found,
-            Verdict.WARN if facts.cached else Verdict.MISSING,
-            "run prepare_corpus and train_tokenizer on a node with network access; training needs none",
-        )
-    return Check(GROUP, facts.name, f"{where}: {'cached' if facts.cached else 'hub reachable'}", Verdict.OK)
+        report = GROUP.warn if facts.cached else GROUP.missing
+        cached = "at least partly cached" if facts.cached else "not cached"
+        fix = "run prepare_corpus and train_tokenizer on a node with network access; training needs none"
+        return report(facts.name, f"{where}: {cached}, hub not reachable ({facts.connect_error})", fix)
+    return GROUP.ok(facts.name, f"{where}: {'cached' if facts.cached else 'hub reachable'}")

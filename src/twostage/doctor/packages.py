@@ -13,9 +13,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from twostage.doctor.check import Check, Verdict
+from twostage.doctor.check import Check, Group
 
-GROUP = "environment"
+GROUP = Group("environment")
 #: Optional packages, checked in `gpu`.
 _GPU_ONLY = re.compile(r"cuda-|nvidia-|triton|transformer-engine|flash-attn")
 #: Number of packages to list by name; further ones are counted.
@@ -73,24 +73,18 @@ def judge(facts: PackageFacts) -> list[Check]:
 def _python(found: str) -> Check:
     major, minor = (int(part) for part in found.split(".")[:2])
     if (major, minor) in ((3, 11), (3, 12)):
-        return Check(GROUP, "Python", found, Verdict.OK)
-    return Check(
-        GROUP,
-        "Python",
-        found,
-        Verdict.MISSING,
-        "create the environment with Python 3.11 or 3.12 (make PYTHON=python3.12)",
+        return GROUP.ok("Python", found)
+    return GROUP.missing(
+        "Python", found, "create the environment with Python 3.11 or 3.12 (make PYTHON=python3.12)"
     )
 
 
 def _packages(facts: PackageFacts) -> list[Check]:
     if facts.lock is None:
         return [
-            Check(
-                GROUP,
+            GROUP.warn(
                 "packages",
                 "no lock file here",
-                Verdict.WARN,
                 "run in the repository's root, which contains envs/, or name the lock file with --lock",
             )
         ]
@@ -103,18 +97,14 @@ def _packages(facts: PackageFacts) -> list[Check]:
     ]
     checks = []
     if needed := sorted(facts.direct.intersection(absent)):
-        checks.append(
-            Check(GROUP, "needed packages", f"absent: {', '.join(needed)}", Verdict.MISSING, install)
-        )
+        checks.append(GROUP.missing("needed packages", f"absent: {', '.join(needed)}", install))
     if others := sorted(set(absent) - set(facts.direct)):
-        checks.append(
-            Check(GROUP, "other packages of the lock", f"absent: {_some(others)}", Verdict.WARN, install)
-        )
+        checks.append(GROUP.warn("other packages of the lock", f"absent: {_some(others)}", install))
     if differing:
-        checks.append(Check(GROUP, "versions", _some(differing), Verdict.WARN, install))
+        checks.append(GROUP.warn("versions", _some(differing), install))
     if not checks:
         found = f"{len(facts.pinned)} packages as in {facts.lock}"
-        checks.append(Check(GROUP, "packages", found, Verdict.OK))
+        checks.append(GROUP.ok("packages", found))
     return checks
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from twostage.doctor.check import Answer, Check, Verdict, ask
+from twostage.doctor.check import Answer, Check, Group, ask
 
-GROUP = "slurm"
+GROUP = Group("slurm")
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 PLUGIN = "snakemake-executor-plugin-slurm"
 _TIMEOUT_S = 20.0
@@ -63,38 +63,30 @@ def judge(facts: SlurmFacts) -> list[Check]:
     """Return the checks. A machine without Slurm is fine, because `profiles/local` does not need it."""
     if not facts.present:
         found = "commands installed, no cluster configured" if facts.commands else "no Slurm on this machine"
-        return [Check(GROUP, "Slurm", found, Verdict.NOT_APPLICABLE)]
+        return [GROUP.not_applicable("Slurm", found)]
     if not facts.commands and facts.job is None:
         found = "a cluster is configured, but none of Slurm's commands is on PATH"
-        return [
-            Check(
-                GROUP, "Slurm", found, Verdict.WARN, "to submit jobs from here, load the site's Slurm module"
-            )
-        ]
+        return [GROUP.warn("Slurm", found, "to submit jobs from here, load the site's Slurm module")]
     return [_commands(facts), _controller(facts), _accounting(facts), _plugin(facts)]
 
 
 def _commands(facts: SlurmFacts) -> Check:
     inside = f"in job {facts.job}" if facts.job else "not in a job"
     if absent := [name for name in COMMANDS if name not in facts.commands]:
-        return Check(
-            GROUP,
+        return GROUP.missing(
             "commands",
             f"absent: {', '.join(absent)} ({inside})",
-            Verdict.MISSING,
             "load the site's Slurm module; in a container, start snakemake outside of it",
         )
-    return Check(GROUP, "commands", f"all available, {inside}", Verdict.OK)
+    return GROUP.ok("commands", f"all available, {inside}")
 
 
 def _controller(facts: SlurmFacts) -> Check:
     for name, answer in (("sinfo", facts.sinfo), ("squeue", facts.squeue)):
         if not answer.ok:
-            return Check(
-                GROUP,
+            return GROUP.missing(
                 "controller",
                 f"{name}: {answer.complaint}",
-                Verdict.MISSING,
                 "slurmctld does not answer this node: try a login node, then ask the site",
             )
     partitions = [line.split() for line in facts.sinfo.output.strip().splitlines()]
@@ -104,34 +96,22 @@ def _controller(facts: SlurmFacts) -> Check:
     )
     found = f"partitions {', '.join(names) or 'none'}; with GPUs: {', '.join(with_gpus) or 'none'}"
     if not with_gpus:
-        return Check(
-            GROUP,
-            "controller",
-            found,
-            Verdict.WARN,
-            "GPU jobs would never start: ask the site for a GPU partition",
-        )
-    return Check(GROUP, "controller", found, Verdict.OK)
+        return GROUP.warn("controller", found, "GPU jobs would never start: ask the site for a GPU partition")
+    return GROUP.ok("controller", found)
 
 
 def _accounting(facts: SlurmFacts) -> Check:
     if facts.sacct.ok:
-        return Check(
-            GROUP, "accounting (slurmdbd)", "answers; slurm-status-command can be sacct or squeue", Verdict.OK
-        )
+        return GROUP.ok("accounting (slurmdbd)", "answers; slurm-status-command can be sacct or squeue")
     why = facts.sacct.complaint if "sacct" in facts.commands else "no sacct"
-    return Check(
-        GROUP,
+    return GROUP.warn(
         "accounting (slurmdbd)",
         why,
-        Verdict.WARN,
         "keep slurm-status-command: squeue in profiles/slurm; with sacct snakemake would never see a job finish",
     )
 
 
 def _plugin(facts: SlurmFacts) -> Check:
     if facts.plugin:
-        return Check(GROUP, "snakemake executor", f"{PLUGIN} {facts.plugin}", Verdict.OK)
-    return Check(
-        GROUP, "snakemake executor", f"{PLUGIN} absent", Verdict.MISSING, "pip install -r envs/cpu.txt"
-    )
+        return GROUP.ok("snakemake executor", f"{PLUGIN} {facts.plugin}")
+    return GROUP.missing("snakemake executor", f"{PLUGIN} absent", "pip install -r envs/cpu.txt")

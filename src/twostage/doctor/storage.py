@@ -17,10 +17,10 @@ from pathlib import Path
 from twostage.design.design import Design
 from twostage.design.flops import STATE_BYTES_PER_PARAMETER, WEIGHT_BYTES_PER_PARAMETER, total_parameters
 from twostage.design.paths import Run
-from twostage.doctor.check import Check, Verdict, human_bytes
+from twostage.doctor.check import Check, Group, human_bytes
 from twostage.training.rolling import RollingState
 
-GROUP = "storage"
+GROUP = Group("storage")
 #: A save of the rolling state that takes longer slows training noticeably at the default interval of ten minutes.
 _SLOW_SAVE_S = 60.0
 _LITTLE_SPACE = 1 << 30
@@ -190,17 +190,15 @@ def judge(
     name = facts.purpose
     if facts.error:
         fix = f"free space, correct the permissions, or make {facts.path} a link to a folder on a larger disk"
-        return [Check(GROUP, name, f"{facts.path}: {facts.error}", Verdict.MISSING, fix)]
+        return [GROUP.missing(name, f"{facts.path}: {facts.error}", fix)]
     checks = [_space(facts, need), _speed(facts, state)]
     if leases:
         checks.append(_leases(facts))
     if across_nodes and not facts.filesystem.startswith(_SHARED):
         checks.append(
-            Check(
-                GROUP,
+            GROUP.warn(
                 f"{name}, shared by all nodes",
                 f"{facts.filesystem} is usually local to one node",
-                Verdict.WARN,
                 f"make {facts.path} a link to a folder of the cluster's shared filesystem",
             )
         )
@@ -218,12 +216,10 @@ def _space(facts: FolderFacts, need: int | None) -> Check:
         )
         if free < missing:
             fix = f"free {human_bytes(missing - free)}, or make {facts.path} a link to a folder on a larger disk"
-            return Check(GROUP, name, found, Verdict.MISSING, fix)
+            return GROUP.missing(name, found, fix)
     elif free < _LITTLE_SPACE:
-        return Check(
-            GROUP, name, found, Verdict.WARN, "free some space; give a study to see how much it needs"
-        )
-    return Check(GROUP, name, found, Verdict.OK)
+        return GROUP.warn(name, found, "free some space; give a study to see how much it needs")
+    return GROUP.ok(name, found)
 
 
 def _speed(facts: FolderFacts, state: int | None) -> Check:
@@ -233,13 +229,13 @@ def _speed(facts: FolderFacts, state: int | None) -> Check:
         found += f"; the largest save, {human_bytes(state)}, takes {state / speed:.2g} s"
         if state / speed > _SLOW_SAVE_S:
             fix = "use a faster filesystem, or save less often (resource save_every_s)"
-            return Check(GROUP, name, found, Verdict.WARN, fix)
-    return Check(GROUP, name, found, Verdict.OK)
+            return GROUP.warn(name, found, fix)
+    return GROUP.ok(name, found)
 
 
 def _leases(facts: FolderFacts) -> Check:
     name = f"{facts.purpose}, leases"
     if facts.link_error:
         fix = f"put {facts.path} on a filesystem with hard links: training jobs need them for their leases"
-        return Check(GROUP, name, facts.link_error, Verdict.MISSING, fix)
-    return Check(GROUP, name, "hard links and modification times work", Verdict.OK)
+        return GROUP.missing(name, facts.link_error, fix)
+    return GROUP.ok(name, "hard links and modification times work")

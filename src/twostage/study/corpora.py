@@ -86,8 +86,7 @@ class HuggingFaceCorpus(Frozen):
         description="column that names a document's source, which decides its split; default: the document itself",
     )
     filter: dict[str, str | int | bool] | None = Field(
-        None,
-        description="keep only rows with these values, {column: value}; dots select nested columns",
+        None, description="keep only rows with these values, {column: value}; dots select nested columns"
     )
     max_bytes: int | None = Field(
         None, gt=0, description="stop after this many bytes of text; null: everything"
