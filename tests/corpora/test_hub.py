@@ -416,7 +416,7 @@ def test_the_revision_is_part_of_the_identity_pinned_or_not(tmp_path: Path) -> N
         ({"revision": "main"}, ["corpora.code.revision", "40 hexadecimal digits", "tags can move", "PIN_ME"]),
         ({"revision": "v1.0"}, ["corpora.code.revision", "40 hexadecimal digits"]),
         ({}, ["corpora.code", "revision: missing", "PIN_ME", "twostage pin"]),
-        ({"dataset": "./copy", "revision": HEAD}, ["'./copy' is local and has none; remove the key"]),
+        ({"dataset": "./copy", "revision": HEAD}, ["'./copy' is local and has no revision; remove the key"]),
         ({"dataset": "json"}, ["data_files: missing", "file format"]),
         ({"dataset": "json", "data_files": ["https://a.b/c"]}, ["'https://a.b/c' is an address", "so that it can be pinned"]),
         ({"dataset": "a/b/c", "revision": HEAD}, ["'a/b/c' is neither a repository id"]),

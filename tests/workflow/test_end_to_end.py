@@ -208,7 +208,7 @@ def test_only_what_was_measured_can_be_archived(finished, tmp_path, capsys):
     inside = finished.root / RESULTS / "archive"
     arguments[-1] = str(finished.root / "results")
     assert main([*arguments, "--out", str(inside)]) == 2
-    assert "choose a folder elsewhere" in capsys.readouterr().err
+    assert "choose another folder" in capsys.readouterr().err
     assert not inside.exists()
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert "training jobs measured" in capsys.readouterr().out
