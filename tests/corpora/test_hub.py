@@ -418,7 +418,7 @@ def test_the_revision_is_part_of_the_identity_pinned_or_not(tmp_path: Path) -> N
         ({}, ["corpora.code", "revision: missing", "PIN_ME", "twostage pin"]),
         ({"dataset": "./copy", "revision": HEAD}, ["'./copy' is local and has no revision; remove the key"]),
         ({"dataset": "json"}, ["data_files: missing", "file format"]),
-        ({"dataset": "json", "data_files": ["https://a.b/c"]}, ["'https://a.b/c' is an address", "so that it can be pinned"]),
+        ({"dataset": "json", "data_files": ["https://a.b/c"]}, ["'https://a.b/c' is a URL", "so that its commit can be pinned"]),
         ({"dataset": "a/b/c", "revision": HEAD}, ["'a/b/c' is neither a repository id"]),
         ({"revision": HEAD, "data_files": []}, ["corpora.code.data_files"]),
         ({"revision": HEAD, "stream": True}, ["corpora.code.stream", "unknown key"]),
