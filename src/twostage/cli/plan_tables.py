@@ -88,7 +88,7 @@ def _rules(plan: StudyPlan) -> Table:
 def _bill(plan: StudyPlan, rates: Rates) -> Table:
     title = f"Training, {escape(str(rates))}"
     heads = ("method", "base model", "N", "jobs", "cells", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD")
-    table = _table(title, 2, (*heads, "disk", "disk when done"))
+    table = _table(title, 2, (*heads, "disk", "when done"))
     for row in plan.rows:
         table.add_row(
             row.method,
@@ -224,7 +224,7 @@ def _parts(parts: dict[str, StudyPlan], rates: Rates) -> Table:
         "GPU-hours",
         "USD",
         "disk",
-        "disk when done",
+        "when done",
     )
     table = _table("Subsets of the study", 1, heads)
     for name, part in parts.items():
