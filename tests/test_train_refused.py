@@ -20,7 +20,8 @@ from tiny_training import (
 
 from twostage.common.errors import UserError
 from twostage.model import checkpoint
-from twostage.training.train import DivergedError, train
+from twostage.training.loop import DivergedError
+from twostage.training.train import train
 
 
 def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):

@@ -26,8 +26,8 @@ from twostage.model.build import start_process_group
 from twostage.model.growth import StateDict
 from twostage.study import OptimizerRecipe
 from twostage.study.architecture import Architecture
-from twostage.training.train import Execution, TrainJob, train
-from twostage.training.trainer import Trainer
+from twostage.training.train import TrainJob, train
+from twostage.training.trainer import Execution, Trainer
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow/scripts/train.py"

@@ -44,8 +44,13 @@ def wait_for(condition, seconds=60):
     return found
 
 
+def release(grant):
+    for descriptor in grant.descriptors:
+        os.close(descriptor)
+
+
 def is_held(lock):
-    """Whether some process holds this lock: a slot in use, or the turnstile at which it waits for units."""
+    """Whether some process has this lock: a unit in use, or the lock of the process that waits for units."""
     if not lock.exists():
         return False
     with lock.open() as stream:
@@ -80,7 +85,7 @@ def test_a_gpu_never_has_more_jobs_than_units(tmp_path):
 def test_jobs_go_to_the_emptiest_gpu(tmp_path):
     grants = [acquire(tmp_path, ["0", "1"], capacity=2, units=1) for _ in range(4)]
     assert [grant.gpu for grant in grants] == ["0", "1", "0", "1"]
-    grants[1].release()
+    release(grants[1])
     assert acquire(tmp_path, ["0", "1"], capacity=2, units=1).gpu == "1"
 
 
@@ -132,8 +137,8 @@ def test_a_waiter_that_is_killed_blocks_nobody(tmp_path):
     wait_for(lambda: is_held(tmp_path / "locks/turnstile.lock"))
     waiter.kill()
     waiter.wait()
-    holder.release()
-    acquire(tmp_path / "locks", ["0"], capacity=2, units=2).release()
+    release(holder)
+    release(acquire(tmp_path / "locks", ["0"], capacity=2, units=2))
 
 
 @pytest.mark.parametrize(

@@ -79,10 +79,10 @@ def test_a_restart_repeats_the_command_line():
 
 
 ALARMS = """
-from twostage.cluster.head import stop_alarms
+from twostage.cluster.head import remove_rate_limit
 
 onstart:
-    stop_alarms(workflow.scheduler)
+    remove_rate_limit(workflow.scheduler)
 
 onsuccess:
     print("limit:", workflow.scheduler.job_rate_limiter and workflow.scheduler.job_rate_limiter.max_jobs)

@@ -13,7 +13,6 @@ import pytest
 
 from twostage.cluster.supervise import EXIT_STOPPED, bad_input_marker, earlier_log
 from twostage.common.scripting import EXIT_BAD_INPUT
-from twostage.training import loop as training_loop
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/supervise.py"
 
@@ -30,10 +29,6 @@ def run(log: Path, code: str, **environment: str) -> int:
 @pytest.fixture
 def log(tmp_path) -> Path:
     return tmp_path / "logs/job.log"
-
-
-def test_the_trainers_code_for_stopped_is_the_supervisors():
-    assert training_loop.EXIT_STOPPED == EXIT_STOPPED == 128 + signal.SIGTERM
 
 
 def test_output_goes_to_the_log_and_the_code_is_handed_on(log):

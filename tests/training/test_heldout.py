@@ -20,7 +20,8 @@ from twostage.evaluation.evaluate import evaluate_checkpoint
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.training.heldout import TrainingValidation, evenly_spaced
-from twostage.training.train import DivergedError, train
+from twostage.training.loop import DivergedError
+from twostage.training.train import train
 from twostage.training.trainer import Execution, Trainer
 
 CURVE = CurveSpec(corpus="words", every_steps=4, samples=30)

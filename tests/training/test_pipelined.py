@@ -33,7 +33,7 @@ from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.study import OptimizerRecipe
 from twostage.training import state as training_state
-from twostage.training.train import DivergedError
+from twostage.training.loop import DivergedError
 from twostage.training.trainer import Execution, Trainer
 
 SPEC = train_spec(
