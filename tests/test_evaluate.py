@@ -136,7 +136,7 @@ def test_a_split_too_short_for_an_error_bar_is_refused(corpus_folder, tmp_path):
     manifest = save(tmp_path, random_state(architecture, dtype=torch.float32), architecture)
     spec = EvaluateSpec(corpus="words", context=context, batch_size=32)
     with pytest.raises(
-        UserError, match=rf"has 1 samples of {context} tokens, at least 2 are needed; raise valid_fraction"
+        UserError, match=rf"has 1 samples of {context} tokens; at least 2 are needed; raise valid_fraction"
     ):
         evaluate_checkpoint(spec, manifest=manifest, tokens=corpus_folder)
 

@@ -82,7 +82,7 @@ def test_a_loss_that_is_not_a_number_stops_the_job(corpus_folder, tmp_path):
 
 def test_a_diverged_second_stage_names_its_own_key_too(corpus_folder, tmp_path):
     parent = poisoned(tmp_path / "parent", TINY, lambda state: state["lm_head.weight"].fill_(math.nan))
-    with pytest.raises(DivergedError, match=r"stage 2: methods\.\*\.peak_lr_fraction scales its peak"):
+    with pytest.raises(DivergedError, match=r"in stage 2, lower methods\.\*\.peak_lr_fraction instead"):
         run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=parent)
 
 

@@ -159,7 +159,7 @@ def test_gpus_are_those_that_are_visible(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
     assert visible_gpus() == ["2", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(UserError, match="name them by --gpus"):
+    with pytest.raises(UserError, match="list GPUs with --gpus"):
         visible_gpus()
     with pytest.raises(SystemExit, match="error: no GPU found"):
         main(["--", "true"])

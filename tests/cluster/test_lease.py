@@ -155,7 +155,7 @@ def test_an_owner_that_was_wrongly_thought_dead_stops_and_leaves_the_new_one_alo
         mine.check()
         waiter = Waiter(tmp_path)
         assert waiter.owned.wait(10)
-        with pytest.raises(LeaseLostError, match="another process took this job over"):
+        with pytest.raises(LeaseLostError, match="another process has taken over this job"):
             mine.check()
     waiter.lease.check()
     assert files(tmp_path)[-1] == "lease-2.json"

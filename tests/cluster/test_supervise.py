@@ -39,7 +39,7 @@ def test_output_goes_to_the_log_and_the_code_is_handed_on(log):
 
 def test_bad_input_leaves_a_marker_that_the_next_start_removes(log):
     assert run(log, f"raise SystemExit({EXIT_BAD_INPUT})") == EXIT_BAD_INPUT
-    assert "bad input; this job is not tried again" in log.read_text()
+    assert "invalid input; this job is not retried" in log.read_text()
     assert bad_input_marker(log).is_file()
     assert run(log, "pass") == 0
     assert not bad_input_marker(log).exists()
@@ -71,7 +71,7 @@ def test_without_slurms_commands_a_stopped_job_is_left_to_retries(log, tmp_path)
     """Containers have none."""
     code = f"print('the state is saved'); raise SystemExit({EXIT_STOPPED})"
     assert run(log, code, SLURM_JOB_ID="7", PATH=str(tmp_path)) == EXIT_STOPPED
-    assert "no scontrol here" in log.read_text()
+    assert "scontrol not found" in log.read_text()
 
 
 def test_logs_of_earlier_starts_are_kept_until_a_new_story_begins(log):

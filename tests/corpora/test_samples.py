@@ -246,7 +246,7 @@ def test_epochs_count_what_is_drawn(two_corpora: list[tuple[Path, np.ndarray]]) 
 
 def test_a_split_shorter_than_a_sample_is_refused(two_corpora: list[tuple[Path, np.ndarray]]) -> None:
     split = TokenSplit(two_corpora[1][0], "train")
-    with pytest.raises(UserError, match="41 tokens, less than one sample of 41"):
+    with pytest.raises(UserError, match="41 tokens, fewer than one sample of 41"):
         SampleStream([split], [1], seed=0, context=41)
 
 
@@ -266,7 +266,7 @@ def test_tokens_that_do_not_match_their_index_are_refused(tmp_path: Path) -> Non
     other, _ = _tokens(tmp_path / "other", [99])
     shutil.copy(other / "train.bin", folder / "train.bin")
     _vouch(folder)  # even where the manifest agrees
-    with pytest.raises(UserError, match="198 bytes do not hold the 100 tokens"):
+    with pytest.raises(UserError, match="198 bytes do not match the 100 tokens"):
         TokenSplit(folder, "train")
 
 
@@ -282,6 +282,6 @@ def test_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     folder, _ = _tokens(tmp_path / "corpus", [100])
-    with pytest.raises(UserError, match=r"no split 'test'; it has \['train', 'valid'\]"):
+    with pytest.raises(UserError, match=r"no split 'test'; choose one of \['train', 'valid'\]"):
         TokenSplit(folder, "test")
     assert json.loads((folder / "manifest.json").read_text())["corpus"] == "corpus"

@@ -268,7 +268,7 @@ def test_old_llama_configs_are_read():
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors nor"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "not a whole safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "not a complete safetensors file"),
         (lambda folder: drop(folder, "model.layers.1.mlp.up_proj.weight"), "up_proj.weight: missing"),
         (lambda folder: add(folder, "model.layers.0.self_attn.q_proj.bias"), "q_proj.bias: not a weight"),
         (lambda folder: widen(folder, "lm_head.weight"), "lm_head.weight is float64"),

@@ -105,18 +105,18 @@ def write_manifest(path: str | Path, manifest: Mapping[str, Any]) -> None:
     write_atomic(path, canonical_json(dict(manifest)))
 
 
-def _recreate(manifest_path: Path) -> str:
-    return f"recreate it with: snakemake -f {manifest_path}"
+def _remake(manifest_path: Path) -> str:
+    return f"remake it with: snakemake -f {manifest_path}"
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        UserError: the file is missing or is not a JSON object; the message has the command that recreates it.
+        UserError: the file is missing or is not a JSON object; the message has the command that remakes it.
     """
     path = Path(path)
-    fix = _recreate(path)
+    fix = _remake(path)
     return read_json_object(path, missing=f"manifest is missing; {fix}", damaged=fix)
 
 
@@ -148,30 +148,30 @@ def verify_payload(manifest_path: str | Path, *, names: Iterable[str] | None = N
 
     Raises:
         UserError: a payload file is missing, truncated or altered, or the manifest lists none; the message has the file
-            and the command that recreates it.
+            and the command that remakes it.
     """
     manifest_path = Path(manifest_path)
     manifest = read_manifest(manifest_path)
     payload = manifest.get("payload")
     if not isinstance(payload, dict) or not payload:
-        raise UserError(f"{manifest_path}: manifest lists no payload; {_recreate(manifest_path)}")
+        raise UserError(f"{manifest_path}: manifest lists no payload; {_remake(manifest_path)}")
     for name in payload if names is None else names:
         if name not in payload:
-            raise UserError(f"{manifest_path}: manifest does not list {name}; {_recreate(manifest_path)}")
+            raise UserError(f"{manifest_path}: manifest does not list {name}; {_remake(manifest_path)}")
         entry = payload[name]
         file = manifest_path.parent / name
         if not file.is_file():
             why = " (deleted after its last planned use, see `checkpoints` in the study)"
             released = (manifest_path.parent / RELEASED_FILE).is_file()
-            raise UserError(f"{file}: file is missing{why if released else ''}; {_recreate(manifest_path)}")
+            raise UserError(f"{file}: file is missing{why if released else ''}; {_remake(manifest_path)}")
         size = file.stat().st_size
         if size != entry["bytes"]:
             kind = "truncated" if size < entry["bytes"] else "altered"
             raise UserError(
-                f"{file}: {kind}: {size} bytes, the manifest lists {entry['bytes']}; {_recreate(manifest_path)}"
+                f"{file}: {kind}: {size} bytes, the manifest lists {entry['bytes']}; {_remake(manifest_path)}"
             )
         if sha256_file(file) != entry["sha256"]:
-            raise UserError(f"{file}: SHA-256 differs from the manifest's; {_recreate(manifest_path)}")
+            raise UserError(f"{file}: SHA-256 differs from the manifest's; {_remake(manifest_path)}")
     return manifest
 
 

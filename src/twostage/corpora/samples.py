@@ -60,7 +60,7 @@ class TokenSplit:
         if bin_path.stat().st_size != self.n_tokens * self._dtype.itemsize:
             raise UserError(
                 f"{bin_path}: {bin_path.stat().st_size} bytes do not match the {self.n_tokens} tokens of its index; "
-                f"recreate it with: snakemake -f {self.manifest_path}"
+                f"remake it with: snakemake -f {self.manifest_path}"
             )
 
     def n_samples(self, context: int) -> int:
@@ -88,7 +88,7 @@ class TokenSplit:
         if batch.size and batch.max() >= self.vocab_size:
             raise UserError(
                 f"{self.manifest_path.parent / self.split}.bin: token id {batch.max()} is beyond the vocabulary of "
-                f"{self.vocab_size}; recreate it with: snakemake -f {self.manifest_path}"
+                f"{self.vocab_size}; remake it with: snakemake -f {self.manifest_path}"
             )
         return batch
 
