@@ -150,9 +150,9 @@ def test_a_damaged_payload_is_named_with_the_fix(tmp_path, kind, damage, message
 
 def test_the_other_kind_of_checkpoint_is_refused(saved_weights, saved_state):
     this = trainer()
-    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'weights'; 'training-state' is needed"):
         checkpoint.load_training_state(saved_weights[0], this.core, this.optimizer)
-    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'training-state'; 'weights' is needed"):
         checkpoint.load_weights(saved_state)
 
 

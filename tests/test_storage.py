@@ -146,7 +146,7 @@ def test_an_unreadable_manifest_is_named(tmp_path: Path, text: str | None, words
     assert str(path) in str(caught.value)
 
 
-def test_a_manifest_without_payload_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_manifest_without_payload_is_an_error(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.json", {"payload": {}})
     with pytest.raises(UserError, match="lists no payload"):
         verify_payload(tmp_path / "manifest.json")
@@ -177,7 +177,7 @@ def test_releasing_twice_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "released.json").read_text() == fact
 
 
-def test_nothing_is_released_before_all_users_are_there(tmp_path: Path) -> None:
+def test_nothing_is_released_before_all_consumers_exist(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
     with pytest.raises(UserError, match=r"later/manifest\.json: manifest is missing"):
         release_payload(manifest, consumers=[manifest, tmp_path / "later/manifest.json"])

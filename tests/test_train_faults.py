@@ -242,7 +242,7 @@ def test_ranks_train_what_one_process_does(n, corpus_folder, tmp_path):
     valid = [[line.get("valid_loss") for line in steps(out)] for out in (this.out, one)]
     assert [step for step, value in enumerate(valid[0], 1) if value is not None] == [4, 8]
     assert valid[0][3::4] == pytest.approx(valid[1][3::4], rel=1e-5)
-    # The state of several ranks is one checkpoint: a single rank goes on from it.
+    # The state of several ranks is one checkpoint, from which a single rank can continue.
     after = train_spec(start_step=8, stop_step=10, origin="state")
     several = run(after, tmp_path / "after ranks", corpus_folder, parent=manifest(this.out))
     expected = run(after, tmp_path / "after one", corpus_folder, parent=manifest(one))
@@ -341,7 +341,7 @@ def test_a_token_beyond_the_vocabulary_is_refused(corpus_folder, tmp_path):
 
 def test_another_vocabulary_is_refused(corpus_folder, tmp_path):
     spec = train_spec(architecture=TINY.with_shape(vocab_size=512))
-    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, the model has 512") as error:
+    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, but the model has 512") as error:
         run(spec, tmp_path, corpus_folder)
     assert str(corpus_folder) in str(error.value)
 

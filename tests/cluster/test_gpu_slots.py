@@ -1,4 +1,4 @@
-"""Shares of GPUs, with real processes: never more than a GPU has, and given back however a job ends."""
+"""Shares of GPUs, with real processes: never more than a GPU has, and released however a job ends."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_a_job_that_needs_a_whole_gpu_is_not_passed_by_small_ones(tmp_path):
     large = start(tmp_path, "large", units=2, seconds=0.1, gpus="0")
     lock = tmp_path / "locks/turnstile.lock"
     wait_for(lambda: is_held(lock))
-    later = start(tmp_path, "later", seconds=0, gpus="0")  # would fit beside `small`
+    later = start(tmp_path, "later", seconds=0, gpus="0")  # would fit next to `small`
     assert [process.wait(timeout=60) for process in (small, large, later)] == [0, 0, 0]
     assert notes(tmp_path, "large")[0][2] < notes(tmp_path, "later")[0][2]
 

@@ -308,7 +308,10 @@ def test_no_network_is_explained(server: Hub, tmp_path: Path) -> None:
         "HF_ENDPOINT": "http://127.0.0.1:9",
     }  # nobody listens there
     message = _read_in_a_process(environment, tmp_path).stdout
-    assert "UserError: dataset 'owner/web': can't reach the Hub; run this job on a machine with network access" in message
+    assert (
+        "UserError: dataset 'owner/web': can't reach the Hub; run this job on a machine with network access"
+        in message
+    )
 
 
 def test_a_connection_that_breaks_inside_of_a_file_loses_and_repeats_nothing(
@@ -329,7 +332,9 @@ def test_a_folder_that_would_be_read_instead_of_the_repository_is_refused(
 ) -> None:
     (tmp_path / "owner/web").mkdir(parents=True)
     message = _read_in_a_process(server.environment(tmp_path / "home"), tmp_path).stdout
-    assert "in the working directory would be read instead of the Hub's data set; write ./owner/web" in message
+    assert (
+        "in the working directory would be read instead of the Hub's data set; write ./owner/web" in message
+    )
 
 
 def test_the_script_refuses_an_unpinned_corpus_and_writes_nothing(tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_points_are_taken_in_the_studys_order(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"points": [{"model": "7B"}]}, r"downstream\.points\[0\]\.model: '7B' is not one of .*33k"),
+        ({"points": [{"model": "7B"}]}, r"downstream\.points\[0\]\.model: '7B' is not a base model .*33k"),
         ({"points": [{"model": "33k"}, {"model": "33k", "d1_steps": 300}]}, r"points\[1\]\.d1_steps: 300 is not on"),
         ({"points": [{"model": "33k"}, {"model": "33k", "d1_steps": 800}]}, "listed twice"),
         ({"tasks": ["piqa", "piqa"]}, "repeats a task"),
@@ -326,7 +326,7 @@ def test_impossible_sections_are_refused(section, message, tmp_path):
 
 
 def test_a_study_without_the_section_says_so():
-    with pytest.raises(UserError, match="study tiny evaluates no benchmarks; add a section `downstream:`"):
+    with pytest.raises(UserError, match="study tiny has no section `downstream`; add it"):
         downstream_branches(Design(load_study(ROOT / "tests/studies/tiny.yaml")))
 
 

@@ -1,4 +1,4 @@
-"""Writes in the background: one at a time, none lost, errors raised in the thread that trains."""
+"""Writes in the background: one at a time, none lost, errors raised in the training thread."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def encode(tokenizer: Tokenizer, texts: list[str], eod: int, vocab_size: int) ->
         ids[end - 1] = eod
     if ids.size and ids.max() >= vocab_size:
         raise UserError(
-            f"token id {ids.max()} is outside the vocabulary of {vocab_size}; set tokenizer.vocab_size to the tokenizer's size"
+            f"token id {ids.max()} is beyond the vocabulary of {vocab_size}; set tokenizer.vocab_size to the tokenizer's size"
         )
     return EncodedShard(
         ids.astype(token_dtype(vocab_size)), lengths, sum(len(text.encode()) for text in texts)
