@@ -272,7 +272,7 @@ def test_a_branch_that_is_not_in_the_study_is_refused(trained):
 def test_branch_folders_round_trip_and_others_are_refused():
     for branch in (FIRST, COSINE, *STAGE2.values()):
         assert parse_branch(branch.folder) == parse_branch(branch.folder + "/") == branch
-    with pytest.raises(UserError, match="a trunk segment; curves lead to a decay branch"):
+    with pytest.raises(UserError, match="this is a trunk segment; give a decay branch"):
         parse_branch(Segment(BASE, 10 * UNIT).folder)
     with pytest.raises(UserError, match="lies in no trunk segment or decay branch"):
         parse_branch(BASE.path)

@@ -14,8 +14,8 @@ from twostage.analysis.measured_crossover import (
     REUSE,
     SCRATCH_BETTER,
     TOO_FEW,
-    Curve,
     Differences,
+    MeasuredCurve,
     compare,
     crossing_tokens,
     find_crossing,
@@ -234,7 +234,7 @@ def test_cells_that_do_not_belong_together_are_refused():
 
 # Curves ---------------------------------------------------------------------------------------------------------------
 
-CURVE = Curve(np.exp(A([1.0, 2.0, 4.0])), A([5.0, 4.0, 3.0]), A([1.0, 2.0, 4.0]))
+CURVE = MeasuredCurve(np.exp(A([1.0, 2.0, 4.0])), A([5.0, 4.0, 3.0]), A([1.0, 2.0, 4.0]))
 
 
 def test_a_curve_is_linear_in_ln_d_between_points_and_ends_with_them():
@@ -244,7 +244,7 @@ def test_a_curve_is_linear_in_ln_d_between_points_and_ends_with_them():
     assert CURVE.at(float(CURVE.tokens[0])) == pytest.approx((5.0, 1.0))
     assert CURVE.at(1.01 * np.exp(4.0)) is None
     assert CURVE.at(0.99 * np.exp(1.0)) is None
-    single = Curve(A([10.0]), A([2.0]), A([3.0]))
+    single = MeasuredCurve(A([10.0]), A([2.0]), A([3.0]))
     assert single.at(10.0) == pytest.approx((2.0, 1 / 3))
     assert single.at(11.0) is None
 
@@ -255,7 +255,7 @@ def test_tokens_to_a_loss():
     assert CURVE.tokens_to(2.99) == np.inf
     assert CURVE.tokens_to(5.01) == 0.0
     assert CURVE.tokens_to(5.0) == pytest.approx(np.exp(1.0))
-    bumpy = Curve(np.exp(A([1.0, 2.0, 3.0, 4.0])), A([5.0, 4.0, 4.5, 3.0]), np.ones(4))
+    bumpy = MeasuredCurve(np.exp(A([1.0, 2.0, 3.0, 4.0])), A([5.0, 4.0, 4.5, 3.0]), np.ones(4))
     assert np.log(bumpy.tokens_to(4.2)) == pytest.approx(1.8)  # where it first comes down to it
 
 

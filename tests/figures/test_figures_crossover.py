@@ -104,7 +104,7 @@ def test_without_crossing_or_noise_the_legend_names_neither():
     assert set(numbers["kind"]) == {"difference"}
     texts = {text for text, _ in texts_of(figure)}
     assert "from scratch, the same tokens" in texts
-    assert not {text for text in texts if "seed noise" in text or "from here on" in text}
+    assert not {text for text in texts if "seed noise" in text or "from this" in text}
 
 
 def test_a_missing_control_is_refused():

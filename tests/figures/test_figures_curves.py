@@ -18,7 +18,7 @@ from twostage.common.errors import UserError
 from twostage.exhibits.comparisons import wanted_branches
 from twostage.exhibits.presentation import figure_fits, figure_pairs
 from twostage.figures.drawing import Sources, arm_label, draw_figure
-from twostage.figures.gradient_norm import stretch_means
+from twostage.figures.gradient_norm import interval_means
 from twostage.figures.style import save_figure
 from twostage.study import load_study
 
@@ -157,13 +157,13 @@ def test_legends_of_many_token_counts_and_seeds_stay_apart():
 
 def test_stretches_average_every_step_once():
     tokens, norms = np.arange(1, 1001.0), np.linspace(3, 1, 1000)
-    middles, means = stretch_means(tokens, norms)
+    middles, means = interval_means(tokens, norms)
     assert len(middles) == 60
     # Norms fall linearly here, so every mean lies on the line, and no step is left out or counted twice.
     assert means == pytest.approx(3 - 2 * (middles - 1) / 999)
     assert (middles[0], middles[-1]) == pytest.approx((8.5, 992), abs=0.6)
     assert np.diff(middles) == pytest.approx(1000 / 60, abs=1)
-    few = stretch_means(np.array([30.0, 10.0, 20.0]), np.array([3.0, 1.0, 2.0]))
+    few = interval_means(np.array([30.0, 10.0, 20.0]), np.array([3.0, 1.0, 2.0]))
     assert [part.tolist() for part in few] == [[10.0, 20.0, 30.0], [1.0, 2.0, 3.0]]
 
 

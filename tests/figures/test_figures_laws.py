@@ -114,7 +114,7 @@ def test_d_star_curve_is_solved_at_every_size() -> None:
     assert clipped_texts(figure) == []
     never = d_star_curve(BASE, STACK.with_coefficients(alpha3=0.0), sizes=[1e9, 1e11])
     assert never["d_star_tokens"].isna().all()
-    with pytest.raises(ValueError, match="cross at no size"):
+    with pytest.raises(ValueError, match="no finite value"):
         figure_4_right.draw(never)
 
 
@@ -177,7 +177,7 @@ def test_bad_tables_are_refused(grid: Points) -> None:
     points = extrapolation_table(grid, extrapolation_test(grid, "joint"))
     with pytest.raises(ValueError, match="'held_out' is missing"):
         figure_9.draw(points.drop(columns="held_out"))
-    with pytest.raises(ValueError, match="no row is held out"):
+    with pytest.raises(ValueError, match="no row has held_out"):
         figure_9.draw(points.assign(held_out=False))
 
 
@@ -189,7 +189,7 @@ def test_published_figures_need_no_training(name: str) -> None:
     notes = " ".join(text.get_text() for text in [figure._supxlabel])  # type: ignore[attr-defined]
     assert "Table 8" in notes
     if name == "figure-11":  # fact 4: said where the figure is drawn
-        assert "does not reproduce" in " ".join(notes.split())
+        assert "is not reproduced" in " ".join(notes.split())
         assert numbers["catch_up_tokens"].isna().all()
 
 

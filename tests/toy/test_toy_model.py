@@ -198,7 +198,7 @@ def test_without_splitting_the_second_stage_does_not_know_the_first():
     ("change", "words"),
     [
         ({"base_branching": 1}, "base_branching: 1 must be an integer of at least 2"),
-        ({"domain_ratio": 1.0}, "domain_ratio: 1.0 must lie between 0 and 1"),
+        ({"domain_ratio": 1.0}, "domain_ratio: 1.0 must be greater than 0 and less than 1"),
         ({"split_probability": -0.1}, "split_probability: -0.1 must lie"),
         ({"topics": 0}, "topics: 0 must be"),
     ],

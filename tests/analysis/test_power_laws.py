@@ -10,7 +10,7 @@ import pytest
 from results_tree import LAW, mul_loss
 from scipy.optimize import minimize
 
-from twostage.analysis.curves import PowerLaws, fit_power_laws, fit_trend
+from twostage.analysis.power_laws import PowerLaws, fit_power_laws, fit_trend
 from twostage.common.errors import UserError
 from twostage.laws.jsonio import dumps
 
