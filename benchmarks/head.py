@@ -1,8 +1,8 @@
-"""CPU seconds of the Snakemake head while jobs run, as it is and as this workflow runs it (`head.stop_alarms`).
+"""CPU seconds of the Snakemake main process while jobs run, with and without `head.stop_alarms`, which this workflow uses.
 
 python benchmarks/head.py [--jobs 200] [--seconds 2]
 
-Jobs sleep, so that all CPU time above the jobs' own is the head's; two run at a time. Both variants in one run.
+The jobs only sleep, two at a time, so that almost all CPU time is that of the main process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ rule one:
     output: "{{i}}.txt"
     shell: "sleep {seconds}; touch {{output}}"
 """
-VARIANTS = {"Snakemake as it is": "pass", "with stop_alarms": "stop_alarms(workflow.scheduler)"}
+VARIANTS = {"Snakemake unchanged": "pass", "with stop_alarms": "stop_alarms(workflow.scheduler)"}
 
 
 def cpu_seconds(onstart: str, jobs: int, seconds: float) -> float:
-    """Run the jobs; return the CPU time of the head and of what it starts."""
+    """Run the jobs; return the CPU time of the main process and its jobs."""
     with tempfile.TemporaryDirectory() as folder:
         text = SNAKEFILE.format(onstart=onstart, jobs=jobs, seconds=seconds)
         Path(folder, "Snakefile").write_text(text, encoding="utf-8")
