@@ -1,4 +1,4 @@
-"""FLOPs against PyTorch's counter on the real model and against hand arithmetic; bytes against real checkpoints."""
+"""FLOPs compared with PyTorch's counter and with hand calculation; bytes compared with real checkpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_flops_are_those_that_torch_counts_on_the_real_model(name):
-    """The mathematical attention kernel multiplies all positions, so the counter sees the full convention."""
+    """PyTorch's mathematical attention kernel multiplies all positions, so its counter includes the masked ones."""
     shape, samples = SHAPES[name], 4
     start_process_group("cpu")
     model = build_model(shape, init_std=0.1, scaled_output_init=True, seed=0, device="cpu")
@@ -54,7 +54,7 @@ def test_flops_are_those_that_torch_counts_on_the_real_model(name):
 
 
 def test_causal_attention_counts_the_visible_positions_only():
-    """Against a triangle counted entry by entry: position i sees i + 1 keys, 4 FLOPs per number and key."""
+    """Compared with a sum over positions: position i attends to i + 1 keys, with 4 FLOPs per dimension and key."""
     visible = int(np.tril(np.ones((TINY.context, TINY.context))).sum())
     hidden = TINY.context**2 - visible
     full, causal = (
@@ -121,7 +121,7 @@ def test_impossible_machines_are_refused(key, value):
 
 
 def test_architecture_is_all_that_counts():
-    """A shape in which every width differs, by hand: 2 FLOPs a weight and token, three passes."""
+    """A shape in which all widths differ, calculated by hand: 2 FLOPs per weight and token, three passes."""
     shape = Architecture(n_layer=1, d_model=2, n_head=3, head_dim=4, d_mlp=5, vocab_size=7, context=1)
     weights = 4 * 2 * 12 + 3 * 2 * 5 + 7 * 2
-    assert flops_per_token(shape) == 6 * weights + 3 * 4 * 12  # the one position sees itself
+    assert flops_per_token(shape) == 6 * weights + 3 * 4 * 12  # the only position attends to itself

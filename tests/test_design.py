@@ -1,4 +1,4 @@
-"""The design of a study: grid arithmetic, parents, cells, and the economy of tokens."""
+"""The design of a study: grid arithmetic, parents, cells, and the number of trained tokens."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tiny():
 
 
 def test_tokens_of_the_papers_longest_runs():
-    """Table 5's iterations are 1.1 x 16,000 / 32,000 / 64,000, decay included; tokens by hand."""
+    """Table 5's iterations are 1.1 x 16,000 / 32,000 / 64,000, with the decay; tokens calculated by hand."""
     hand = {(128, 16_000): 2_306_867_200, (512, 16_000): 9_227_468_800, (1024, 64_000): 73_819_750_400}
     for (batch, trunk), tokens in hand.items():
         design = make(
@@ -90,14 +90,14 @@ def test_cells_are_the_full_grid_each_once(tiny):
 
 
 def test_planned_tokens_are_the_minimum(tiny):
-    """By hand: a chain costs its longest trunk, and each point a decay of a tenth; nothing is counted twice."""
+    """By hand: a chain takes the steps of its longest trunk, and each point a decay of a tenth."""
     chain = 800 + (100 + 200 + 400 + 800) // 10
     runs = 1 + 4 + 4  # the base, and one stage-2 run per D1 and method
     assert tiny.planned_tokens() == runs * chain * UNIT
 
 
 def intervals(design: Design):
-    """Every interval of training as (the state it starts from, its identity), from the specs alone."""
+    """Return every training interval as (starting state, identity), from the specs alone."""
     segments, branches = design.jobs()
     for job in segments:
         run = job.run

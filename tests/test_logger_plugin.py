@@ -52,7 +52,7 @@ def test_last_progress_in_a_big_log(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("x" * 5_000_000 + "\n" + line(7) + "\n" + "noise é\n" * 500)
     assert last_progress(str(log)) == Progress(7, 1000, 4.1234, 12300.0)
-    log.write_bytes(b"\xc3" + b"\xff" * 20_000)  # one long line that is no text at all
+    log.write_bytes(b"\xc3" + b"\xff" * 20_000)  # one long line that is not valid text
     assert last_progress(str(log)) is None
 
 
@@ -91,12 +91,12 @@ def test_progress_without_finite_loss_keeps_the_step() -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_can_be_parsed(text: str) -> None:
+def test_parsing_accepts_any_text(text: str) -> None:
     parse_progress(text + '"progress"')
     parse_progress('{"progress": ' + text + "}")
 
 
-def test_last_lines_are_for_people(tmp_path: Path) -> None:
+def test_last_lines_are_readable(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("".join(f"{line(step)}\nmessage {step}\n" for step in range(100)))
     assert last_lines(str(log), 3) == ["message 97", "message 98", "message 99"]
@@ -160,7 +160,7 @@ def test_job_time_left_ignores_startup_and_resumed_steps() -> None:
     assert job.left(60.0) is None
     job.update(Progress(600, 1000), now=70.0)  # 10 steps a second
     assert job.left(70.0) == pytest.approx(40.0)
-    job.update(Progress(600, 1000), now=75.0)  # same reading later: the clock runs on
+    job.update(Progress(600, 1000), now=75.0)  # the same progress at a later time
     assert job.left(75.0) == pytest.approx(35.0)
     job.update(None, now=80.0)
     assert job.progress == Progress(600, 1000)
@@ -180,7 +180,7 @@ def test_run_time_left_is_work_over_parallel_jobs() -> None:
         run.job_started(jobid, "train", [], [], now=0.0)
     for jobid in (1, 2):
         run.job_finished(jobid, now=10.0)
-    # Six jobs of 10 s, two at a time.
+    # Six jobs of 10 s, two in parallel.
     assert run.run_left(10.0) == (pytest.approx(30.0), True)
     for jobid in (3, 4):
         run.job_started(jobid, "train", [], [], now=10.0)
@@ -253,7 +253,7 @@ def test_view_shows_everything_within_the_width(width: int) -> None:
     # The running job with its step, loss, rate, elapsed time and time left (400 steps at 50 a second).
     row = next(row for row in lines if "600/1000" in row)
     assert row.split()[-5:] == ["600/1000", "4.1234", "12.3k", "0:15", "0:08"]
-    # Nothing of a label is cut, however narrow the screen.
+    # Labels are never cut, even on a narrow screen.
     assert text.count("D1-1.1M") == text.count("D2-2.2M") == 5
     # A job without progress shows only how long it has been running.
     assert sum(row.split()[-2:] == ["0:15", "…"] for row in lines) == 4
@@ -346,7 +346,9 @@ def test_job_error_is_printed_with_its_log_even_when_quiet(
 
 def test_a_fault_of_the_plugin_does_not_lose_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     handler, output = handler_and_output(monkeypatch)
-    handler.handle(record("Error in rule odd", logging.ERROR, event=LogEvent.JOB_ERROR))  # lacks every field
+    handler.handle(
+        record("Error in rule odd", logging.ERROR, event=LogEvent.JOB_ERROR)
+    )  # has none of the expected fields
     assert "AttributeError" in output.getvalue()
     assert output.getvalue().endswith("Error in rule odd\n")
 
@@ -380,7 +382,7 @@ rule train_decay_branch:
         touch {output}
         '''
 """
-# Runs until the test has seen it on the screen (at most a minute), so nothing depends on how fast this machine is.
+# Runs until the test has seen it on the screen (at most a minute), so the test does not depend on the machine's speed.
 WAIT = "for i in $(seq 600); do if [ -e seen ]; then break; fi; sleep 0.1; done"
 FAIL = "echo 'ValueError: loss is NaN at step 41; lower learning_rate' >> {log}; exit 3"
 
@@ -396,7 +398,7 @@ def test_plain_run_then_nothing_to_do(tmp_path: Path) -> None:
     first = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     lines = first.stderr.splitlines()
-    # The two durations are the only part that is not known beforehand.
+    # Only the two durations are not known in advance.
     assert [row.rsplit(" ", 1)[0].rstrip() for row in lines] == [
         "twostage: study toy: 3 jobs to run (1 tokenize, 1 train_decay_branch, 1",
         "[1/3] tokenize code",
@@ -461,7 +463,7 @@ def in_terminal(run: list[str], folder: Path, columns: int, seen: str) -> tuple[
             continue
         try:
             chunk = os.read(master, 65536)
-        except OSError:  # how Linux says that the other side has closed
+        except OSError:  # on Linux: the other side has closed
             break
         output += chunk
         if seen.encode() in output:
@@ -481,11 +483,11 @@ def test_live_view_at_a_terminal(tmp_path: Path, columns: int) -> None:
         assert text in output
     for noise in ("Select jobs", "Building DAG", "Finished jobid"):
         assert noise not in output
-    # The cursor is hidden while the view is up and shown again at the end.
+    # The cursor is hidden while the view is shown, and restored at the end.
     assert output.rfind("\x1b[?25h") > output.find("\x1b[?25l") > -1
     after = output[output.rfind("\x1b[?25h") :]
     assert "\x1b[2K" in after  # the view is erased,
-    assert "twostage: finished 3 of 3 jobs" in after  # and one line stays
+    assert "twostage: finished 3 of 3 jobs" in after  # and one line remains
 
 
 @pytest.mark.workflow
@@ -495,5 +497,5 @@ def test_failing_job_at_a_terminal(tmp_path: Path) -> None:
     assert "last 2 lines of train.log:" in output
     assert "ValueError: loss is NaN at step 41; lower learning_rate" in output
     assert "1 failed" in output[output.rfind("\x1b[?25h") :]
-    # Red is for the error text, not for the view that is drawn again below it.
+    # Only the error text is red, not the view that is drawn again below it.
     assert "\x1b[1;31mtwostage" not in output[: output.rfind("\x1b[?25h")]

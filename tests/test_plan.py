@@ -1,4 +1,4 @@
-"""The plan of a study against hand arithmetic, its disk space against a replay written apart, and its printed form."""
+"""The plan of a study, compared with hand calculation; its disk space, compared with a separate simulation; its output."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_disk_by_hand_with_release():
     base = 3 * (training_state_bytes(BASE) + weights_bytes(BASE))
     ends = {shape: 3 * (training_state_bytes(shape) + 3 * weights_bytes(shape)) for shape in (BASE, STACKED)}
     assert disk.final_bytes == base + sum(ends.values())
-    # The last run is the largest: all else is final; at its last segment it holds two states and two decayed models.
+    # The last run is the largest. At its last segment there are two states and two decayed models in addition to all final files.
     most = base + ends[BASE] + ends[STACKED] * 2 // 3
     assert disk.peak_bytes == most + 2 * training_state_bytes(STACKED) + 2 * weights_bytes(STACKED)
     assert disk.rolling_bytes == 3 * training_state_bytes(STACKED)
@@ -129,8 +129,8 @@ def test_release_waits_for_everything_planned_from_a_checkpoint():
     assert not [manifest for manifest in by_manifest if "/decay/" in manifest]
 
 
-def test_side_segments_go_but_the_chain_s_last_stays():
-    """A later, longer chain goes on from 200, not from the side segment at 300."""
+def test_side_segments_are_released_but_not_the_chains_last_segment():
+    """A longer chain, added later, continues from 200, not from the side segment at 300."""
     grid = {"trunk_steps": [100, 200], "extra_steps": [150, 300]}
     design, by_manifest = released(grid={"d1": {"trunk_steps": [100]}, "d2": grid})
     run = Stage2Run("cpt-code", "33k", 0, 110 * TOKENS)
@@ -178,7 +178,7 @@ def test_cells_table_elsewhere_plan_nothing():
 
 
 def test_epochs_by_hand():
-    """The longest run reads 440 steps of 8 samples; 100 samples of 128 tokens are held."""
+    """The longest run reads 440 steps of 8 samples; the corpus has 100 samples of 128 tokens."""
     plan = plan_of(make_design(steps=STEPS), Held(tokens=100 * 128 + 1, source="exact"))
     assert [use.epochs for use in plan.corpora] == [pytest.approx(440 * 8 / 100)] * 2
 
@@ -191,7 +191,7 @@ def test_replay_and_fresh_data_count_what_they_read():
     plan = plan_of(make_design(steps=STEPS, methods=methods), Held(tokens=100 * 128 + 1, source="exact"))
     use = {entry.corpus: entry for entry in plan.corpora}
     assert use["code"].tokens == 440 * TOKENS * 3 // 4
-    assert use["generic"].tokens == 2 * 440 * TOKENS  # the base's, and as much again
+    assert use["generic"].tokens == 2 * 440 * TOKENS  # the base's tokens, and the same number again
     assert use["generic"].run.startswith("stage2/fresh/")
 
 
@@ -224,7 +224,7 @@ def test_the_papers_estimate_is_6nd_of_two_stages_at_n():
 
 @pytest.fixture
 def study_file(tmp_path, monkeypatch):
-    """A study with a subset, in a folder of its own."""
+    """A study with a subset, in a separate folder."""
     monkeypatch.chdir(tmp_path)
     fields = make_design(steps=STEPS, checkpoints=RELEASE).study.model_dump(mode="json", exclude_none=True)
     fields |= {
@@ -244,7 +244,7 @@ def as_json(capsys, *arguments: str):
     return json.loads(capsys.readouterr().out)
 
 
-def test_parts_are_billed_beside_the_whole(study_file, capsys):
+def test_cost_of_parts_is_listed_with_the_total(study_file, capsys):
     record = as_json(capsys, study_file)
     assert set(record["parts"]) == {"growth", "full"}
     assert record["parts"]["full"]["tokens"] == record["work"]["tokens"] == 7 * 470 * TOKENS
@@ -265,7 +265,7 @@ def test_hours_and_cost_follow_the_options(study_file, capsys):
 
 @pytest.fixture
 def measured(tmp_path):
-    """Write a benchmark's file of made-up numbers: 1e6 FLOP/s at the base model's size and, if `n` is given, 4e6 at it."""
+    """Write a synthetic benchmark file: 1e6 FLOP/s at the base model's size and, if given, 4e6 at size `n`."""
 
     def write(n: int | None = None) -> str:
         sizes = [size(BASE.n_params, 1e6), *([size(n, 4e6)] if n else [])]
@@ -283,7 +283,7 @@ def bf16_study(study_file):
     return study_file
 
 
-def test_measured_speed_bills_each_size_by_its_own(bf16_study, measured, capsys):
+def test_hours_use_the_measured_speed_of_each_size(bf16_study, measured, capsys):
     record = as_json(capsys, bf16_study, "--throughput", measured(STACKED.n_params))
     base = 4 * 470 * TOKENS * flops_per_token(BASE)  # one base model, three times on code
     stacked = 3 * 470 * TOKENS * flops_per_token(STACKED)
@@ -298,7 +298,7 @@ def test_measured_speed_bills_each_size_by_its_own(bf16_study, measured, capsys)
     assert record["naive_bill"]["gpu_hours"] == pytest.approx((naive_base / 1e6 + naive_stacked / 4e6) / 3600)
 
 
-def test_what_is_not_measured_is_assumed_and_marked(bf16_study, measured, capsys):
+def test_speeds_that_were_not_measured_are_assumed_and_marked(bf16_study, measured, capsys):
     file = measured()
     record = as_json(capsys, bf16_study, "--throughput", file, "--utilisation", "0.5")
     base = 4 * 470 * TOKENS * flops_per_token(BASE)
@@ -332,7 +332,7 @@ def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
     assert "assumption" in uses["generic"]["held"]["source"]
 
 
-def test_tables_show_the_bill_and_warn(study_file, capsys):
+def test_tables_show_the_cost_and_warnings(study_file, capsys):
     assert main(["plan", study_file]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Warning: corpora.generic: stage1/generic/33k/seed-0 reads it 1.84 times" in text
@@ -364,13 +364,13 @@ def test_an_unknown_part_names_those_there_are(study_file, capsys):
     assert "it has ['full', 'growth']" in capsys.readouterr().err
 
 
-def test_growing_a_grid_never_lowers_the_bill():
+def test_a_larger_grid_never_costs_less():
     bills = [plan_of(make_design(steps=STEPS[:count])).work.flops for count in (1, 2, 3)]
     assert all(first < second for first, second in pairwise(bills))
 
 
 def test_commands_about_studies_load_nothing_heavy():
-    """A plan must answer at once, and parsing the DAG uses `jobs`: no torch, pandas, matplotlib or Snakemake."""
+    """Plans and parsing the DAG must be fast, so they do not import torch, pandas, matplotlib or Snakemake."""
     code = (
         "import sys, twostage.planning.plan, twostage.planning.status, twostage.study.new_study, twostage.cli.plan_tables;"
         "print({'torch', 'pandas', 'matplotlib', 'snakemake', 'megatron'} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""Durable files: what is on disk after success, after an error, and how damage is reported."""
+"""Durable files: content on disk after success and after an error, and reports of damage."""
 
 from __future__ import annotations
 
@@ -155,13 +155,13 @@ def test_an_unreadable_manifest_is_named(tmp_path: Path, text: str | None, words
     assert str(path) in str(caught.value)
 
 
-def test_a_manifest_without_payload_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_manifest_must_list_its_payload(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.json", {"payload": {}})
     with pytest.raises(UserError, match="lists no payload"):
         verify_payload(tmp_path / "manifest.json")
 
 
-def test_a_released_payload_is_gone_and_its_manifest_says_how_it_comes_back(tmp_path: Path) -> None:
+def test_a_released_payload_is_deleted_and_the_error_explains_how_to_remake_it(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
     before = manifest.read_text()
     release_payload(manifest, users=[manifest])
@@ -186,7 +186,7 @@ def test_releasing_twice_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "released.json").read_text() == fact
 
 
-def test_nothing_is_released_before_all_users_are_there(tmp_path: Path) -> None:
+def test_nothing_is_released_before_all_users_are_finished(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
     with pytest.raises(UserError, match=r"later/manifest\.json: manifest is missing"):
         release_payload(manifest, users=[manifest, tmp_path / "later/manifest.json"])
