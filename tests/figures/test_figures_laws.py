@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def clipped_texts(figure: Figure) -> list[str]:
-    """Visible texts that reach beyond the canvas."""
+    """Return the visible texts that extend beyond the canvas."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
@@ -83,7 +83,7 @@ def test_extrapolation_shows_every_point_once(grid: Points, module: object, tmp_
 
 
 def test_clipping_is_noticed() -> None:
-    """Negative control of `clipped_texts`: a note that nobody wrapped."""
+    """Negative control of `clipped_texts`: a note that is not wrapped."""
     figure, _ = figure_4_right.draw(d_star_curve(BASE, STACK, sizes=[1e10, 1e11]))
     assert clipped_texts(figure) == []
     figure.supxlabel("a note " * 60, fontsize=6.5, x=0.02, ha="left")
@@ -188,7 +188,7 @@ def test_published_figures_need_no_training(name: str) -> None:
     assert clipped_texts(figure) == []
     notes = " ".join(text.get_text() for text in [figure._supxlabel])  # type: ignore[attr-defined]
     assert "Table 8" in notes
-    if name == "figure-11":  # fact 4: said where the figure is drawn
+    if name == "figure-11":  # the figure states that the claim is not reproduced
         assert "is not reproduced" in " ".join(notes.split())
         assert numbers["catch_up_tokens"].isna().all()
 
