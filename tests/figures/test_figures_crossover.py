@@ -48,7 +48,7 @@ def test_a_panel_for_each_method_with_a_control(drawn):
     assert numbers["method"].unique().tolist() == ["cpt-code", "stack", "expand"]
     texts = [text.replace("\n", " ") for text, _ in texts_of(figure)]
     assert "Model growth by stacking ×2 (stack), 33k" in texts
-    assert "from scratch, the same tokens" in texts
+    assert "from scratch, same tokens" in texts
     assert ("noise" in set(numbers["kind"])) == (len(design.study.seeds) == 2)
     assert any("seed noise" in text for text in texts) == (len(design.study.seeds) == 2)
 
@@ -103,7 +103,7 @@ def test_without_crossing_or_noise_the_legend_names_neither():
     figure, numbers = draw(cells, PANEL)
     assert set(numbers["kind"]) == {"difference"}
     texts = {text for text, _ in texts_of(figure)}
-    assert "from scratch, the same tokens" in texts
+    assert "from scratch, same tokens" in texts
     assert not {text for text in texts if "seed noise" in text or "from this" in text}
 
 
