@@ -95,7 +95,7 @@ def test_a_column_that_no_chosen_figure_needs_may_be_absent(tables, tmp_path):
 def test_missing_files_and_the_studys_own_outputs_are_refused(tables):
     with pytest.raises(UserError, match=r"cells_table.cells: nowhere.csv cannot be read"):
         check_headers(study_from(tables, cells_table={"cells": "nowhere.csv"}), "results/synthetic")
-    with pytest.raises(UserError, match=r"which this study writes; copy it elsewhere"):
+    with pytest.raises(UserError, match=r"the folder that this study writes; copy it elsewhere"):
         check_headers(study_from(tables), tables)
 
 
