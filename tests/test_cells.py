@@ -150,13 +150,18 @@ def test_mixed_cells_are_refused(design, results, path, keys, value, column):
 @pytest.mark.parametrize(
     ("path", "keys", "value", "message"),
     [
-        (Branch(CPT, TOKENS[2]).metrics, ("spec", "batch_size"), 4, r"batch_size: file 4, study 8"),
-        (CPT_EVAL, ("spec", "batch_size"), 7, r"batch_size: file 7, study 32"),
+        (
+            Branch(CPT, TOKENS[2]).metrics,
+            ("spec", "batch_size"),
+            4,
+            r"batch_size: 4 in the file, 8 in the study",
+        ),
+        (CPT_EVAL, ("spec", "batch_size"), 7, r"batch_size: 7 in the file, 32 in the study"),
         (CPT_EVAL, ("spec", "unheard_of"), 7, r"unheard_of"),
         (CPT_EVAL, ("n_final",), 12, r"a model of 12 parameters"),
     ],
 )
-def test_cells_of_another_definition_are_refused(design, results, path, keys, value, message):
+def test_cells_with_another_spec_are_refused(design, results, path, keys, value, message):
     edit(results / path, set_in(*keys, value=value))
     with pytest.raises(UserError, match=message):
         aggregate_cells(design, results)

@@ -481,7 +481,7 @@ def test_laws_that_never_cross_are_a_result(exact):
 def test_figures_of_two_corpora_or_without_scratch_are_refused(fits):
     with pytest.raises(UserError, match=r"figure-10: .*'generic'.*'code'"):
         draw_from_fits("figure-10", fits["stack"], fits["code"])
-    with pytest.raises(UserError, match=r"figure-11: needs the fit of models trained from scratch on 'code'"):
+    with pytest.raises(UserError, match=r"figure-11: the fit of models trained from scratch on 'code'"):
         draw_from_fits("figure-11", fits["cpt-code"])
     with pytest.raises(UserError, match="'figure-12'"):
         draw_from_fits("figure-12", fits["cpt-code"])

@@ -189,7 +189,7 @@ def test_errors_state_how_many_cells_are_needed(tokens, shared, message):
 def test_losses_must_be_positive_numbers(bad):
     d1, d2, loss = grid()
     loss[7] = bad
-    with pytest.raises(UserError, match="loss: needs one positive finite number"):
+    with pytest.raises(UserError, match="loss: must be one positive finite number"):
         fit_power_laws(d2, d1, loss)
 
 

@@ -201,7 +201,7 @@ def test_without_splitting_the_second_stage_does_not_depend_on_the_first():
     [
         ({"base_branching": 1}, "base_branching: 1 must be an integer of at least 2"),
         ({"domain_ratio": 1.0}, "domain_ratio: 1.0 must be greater than 0 and less than 1"),
-        ({"split_probability": -0.1}, "split_probability: -0.1 must lie"),
+        ({"split_probability": -0.1}, "split_probability: -0.1 must be between 0 and 1"),
         ({"topics": 0}, "topics: 0 must be"),
     ],
 )
@@ -215,7 +215,9 @@ def test_impossible_samples_are_refused():
         learn_tree(0, constant_branching(2), np.random.default_rng(0))
     tree = learn_tree(5, constant_branching(2), np.random.default_rng(0))
     for call in (lambda: tree.loss([3, 6], 0.5), lambda: tree.depth_masses(6)):
-        with pytest.raises(ValueError, match="samples: 6 is not between 0 and the 5"):
+        with pytest.raises(
+            ValueError, match="samples: 6 must be between 0 and the number of simulated samples, 5"
+        ):
             call()
     with pytest.raises(ValueError, match="at least one value"):
         simulate(MODEL, [], [10], [0])
