@@ -2,7 +2,7 @@
 
 python benchmarks/head.py [--jobs 200] [--seconds 2]
 
-Jobs sleep, so that all CPU time above the jobs' own is the head's; two run at a time. Both variants in one run.
+The jobs only sleep, two at a time, so that almost all CPU time is that of the main process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VARIANTS = {"Snakemake as it is": "pass", "with remove_rate_limit": "remove_rate
 
 
 def cpu_seconds(onstart: str, jobs: int, seconds: float) -> float:
-    """Run the jobs; return the CPU time of the head and of what it starts."""
+    """Run the jobs; return the CPU time of the main process and its jobs."""
     with tempfile.TemporaryDirectory() as folder:
         text = SNAKEFILE.format(onstart=onstart, jobs=jobs, seconds=seconds)
         Path(folder, "Snakefile").write_text(text, encoding="utf-8")

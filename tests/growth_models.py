@@ -1,4 +1,4 @@
-"""Small models to grow, and the oracle of what they compute: Hugging Face's LLaMA on the canonical weights."""
+"""Small models to grow, with Hugging Face's LLaMA on the canonical weights as an independent reference."""
 
 from __future__ import annotations
 

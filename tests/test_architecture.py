@@ -1,4 +1,4 @@
-"""The shape of a model against Table 3 of arXiv 2510.06548 and against Hugging Face's parameter counts."""
+"""Model shapes, compared with Table 3 of arXiv 2510.06548 and with Hugging Face's parameter counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_n_params_is_table_3(index: int) -> None:
     assert arch.n_embedding_params == 2 * 32_000 * arch.d_model
 
 
-# heads that fill the width, more of them (as after width expansion), fewer of them, another MLP width
+# heads that match the width, wider heads (as after width expansion), narrower heads, another MLP width
 @pytest.mark.parametrize(
     ("n_head", "head_dim", "d_mlp"), [(2, 16, 128), (4, 12, 128), (1, 8, 128), (2, 16, 88)]
 )

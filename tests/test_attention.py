@@ -1,4 +1,4 @@
-"""The choice of an attention backend: every obstacle, and what `auto` says about it."""
+"""The choice of an attention backend: each reason against a backend, and the explanation that `auto` gives."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_auto_explains_every_backend_it_passes_over():
         "padded to 96",
     ):
         assert words in choice.reason
-    # The first of the order has nothing to explain.
+    # The first backend of the order needs no explanation.
     assert "not " not in resolve("auto", 80, "cuda", ALL).reason
 
 

@@ -1,4 +1,4 @@
-"""FLOPs against PyTorch's counter on the real model and against hand arithmetic; bytes against real checkpoints."""
+"""FLOPs compared with PyTorch's counter and with hand calculation; bytes compared with real checkpoints."""
 
 from __future__ import annotations
 

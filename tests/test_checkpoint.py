@@ -1,4 +1,4 @@
-"""Checkpoints: equal bytes for equal states, exact round trips, and refusals that name file and fix."""
+"""Checkpoints: equal states give equal bytes, round trips are exact, and errors name the file and the fix."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_manifest_holds_shape_origin_and_checksums_only(saved_weights):
 
 
 def test_saving_again_ends_a_release(tmp_path, saved_weights):
-    """Weights and training state alike: what says that a payload is gone must not outlive its return."""
+    """For weights and training state: the mark of a released payload must be removed when the payload is saved again."""
     manifest, state = saved_weights
     this = trainer()
     for again, path in (
@@ -186,7 +186,7 @@ def test_a_state_round_trips_bit_exactly(tmp_path, k):
     first = trainer()
     got = updates(first, range(1, k + 1))
     manifest = save(first, tmp_path, k)
-    second = trainer(seed=99)  # other initial weights: everything must come from the file
+    second = trainer(seed=99)  # other initial weights, so that everything must come from the file
     assert not torch.equal(weights(second)["lm_head.weight"], weights(first)["lm_head.weight"])
     assert checkpoint.load_training_state(manifest, second.core, second.optimizer) == {"step": k}
     got += updates(second, range(k + 1, 11))

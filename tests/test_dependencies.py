@@ -1,4 +1,4 @@
-"""Every declared dependency is imported by the code that needs it, pinned in the lock, and nothing else is imported."""
+"""Every declared dependency is imported where it is declared for, pinned in the lock, and nothing else is imported."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ LOCK = {
 }
 #: Needed by a dependency that does not declare it, or started as a program: where its name must stand instead.
 INDIRECT = {
-    # Megatron's checkpoint writer uses it undeclared; without it a save hangs for ever.
+    # Megatron's checkpoint writer uses it without declaring it; without it a save hangs.
     "psutil": Path(next(iter(find_spec("megatron.core").submodule_search_locations))) / "dist_checkpointing",
-    # What the harness loads an exported model and its data with; transformers stands in `test` too.
+    # The harness loads exported models and their data with these; transformers is also in `test`.
     "accelerate": Path(find_spec("lm_eval").origin).parent / "models",
     "datasets": Path(find_spec("lm_eval").origin).parent / "api",
     "snakemake-executor-plugin-slurm": ROOT / "profiles/slurm/config.yaml",
@@ -47,7 +47,7 @@ WORDS = {
     "types-pyyaml": "import yaml",
 }
 
-#: Extras that a module of the library imports, inside a function that explains when they are missing.
+#: Extras that a library module imports inside a function, which explains how to install them.
 LIBRARY_EXTRAS = ("downstream",)
 
 
@@ -126,7 +126,7 @@ def test_nothing_undeclared_is_imported():
         *(modules_of(requirement.name) for extra, requirement in ALL if extra in everywhere)
     )
     own = {"twostage", "snakemake_logger_plugin_twostage"}
-    # Compiled on machines with GPUs, where a study may ask for it; pip could not resolve it anywhere else.
+    # Compiled on machines with GPUs; pip cannot resolve it on other machines.
     gpu_only = {"flash_attn"}
     assert all(f"\n{name}==" in (ROOT / "envs/gpu.txt").read_text() for name in gpu_only)
     own |= gpu_only
@@ -135,16 +135,16 @@ def test_nothing_undeclared_is_imported():
 
 
 def test_the_lock_is_closed():
-    """Every requirement of a locked package is itself locked: pip takes no version of its own choice."""
+    """Every requirement of a locked package is also locked, so pip never chooses a version."""
     missing = set()
     for name in LOCK:
         try:
             lines = requires(name) or []
         except PackageNotFoundError:
-            continue  # the test environment may lack what only `make check` needs
+            continue  # the test environment may lack packages that only `make check` uses
         for line in lines:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 missing |= {canonicalize_name(requirement.name)} - LOCK.keys()
-    # CUDA libraries belong to PyTorch's default build; its CPU build has none.
+    # CUDA libraries are requirements of PyTorch's default build only.
     assert not {name for name in missing if not name.startswith(("nvidia-", "cuda-", "triton"))}

@@ -38,7 +38,7 @@ def tiny():
 
 
 def test_tokens_of_the_papers_longest_runs():
-    """Table 5's iterations are 1.1 x 16,000 / 32,000 / 64,000, decay included; tokens by hand."""
+    """Table 5's iterations are 1.1 x 16,000 / 32,000 / 64,000, with the decay; tokens calculated by hand."""
     hand = {(128, 16_000): 2_306_867_200, (512, 16_000): 9_227_468_800, (1024, 64_000): 73_819_750_400}
     for (batch, trunk), tokens in hand.items():
         design = make(

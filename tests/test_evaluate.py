@@ -1,4 +1,4 @@
-"""Validation losses against a float64 evaluation by Hugging Face's model, on the same windows of the same file."""
+"""Validation losses, compared with a float64 evaluation by Hugging Face's model on the same windows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def record(checkpoint, corpus_folder):
 
 @pytest.fixture(scope="module")
 def sample_means(checkpoint, corpus_folder):
-    """Mean loss of every window in float64, read from the file without our readers."""
+    """Return the mean loss of every window in float64, reading the file without our readers."""
     stream = np.fromfile(corpus_folder / "valid.bin", dtype=np.uint16).astype(np.int64)
     n_samples = (len(stream) - 1) // 16
     windows = np.stack([stream[16 * i : 16 * i + 17] for i in range(n_samples)])
@@ -53,7 +53,7 @@ def sample_means(checkpoint, corpus_folder):
 
 def test_the_loss_equals_hugging_face_in_float64(record, sample_means):
     assert record["n_samples"] == len(sample_means) > 200
-    assert record["n_samples"] % SPEC.batch_size  # the last batch is a smaller one
+    assert record["n_samples"] % SPEC.batch_size  # the last batch is smaller
     assert record["n_tokens"] == 16 * len(sample_means)
     assert record["loss_nats"] == pytest.approx(sample_means.mean(), abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""The growth job on real checkpoints: from a trained decay branch to a grown model that Megatron trains further."""
+"""The growth job on real checkpoints: from a trained decay branch to a grown model that Megatron continues to train."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_expansion_keeps_the_loss_of_the_trained_model(learned, corpus_folder, t
     assert WIDE.n_params / TINY.n_params == pytest.approx(2, rel=0.05)
     before = loss(learned, corpus_folder)
     assert loss(grown, corpus_folder) == pytest.approx(before, abs=1e-5)
-    # Stacking does not, which shows that the comparison can fail.
+    # Negative control: stacking changes the loss.
     assert abs(loss(grow(STACK, learned, tmp_path / "deep"), corpus_folder) - before) > 0.01
 
 
@@ -88,7 +88,7 @@ def test_growing_twice_gives_equal_bytes(spec, learned, tmp_path):
     assert read_manifest(one)["origin"]["kind"] == spec.kind
 
 
-def test_the_seed_names_the_split(learned, tmp_path):
+def test_the_split_depends_on_the_seed_only(learned, tmp_path):
     one = grow(EXPAND, learned, tmp_path / "a")
     other = grow(EXPAND.model_copy(update={"seed": 4}), learned, tmp_path / "b")
     assert read_manifest(one)["payload"] != read_manifest(other)["payload"]

@@ -1,4 +1,4 @@
-"""Weights, targets and options that growth refuses, by name and with the fix."""
+"""Weights, targets and options that growth refuses, with errors that name them and the fix."""
 
 from __future__ import annotations
 

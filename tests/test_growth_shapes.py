@@ -1,4 +1,4 @@
-"""Shapes of grown models: the paper's, N times two for ordinary widths, and what cannot be reached."""
+"""Shapes of grown models: the paper's, a doubled N for ordinary widths, and targets that are not possible."""
 
 from __future__ import annotations
 

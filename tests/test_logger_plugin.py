@@ -91,7 +91,7 @@ def test_progress_without_finite_loss_keeps_the_step() -> None:
 
 
 @given(st.text(max_size=200))
-def test_any_text_can_be_parsed(text: str) -> None:
+def test_parsing_accepts_any_text(text: str) -> None:
     parse_progress(text + '"progress"')
     parse_progress('{"progress": ' + text + "}")
 
@@ -180,7 +180,7 @@ def test_run_time_left_is_work_over_parallel_jobs() -> None:
         run.job_started(jobid, "train", [], [], now=0.0)
     for jobid in (1, 2):
         run.job_finished(jobid, now=10.0)
-    # Six jobs of 10 s, two at a time.
+    # Six jobs of 10 s, two in parallel.
     assert run.run_left(10.0) == (pytest.approx(30.0), True)
     for jobid in (3, 4):
         run.job_started(jobid, "train", [], [], now=10.0)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "config/paper.yaml"
 SIZES = ("15M", "44M", "0.1B", "0.2B", "0.5B", "1B")
 
-# Runs, each of five segments and five branches unless said otherwise.
+# Runs; each has five segments and five branches unless stated otherwise.
 BASE_RUNS = 6  # one trunk per size
 CODE_SCRATCH_RUNS = 6  # Table 8, "From-scratch (code)"
 JOINT_RUNS = 2 * 6 * 5  # cpt-code and stack: six sizes, five D1
@@ -113,7 +113,7 @@ def test_no_cell_of_table_8_is_missing(paper):
 
 
 def test_grids_span_what_the_paper_says(paper):
-    """About 200 tokens per parameter for the smaller sizes (section 2), Table 5's iterations for all."""
+    """About 200 tokens per parameter for the smaller sizes (section 2), and Table 5's iterations for all sizes."""
     for name, tokens in (
         ("15M", 2.31e9),
         ("44M", 4.61e9),

@@ -268,7 +268,7 @@ def test_hours_and_cost_follow_the_options(study_file, capsys):
 
 @pytest.fixture
 def measured(tmp_path):
-    """Write a benchmark's file of made-up numbers: 1e6 FLOP/s at the base model's size and, if `n` is given, 4e6 at it."""
+    """Write a synthetic benchmark file: 1e6 FLOP/s at the base model's size and, if given, 4e6 at size `n`."""
 
     def write(n: int | None = None) -> str:
         sizes = [size(BASE.n_params, 1e6), *([size(n, 4e6)] if n else [])]

@@ -8,7 +8,7 @@ import torch
 from twostage.design.schedule import Schedule
 from twostage.model import megatron_cpu
 
-# Table 5's smallest model with a short grid: 50 warmup steps, a trunk of 400, a decay of 40.
+# Table 5's smallest model with a short grid: 50 warmup steps, 400 trunk steps, 40 decay steps.
 TRUNK = Schedule(peak_lr=8e-3, warmup_steps=50)
 BRANCH = Schedule(peak_lr=8e-3, warmup_steps=50, decay_start=400, total_steps=440)
 
@@ -61,7 +61,7 @@ def test_every_rate_equals_megatrons_wsd_scheduler():
         assert BRANCH.rate(step) == pytest.approx(theirs.get_lr({}), rel=1e-12), step
 
 
-def test_steps_outside_of_the_run_are_refused():
+def test_steps_outside_the_run_are_refused():
     with pytest.raises(ValueError, match="step: 0 must be at least 1"):
         TRUNK.rate(0)
     with pytest.raises(ValueError, match="step: 441 is after the end of the schedule, 440"):

@@ -1,4 +1,4 @@
-"""Durable files: what is on disk after success, after an error, and how damage is reported."""
+"""Durable files: content on disk after success and after an error, and reports of damage."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_manifest_without_payload_is_an_error(tmp_path: Path) -> None:
         verify_payload(tmp_path / "manifest.json")
 
 
-def test_a_released_payload_is_gone_and_its_manifest_says_how_it_comes_back(tmp_path: Path) -> None:
+def test_a_released_payload_is_deleted_and_the_error_explains_how_to_remake_it(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
     before = manifest.read_text()
     release_payload(manifest, consumers=[manifest])

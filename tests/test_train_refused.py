@@ -1,4 +1,4 @@
-"""Jobs that are refused, and runs that diverge: stopped with a message, and nothing written."""
+"""Refused jobs and diverged runs: they stop with a message and write nothing."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_diverged_second_stage_names_its_own_key_too(corpus_folder, tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpus_folder, tmp_path):
-    """An MLP with huge hidden values and no output: the loss is fine, the gradient's square overflows."""
+    """An MLP with very large hidden values and zero output: the loss is finite, the squared gradient overflows."""
 
     def poison(state):
         state["model.layers.1.mlp.up_proj.weight"].fill_(1e30)

@@ -1,4 +1,4 @@
-"""Variants of methods, schedules, repeats and subsets: what they imply for runs, parents, specs and tokens."""
+"""Variants of methods, schedules, repeats and subsets: the resulting runs, parents, specs and tokens."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def only(design, method):
 def test_stable_variants_start_at_the_trunk_and_count_its_tokens():
     design = make(methods__stable={"kind": "cpt", "corpus": "code", "start": "trunk", "d1_steps": [400]})
     run = only(design, "stable")
-    assert run.d1_tokens == 400 * UNIT  # no decay in it
+    assert run.d1_tokens == 400 * UNIT  # without a decay
     trunk = Segment(BASE, 400 * UNIT)
     assert design.base(run) == trunk
     first = design.segments(run)[0]
     assert design.parent_manifest(first) == trunk.manifest
     spec = segment_spec(design, first)
     assert (spec.origin, spec.start_step) == ("carried", 0)
-    assert spec.schedule.rate(1) == 8e-3  # at the peak from the first step on
+    assert spec.schedule.rate(1) == 8e-3  # at the peak rate from the first step
 
 
 def test_a_stable_stack_carries_the_optimizer_through_the_growth():
@@ -63,7 +63,7 @@ def test_a_constant_schedule_evaluates_its_trunk():
         (440, 880),
     ]
     assert [design.branch_steps(b) for b in design.branches(run)] == [(n, n) for n in (110, 220, 440, 880)]
-    # The same D2 as the method it is compared with, and no token more than its longest.
+    # The same D2 as the method it is compared with, and no more tokens than its longest run.
     (plain, *_) = design.stage2_runs("cpt-code")
     assert [b.tokens for b in design.branches(run)] == [b.tokens for b in design.branches(plain)]
     assert sum(design.job_tokens(job) for job in [*design.segments(run), *design.branches(run)]) == 880 * UNIT
@@ -76,7 +76,7 @@ def test_a_constant_schedule_evaluates_its_trunk():
 def test_fresh_data_starts_where_the_base_stopped():
     design = make(methods__fresh={"kind": "stack", "data": "fresh", "d1_steps": [200]})
     spec = segment_spec(design, design.segments(only(design, "fresh"))[0])
-    assert spec.first_sample == 220 * 8  # trunk and decay, eight samples a step
+    assert spec.first_sample == 220 * 8  # trunk and decay, eight samples per step
 
 
 def test_growth_and_another_corpus_combine():
@@ -138,7 +138,7 @@ def test_a_schedule_ablation_on_the_grid_trains_no_second_wsd_run():
 
 
 @pytest.mark.parametrize("kind", ["constant", "cosine"])
-def test_whole_studies_under_other_schedules(kind):
+def test_studies_with_other_schedules(kind):
     design = make(recipe={"schedule": kind})
     segments, branches = design.jobs()
     assert len(branches) == 9 * 4
@@ -160,14 +160,14 @@ def test_repeats_add_seeds_on_part_of_the_grid():
     assert [r for r in design.runs() if r.seed == 7] == [base, run]
     assert [design.branch_steps(b)[0] for b in design.branches(run)] == [100, 400]
     assert [design.branch_steps(b)[0] for b in design.branches(base)] == [200]
-    # The chain up to the longest chosen point is whole, so that more points later cut nothing anew.
+    # The chain up to the longest chosen point is complete, so that adding points later changes no segment.
     assert [design.segment_steps(s)[1] for s in design.segments(run)] == [100, 200, 400]
     more = make(repeats=[repeat | {"d2_steps": [100, 200, 400, 800]}])
     ours = {segment_spec(design, s).canonical() for s in design.segments(run)}
     assert ours < {segment_spec(more, s).canonical() for s in more.segments(run)}
 
 
-def test_models_that_are_no_base_serve_from_scratch_runs_only():
+def test_models_that_are_not_base_models_have_runs_from_scratch_only():
     wide = {"n_layer": 4, "d_model": 32, "n_head": 2, "batch_size": 8, "warmup_steps": 50, "peak_lr": 8e-3}
     design = make(
         models__66k=wide,
@@ -246,7 +246,7 @@ def test_sections_that_name_what_is_not_there_are_refused(changes, words):
 # Subsets -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_subset_is_part_of_the_whole_with_the_same_identities(tmp_path):
+def test_a_subset_has_the_same_identities_as_the_full_study(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
         (ROOT / "tests/studies/tiny.yaml").read_text()

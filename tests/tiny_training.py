@@ -1,6 +1,6 @@
-"""Shared material of the training tests: a tiny model, its jobs, and the real script as a process.
+"""Helpers of the training tests: a tiny model, its jobs, and the real script as a process.
 
-Plain functions; the corpus that needs a folder is a fixture in `conftest.py`.
+These are plain functions; the corpus is a fixture in `conftest.py`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def job(
     rolling: Path | None = None,
     **execution: Any,
 ) -> TrainJob:
-    """The job that trains `spec` into `folder`/out, with its rolling state in `folder`/rolling unless said otherwise."""
+    """The job that trains `spec` into `folder`/out, with its rolling state in `folder`/rolling by default."""
     return TrainJob(
         spec=spec,
         parent=parent,
@@ -115,7 +115,7 @@ def metrics(out: Path) -> dict[str, Any]:
 
 
 def identity(out: Path) -> tuple[str, str]:
-    """What two equal trainings must agree on: the checkpoint's manifest (checksums of all weights) and all losses."""
+    """Files that must agree after equal training: the checkpoint's manifest (checksums of all weights) and all losses."""
     return manifest(out).read_text(), (out / "steps.jsonl").read_text()
 
 
@@ -166,7 +166,7 @@ def progress_of(this: TrainJob) -> str:
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> Any:
-    """Wait for a truth that `process` brings about; fail when it ends or takes too long."""
+    """Wait for a condition that `process` brings about; fail if the process ends or it takes too long."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert process.poll() is None, f"the process ended first, with code {process.returncode}"
@@ -191,7 +191,7 @@ def free_port() -> str:
 
 
 def lose_node_at(step: int, this: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train until the update `step`, which fails: what is left is what a job on a lost node leaves."""
+    """Train until update `step`, which fails. The remaining files are those of a job on a lost node."""
     launch = Trainer.launch
 
     def fail(self: Trainer, number: int, batch: torch.Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""Hugging Face folders: logits equal to Megatron's, bit-exact round trips, and refusals that name key and file."""
+"""Hugging Face folders: logits equal to Megatron's, bit-exact round trips, and errors that name key and file."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from twostage.model.growth import expand_width, stack_depth
 from twostage.model.hf_config import from_hf_config, layout, to_hf_config
 from twostage.study.architecture import Architecture
 
-# Heads that do not divide the width, another epsilon and rotary base: each enters the function.
+# Heads that do not divide the width, another epsilon and another rotary base: each changes the function.
 WIDE = expanded_architecture(TINY, d_model=44, n_head=3, d_mlp=92)
 OTHER = TINY.with_shape(norm_eps=3e-4, rope_base=500_000, context=24)
 
 
 def state_of(kind):
-    """Weights with gains and an epsilon that matter: base, stacked or expanded by the real operators."""
+    """Weights for which gains and epsilon matter: base, stacked or expanded by the real operators."""
     base = random_state(TINY, dtype=torch.float32)
     if kind == "base":
         return base, TINY
@@ -77,7 +77,7 @@ def hugging_face_logits(folder, tokens):
         return model(tokens).logits
 
 
-# There
+# Export
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,8 +130,8 @@ def test_the_tokenizer_gives_the_ids_of_training(kind, exported, tokenizer, capl
     assert "regex" not in caplog.text
 
 
-def test_a_llama_tokenizer_travels_as_given(tmp_path):
-    """`<s>` in front of every text is that file's business; our data ends documents with `</s>` and holds no `<s>`."""
+def test_a_llama_tokenizer_is_exported_unchanged(tmp_path):
+    """The file adds `<s>` before every text; our data ends documents with `</s>` and has no `<s>`."""
     words = ["<unk>", "<s>", "</s>", *"abcdefghijklmnopqrst"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -185,11 +185,11 @@ def test_a_damaged_checkpoint_is_not_exported(exported, tokenizer, tmp_path):
     assert not (tmp_path / "hf").exists()
 
 
-# And back
+# Import
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_there_and_back_is_bit_exact(kind, exported, tmp_path):
+def test_export_and_import_are_bit_exact(kind, exported, tmp_path):
     checkpoint, folder = exported[kind]
     assert import_hf(folder, tmp_path) == state_of(kind)[1]
     state, architecture = load_weights(tmp_path / "manifest.json")
@@ -200,8 +200,8 @@ def test_there_and_back_is_bit_exact(kind, exported, tmp_path):
     assert read_manifest(tmp_path / "manifest.json")["payload"] == read_manifest(checkpoint)["payload"]
 
 
-def test_a_model_that_transformers_wrote_is_read(exported, tmp_path):
-    """Sharded, in bfloat16, and with the keys that its own save_pretrained chooses."""
+def test_a_model_written_by_transformers_is_read(exported, tmp_path):
+    """Sharded, in bfloat16, and with the keys that save_pretrained writes."""
     model = AutoModelForCausalLM.from_pretrained(exported["expanded"][1], dtype=torch.bfloat16)
     model.save_pretrained(tmp_path / "theirs", max_shard_size="20KB")
     assert (tmp_path / "theirs/model.safetensors.index.json").is_file()
@@ -241,8 +241,8 @@ def test_other_models_are_refused_by_key_and_value(key, exported, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_mistrals_defaults_are_not_ours():
-    """A Mistral config that leaves a key out has grouped keys and values, and a window."""
+def test_a_mistral_config_with_missing_keys_is_refused():
+    """A Mistral config without these keys means grouped keys and values, and a window."""
     config = to_hf_config(WIDE, end_id=0)
     for key, message in (("num_key_value_heads", "is 8"), ("sliding_window", "is 4096")):
         partial = {name: value for name, value in config.items() if name != key}
@@ -308,7 +308,7 @@ def test_rotary_frequencies_of_old_conversions_are_left_out(exported, tmp_path):
 
 
 def test_layout_of_the_papers_sizes():
-    """Of the expanded widths of the paper only those that their heads divide are LLaMA for Hugging Face."""
+    """Of the paper's expanded widths, only those that are divisible by the heads are a LLaMA for Hugging Face."""
     shapes = [(448, 6), (672, 12), (896, 12), (1168, 12), (1568, 24), (2112, 24)]
     found = [
         layout(Architecture(n_layer=1, d_model=d, n_head=h, head_dim=80, d_mlp=8, vocab_size=8, context=8))

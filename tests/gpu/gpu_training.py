@@ -1,4 +1,4 @@
-"""Shared material of the GPU tests: a model large enough for real kernels, trainers on CUDA, learnable batches."""
+"""Helpers of the GPU tests: a model large enough for real kernels, trainers on CUDA, learnable batches."""
 
 from __future__ import annotations
 
