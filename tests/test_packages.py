@@ -12,6 +12,7 @@ PACKAGES = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))
 #: A package may import those before it, and nothing else of the library. docs/architecture.md draws the same order.
 ORDER = (
     "common",
+    "methods",
     "study",
     "design",
     "corpora",
@@ -31,7 +32,7 @@ ORDER = (
     "cli",
 )
 #: Packages whose names are an interface: they import what they offer. All others are empty but for their docstring.
-WITH_NAMES = {"study", "laws", "doctor", "cli"}
+WITH_NAMES = {"methods", "study", "laws", "doctor", "cli"}
 
 
 def imports(path: Path) -> set[str]:

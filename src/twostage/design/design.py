@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.design.trunk_points import Point, grid_point, off_grid_point, trunk_segments, with_decay
-from twostage.study import Cpt, Expand, Method, Repeat, ScheduleKind, Stack, Study
-from twostage.study.architecture import Architecture
+from twostage.methods import Method, ScheduleKind
+from twostage.study import Repeat, Study
 
 #: `method` of the rows of runs without a first stage.
 SCRATCH = "scratch"
@@ -90,7 +90,7 @@ class Design:
 
     def grows(self, run: Stage2Run) -> bool:
         """Tell whether a stage-2 run starts from a grown checkpoint rather than from the base itself."""
-        return not isinstance(self.method(run), Cpt)
+        return self.method(run).grows
 
     def schedule(self, run: Run) -> ScheduleKind:
         """Return the kind of a run's learning-rate schedule."""
@@ -165,15 +165,7 @@ class Design:
     def architecture(self, run: Run) -> Architecture:
         """Return the shape of the model that a run trains (the grown one in stage 2)."""
         base = self.study.architecture(self._known_model(run.model))
-        if isinstance(run, Stage1Run):
-            return base
-        method = self.method(run)
-        if isinstance(method, Stack):
-            return stacked_architecture(base, method.factor)
-        if isinstance(method, Expand):
-            shape = method.shapes.get(run.model)
-            return expanded_architecture(base, **(shape.model_dump() if shape else {}))
-        return base
+        return base if isinstance(run, Stage1Run) else self.method(run).architecture(base, run.model)
 
     def corpus(self, run: Run) -> str:
         """Return the corpus a run is measured on: its own in stage 1, the method's in stage 2."""

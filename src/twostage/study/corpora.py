@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from twostage.study.base import Frozen, Share
+from twostage.common.sections import Frozen, Share
 
 #: Stands for a commit that `twostage pin` will look up; may be planned with, not downloaded with.
 PIN_ME = "PIN_ME"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from twostage.study.base import Frozen, Name
+from twostage.common.sections import Frozen, Name
 
 #: The seven benchmarks of Table 6 by the harness's names. Which LAMBADA the paper means it does not say; our choice:
 #: OpenAI's, which most reports use.

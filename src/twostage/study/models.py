@@ -7,10 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from twostage.common.errors import UserError
+from twostage.common.sections import Frozen, Steps
+from twostage.methods import ScheduleKind
 from twostage.study.attention import Precision, Requested
-from twostage.study.base import Frozen, Steps
-from twostage.study.methods import ScheduleKind
 
 
 class Grid(Frozen):
@@ -35,12 +34,6 @@ class Grid(Frozen):
     def points(self) -> tuple[int, ...]:
         """All trunk lengths, rising."""
         return tuple(sorted(self.trunk_steps + self.extra_steps))
-
-    def start_of(self, steps: int) -> int:
-        """Return the chain point that the segment ending at `steps` starts from (0: the run's start)."""
-        if steps not in self.points:
-            raise UserError(f"trunk length {steps} is not on the grid {list(self.points)}")
-        return max((point for point in self.trunk_steps if point < steps), default=0)
 
 
 class ModelGrid(Frozen):

@@ -6,7 +6,7 @@ changes rounding, not what is computed, and is recorded like the number of ranks
 
 from __future__ import annotations
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
 #: Share of the free memory that is planned with: fragmentation, workspaces and the allocator's rounding take the rest.
 USABLE = 0.8

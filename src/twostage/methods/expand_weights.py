@@ -1,7 +1,7 @@
-"""Growth operators: turn the weights of a base model into those of a deeper or wider one.
+"""Width expansion of the weights of a model, for `expand`.
 
-Pure functions of a canonical state dict (`canonical.py`): no files, no Megatron, no GPU, no global random numbers. The
-shapes of grown models come from `growth_shapes.py`, which the workflow can import without torch.
+Pure functions of a canonical state dict: no files, no Megatron, no GPU, no global random numbers. Needs torch, so only
+`Expand.grow` imports this module.
 """
 
 from __future__ import annotations
@@ -13,64 +13,16 @@ from typing import Literal
 
 import torch
 
-from twostage.design.growth_shapes import (
-    check_factor,
-    expanded_architecture,
-    rescaled_norm_eps,
-    stacked_architecture,
-)
-from twostage.model.canonical import (
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import (
     EMBEDDING,
-    LAYER_AXES,
     StateDict,
     canonical_axes,
     canonical_shapes,
-    check_names,
     check_state,
-    layer_name,
     parse_name,
 )
-from twostage.study.architecture import Architecture
-
-__all__ = ["StateDict", "expand_width", "expanded_architecture", "stack_depth", "stacked_architecture"]
-
-
-def stack_depth(state: StateDict, factor: int) -> StateDict:
-    """Stack the layers `factor` times, M' = M o M o ... o M: layer i of the result is layer i mod n_layer.
-
-    Embedding, final norm and head are copied once (C.5 of arXiv 2510.06548). Does not preserve the function.
-
-    This only relabels tensors, so it serves every dict of per-parameter tensors under the canonical names alike:
-    Adam's `exp_avg` and `exp_avg_sq` are carried over layer by layer with the same call (method `stack-stable`).
-
-    Args:
-        state: tensors under canonical names; any dtype, and any shape that all layers share.
-        factor: how many times the layers are repeated, >= 1.
-
-    Returns:
-        New tensors that share no memory with `state` or with each other.
-
-    Raises:
-        ValueError: `factor` is not a positive integer, a key is missing or unknown, or layers differ in shape.
-    """
-    check_factor(factor)
-    layers = [layer for layer, _ in map(parse_name, state) if layer is not None]
-    n_layer = 1 + max(layers, default=0)
-    check_names(state, n_layer)
-    for stem in LAYER_AXES:
-        first = state[layer_name(0, stem)].shape
-        for layer in range(1, n_layer):
-            if state[layer_name(layer, stem)].shape != first:
-                raise ValueError(
-                    f"{layer_name(layer, stem)}: shape {list(state[layer_name(layer, stem)].shape)} differs from "
-                    f"layer 0's {list(first)}; stacking needs layers of one shape"
-                )
-    stacked = {}
-    for name in canonical_axes(n_layer * factor):
-        layer_or_none, stem = parse_name(name)
-        source = name if layer_or_none is None else layer_name(layer_or_none % n_layer, stem)
-        stacked[name] = state[source].detach().clone()
-    return stacked
+from twostage.methods.expand import rescaled_norm_eps
 
 
 def expand_width(
