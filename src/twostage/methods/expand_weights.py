@@ -52,17 +52,17 @@ def expand_width(
     drawn from N(0, init_std^2). Gains and epsilon are rescaled as above; new gains are the mean gain (our choice:
     they multiply zeros at first). Exact as well.
 
-    All is computed in float64 and cast back to each tensor's dtype. The function is preserved to the rounding of that
+    Everything is computed in float64 and cast back to each tensor's dtype. The function is preserved to the rounding of that
     dtype, so grow float32 master weights rather than bfloat16 copies.
 
     Args:
         state: weights of the base model, shapes as in `canonical_shapes(arch)`.
         arch: architecture of `state`.
         target: architecture to reach; `expanded_architecture` gives one with the right `norm_eps`.
-        seed: seeds parents, shares and random readers. Every tensor has its own stream, derived from seed and name;
+        seed: seeds parents, shares and random readers. Every tensor has its own random stream, derived from seed and name;
             torch's global generator is neither read nor advanced.
-        split: `random` draws the shares of every weight entry on their own, uniformly on the simplex, which breaks
-            the symmetry between copies; with `equal` (1/r each) copies stay equal for ever.
+        split: `random` draws the shares of every weight entry separately, uniformly on the simplex, which breaks
+            the symmetry between copies; with `equal` (1/r each) copies stay equal.
         init: `duplicate` or `zero`.
         init_std: standard deviation of random readers, as in the base model's own initialisation. `zero` needs
             it; `duplicate` has no random readers.
@@ -182,7 +182,7 @@ class _Duplication:
 
 
 class _ZeroPadding:
-    """New neurons that add nothing to the residual stream yet; what feeds or reads them is random."""
+    """New neurons that add zero to the residual stream at first; the weights that feed or read them are random."""
 
     def __init__(self, target: Architecture, seed: int, init_std: float) -> None:
         self.shapes, self.seed, self.init_std = canonical_shapes(target), seed, init_std
@@ -207,9 +207,9 @@ class _ZeroPadding:
 
 
 def _generator(seed: int, stream: str) -> torch.Generator:
-    """Return a CPU generator of its own for each (seed, stream), so that the order of draws does not matter."""
+    """Return a CPU generator for (seed, stream): each stream is independent of the order of the draws."""
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:4], "big"))  # its mt19937 takes 32 bits
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:4], "big"))  # mt19937 takes 32 bits
 
 
 def _check_target(arch: Architecture, target: Architecture) -> None:
