@@ -69,7 +69,7 @@ class Method(Frozen):
             )
         if self.start == "trunk" and self.warmup_steps:
             raise ValueError(
-                f"warmup_steps: {self.warmup_steps}, but start: trunk goes on at the peak rate; remove warmup_steps"
+                f"warmup_steps: {self.warmup_steps}, but start: trunk continues at the peak rate; remove warmup_steps"
             )
         return self
 
@@ -114,8 +114,8 @@ class Growth(Method):
     def _has_a_rule_for_the_optimizer(self) -> Growth:
         if self.start == "trunk" and not self.carries_optimizer:
             raise ValueError(
-                f"start: trunk carries the optimizer's state, which kind {self.kind} has no rule for; use start: decay, "
-                "or another kind, such as stack"
+                f"start: trunk carries the optimizer's state, and kind {self.kind} has no exact rule to grow it; use "
+                "start: decay, or kind: stack"
             )
         return self
 
