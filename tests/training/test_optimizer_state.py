@@ -187,7 +187,9 @@ def test_a_trunk_is_not_stacked_as_weights(base, tmp_path):
 
 def test_a_trunk_of_another_shape_is_refused(base, tmp_path):
     spec = stack_spec(source=TINY.with_shape(n_layer=3))
-    with pytest.raises(UserError, match=r"a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"):
+    with pytest.raises(
+        UserError, match=r"this model has shape .*n_layer=2.*the growth starts from .*n_layer=3"
+    ):
         grow(spec, base, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -37,7 +37,7 @@ def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
         (tokens) and how many values of it there are.
     """
     table = framework(study, design)
-    kinds = {method.kind: method for method in study.methods.values()}
+    kinds: dict[str, Method] = {method.kind: method for method in study.methods.values()}
     height = HEADER_INCHES + FOOTER_INCHES + ROW_INCHES * max(len(kinds), 2) + 2 * MARGIN
     figure, axes = canvas(height)
     panels = {
