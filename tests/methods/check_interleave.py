@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 from drawn_text import texts_of
-from drawn_weights import random_state
 
+from twostage.common.canonical import canonical_shapes
 from twostage.common.errors import UserError
 from twostage.design.design import Design
 from twostage.design.specs import GrowSpec, grow_spec
@@ -51,7 +51,7 @@ def test_a_study_with_the_new_kind_is_designed_drawn_and_grown(tmp_path):
 
     # The growth job.
     spec = GrowSpec.parse(grow_spec(design, run).canonical())
-    state = random_state(base, dtype=torch.float32)
+    state = {name: torch.randn(shape) for name, shape in canonical_shapes(base).items()}
     save_weights(tmp_path / "base", state, base, {})
     grow_checkpoint(spec, base=tmp_path / "base/manifest.json", out=tmp_path / "grown")
     grown, architecture = load_weights(tmp_path / "grown/manifest.json")
