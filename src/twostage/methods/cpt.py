@@ -24,7 +24,7 @@ class Cpt(Method):
         """Refuse the base corpus; see `Method.check`."""
         if self.corpus == base_corpus:
             raise ValueError(
-                f"corpus: {self.corpus!r} is the base corpus; continual pretraining needs another"
+                f"corpus: {self.corpus!r} is the base corpus; name another corpus to continue pretraining on"
             )
 
     def title(self, name: str, base_corpus: str) -> str:

@@ -1,8 +1,8 @@
-"""The study file: one YAML (which may extend another), one scientific experiment, as frozen pydantic models.
+"""The study file: one YAML file (which may extend another) describes one experiment, as frozen pydantic models.
 
-`load_study(path)` is the only way in; unknown keys, repeated keys and impossible grids are refused with the key, the
-value and the fix. What a study *implies* (cells, segments, paths) is `design.py`'s job; nothing here touches disk
-beyond reading the file. `schema` and `new_study` are for those who write one: keys to complete, a commented beginning.
+Use `load_study(path)` to read a study. It rejects unknown keys, repeated keys and impossible grids; the message names
+the key, the value and the fix. `twostage.design` derives cells, segments and paths from a study. This package only
+reads the study file. `schema` generates the JSON schema for editors, `new_study` writes a commented study to start from.
 """
 
 from twostage.study.corpora import (
@@ -21,10 +21,10 @@ from twostage.study.layers import Layers, read_layers
 from twostage.study.loading import load_study, study_file
 from twostage.study.models import (
     Checkpoints,
-    Evaluation,
+    EvaluationSettings,
     Grid,
-    Model,
     ModelGrid,
+    ModelSettings,
     OptimizerRecipe,
     Recipe,
     Validation,
@@ -42,7 +42,7 @@ __all__ = [
     "Downstream",
     "DownstreamPoint",
     "EmbeddedCorpus",
-    "Evaluation",
+    "EvaluationSettings",
     "ExcludedCell",
     "FigureName",
     "FilesCorpus",
@@ -51,8 +51,8 @@ __all__ = [
     "HuggingFaceTokenizer",
     "Laws",
     "Layers",
-    "Model",
     "ModelGrid",
+    "ModelSettings",
     "OptimizerRecipe",
     "Recipe",
     "Repeat",
