@@ -30,6 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from twostage.common.architecture import Architecture
 from twostage.common.storage import payload_entries, write_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.design.schedule import Schedule
@@ -38,7 +39,6 @@ from twostage.model import megatron_cpu
 from twostage.model.build import start_process_group
 from twostage.model.checkpoint import to_canonical
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 from twostage.training.trainer import Execution, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train.py"

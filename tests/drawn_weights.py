@@ -9,10 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
-from twostage.model.canonical import canonical_shapes
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, canonical_shapes
 from twostage.model.checkpoint import save_weights
-from twostage.model.growth import StateDict
-from twostage.study.architecture import Architecture
 
 
 def random_state(arch: Architecture, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> StateDict:

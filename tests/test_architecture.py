@@ -10,7 +10,7 @@ import pytest
 from paper_sizes import SIZES, TABLE_3, paper_size
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
 TINY = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=50, context=8)
 
@@ -70,7 +70,7 @@ def test_is_immutable() -> None:
         TINY.n_layer = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("module", ["twostage.study.architecture", "twostage.design.growth_shapes"])
+@pytest.mark.parametrize("module", ["twostage.common.architecture", "twostage.methods"])
 def test_sizing_models_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,6 +10,7 @@ from tiny_training import ROOT, TINY, manifest, run, train_spec
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from twostage.common.architecture import Architecture
 from twostage.common.storage import read_manifest
 from twostage.corpora.tokens import token_dtype
 from twostage.design.flops import (
@@ -22,10 +23,9 @@ from twostage.design.flops import (
     training_state_bytes,
     weights_bytes,
 )
-from twostage.design.growth_shapes import expanded_architecture
+from twostage.methods.expand import expanded_architecture
 from twostage.model.build import build_model, start_process_group
 from twostage.study import load_study
-from twostage.study.architecture import Architecture
 
 SHAPES = {
     "tiny": TINY,

@@ -10,9 +10,10 @@ from tiny_training import TINY, run, steps, train_spec
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.specs import EvaluateSpec, GrowSpec
 from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.stack import stacked_architecture
 from twostage.model.checkpoint import load_weights
 from twostage.training.grow import grow_checkpoint
 
@@ -97,7 +98,7 @@ def test_the_split_depends_on_the_seed_only(learned, tmp_path):
 def test_a_base_of_another_shape_is_refused(learned, tmp_path):
     spec = STACK.model_copy(update={"source": TINY.with_shape(n_layer=3)})
     with pytest.raises(
-        UserError, match=r"a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"
+        UserError, match=r"this model has shape .*n_layer=2.*the growth starts from .*n_layer=3"
     ) as error:
         grow(spec, learned, tmp_path / "out")
     assert str(learned) in str(error.value)

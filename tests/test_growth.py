@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper_sizes import SIZES, paper_size
 
-from twostage.model.canonical import canonical_shapes, check_state
-from twostage.model.growth import StateDict, expand_width, expanded_architecture
+from twostage.common.canonical import StateDict, canonical_shapes, check_state
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}  # of max |logit|
 

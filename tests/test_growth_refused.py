@@ -11,7 +11,9 @@ from growth_models import (
     tiny,
 )
 
-from twostage.model.growth import expand_width, expanded_architecture, stack_depth, stacked_architecture
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
+from twostage.methods.stack import stack_depth, stacked_architecture
 
 
 @pytest.mark.parametrize("factor", [0, -2, 1.5, True])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paper_sizes import SIZES, paper_size
 
-from twostage.model.growth import expanded_architecture
+from twostage.methods.expand import expanded_architecture
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)), ids=SIZES)

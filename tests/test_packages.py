@@ -12,6 +12,7 @@ PACKAGES = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))
 #: A package may import only those before it. docs/architecture.md shows the same order.
 ORDER = (
     "common",
+    "methods",
     "study",
     "design",
     "corpora",
@@ -31,7 +32,7 @@ ORDER = (
     "cli",
 )
 #: Packages that import their public names. All others are empty but for their docstring.
-WITH_NAMES = {"study", "laws", "doctor", "cli"}
+WITH_NAMES = {"methods", "study", "laws", "doctor", "cli"}
 
 
 def imports(path: Path) -> set[str]:

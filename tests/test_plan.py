@@ -14,6 +14,7 @@ from made_up_speeds import size, write_speeds
 from results_tree import make_design
 
 from twostage.cli import main
+from twostage.common.architecture import Architecture
 from twostage.common.units import format_quantity
 from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
@@ -21,7 +22,6 @@ from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_m
 from twostage.planning.jobs import is_protected, planned_jobs, releases
 from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
 from twostage.study import Study
-from twostage.study.architecture import Architecture
 
 STEPS = (100, 200, 400)
 TOKENS = 8 * 128  # per step

@@ -14,8 +14,8 @@ from growth_models import (
 )
 from paper_sizes import paper_size
 
-from twostage.model.canonical import check_state
-from twostage.model.growth import stack_depth, stacked_architecture
+from twostage.common.canonical import check_state
+from twostage.methods.stack import stack_depth, stacked_architecture
 
 
 def test_stacked_architecture_multiplies_the_layers() -> None:

@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 import torch
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict
 from twostage.design.schedule import Schedule
 from twostage.design.specs import TrainSpec
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
-from twostage.model.growth import StateDict
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 from twostage.training.train import TrainJob, train
 from twostage.training.trainer import Execution, Trainer
 

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from material import SCRIPTS, SIZES, Setting, Size, batches, mixed_precision_allowed, spec, tokens
 
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.specs import GrowSpec, TrainSpec
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.stack import stacked_architecture
 from twostage.model.build import build_model, start_process_group
 from twostage.model.checkpoint import load_weights
 from twostage.training import state as training_state

@@ -13,9 +13,9 @@ import torch
 import train as cpu_benchmark  # benchmarks/train.py: its plain model and its token files
 from torch import nn
 
+from twostage.common.architecture import Architecture
 from twostage.design.specs import TrainSpec
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow/scripts"

@@ -20,7 +20,6 @@ from tokenizers import Tokenizer
 
 from twostage.common.errors import UserError
 from twostage.design.design import Design
-from twostage.design.growth_shapes import expanded_architecture
 from twostage.evaluation.downstream import evaluate_downstream
 from twostage.evaluation.downstream_spec import (
     DownstreamSpec,
@@ -28,9 +27,10 @@ from twostage.evaluation.downstream_spec import (
     downstream_spec,
     own_task_files,
 )
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
 from twostage.model.checkpoint import load_weights, save_weights
 from twostage.model.export import export_checkpoint
-from twostage.model.growth import expand_width
 from twostage.study import load_study
 
 N_QUESTIONS = 40

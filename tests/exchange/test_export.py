@@ -14,16 +14,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from twostage.cli import main
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import check_state
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest, verify_payload
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
+from twostage.methods.stack import stack_depth, stacked_architecture
 from twostage.model.build import build_model, start_process_group
-from twostage.model.canonical import check_state
 from twostage.model.checkpoint import load_into, load_weights, save_weights
 from twostage.model.export import export_checkpoint, import_hf, read_hf
-from twostage.model.growth import expand_width, stack_depth
 from twostage.model.hf_config import from_hf_config, layout, to_hf_config
-from twostage.study.architecture import Architecture
 
 # Heads that do not divide the width, another epsilon and another rotary base: each changes the function.
 WIDE = expanded_architecture(TINY, d_model=44, n_head=3, d_mlp=92)

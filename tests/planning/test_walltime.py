@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twostage.cluster.site import Site
+from twostage.common.architecture import Architecture
 from twostage.planning.walltime import (
     convert_mb,
     gpus_for,
@@ -15,7 +16,6 @@ from twostage.planning.walltime import (
     runtime_min,
     tokenize_min,
 )
-from twostage.study.architecture import Architecture
 
 MODEL = Architecture(n_layer=8, d_model=512, n_head=8, head_dim=64, d_mlp=2048, vocab_size=1000, context=1024)
 # Forward, per layer: 2*4*512*512 + 2*3*512*2048 + 2*512*1025 = 9,438,208; head: 2*1000*512; a backward pass costs twice.

@@ -10,11 +10,11 @@ import yaml
 
 from twostage.cli import main
 from twostage.cli import new as new_command
+from twostage.common.architecture import Architecture
 from twostage.design.design import Design
-from twostage.design.growth_shapes import expanded_architecture
+from twostage.methods.expand import expanded_architecture
 from twostage.planning.jobs import planned_jobs
 from twostage.study import load_study, new_study
-from twostage.study.architecture import Architecture
 from twostage.study.schema import Study
 
 OWN = ["--corpus", "books=data/books/*.txt", "--corpus", "src=code", "--corpus", "src=more code/**/*.py"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 from twostage.training.micro_batch import activation_bytes, fitting_micro_batch
 
 MODEL = Architecture(n_layer=2, d_model=10, n_head=2, head_dim=4, d_mlp=40, vocab_size=100, context=8)

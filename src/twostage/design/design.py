@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.design.trunk_points import (
     TrunkPoint,
@@ -21,8 +21,8 @@ from twostage.design.trunk_points import (
     total_with_decay,
     trunk_segments,
 )
-from twostage.study import Cpt, Expand, Method, Repeat, ScheduleKind, Stack, Study
-from twostage.study.architecture import Architecture
+from twostage.methods import Method, ScheduleKind
+from twostage.study import Repeat, Study
 
 #: Value of `method` in the tables for stage-1 runs, which have no base checkpoint.
 SCRATCH = "scratch"
@@ -100,7 +100,7 @@ class Design:
 
     def grows(self, run: Stage2Run) -> bool:
         """Return whether a stage-2 run starts from a grown checkpoint, not from the base checkpoint itself."""
-        return not isinstance(self.method(run), Cpt)
+        return self.method(run).grows
 
     def schedule(self, run: Run) -> ScheduleKind:
         """Return the kind of a run's learning-rate schedule."""
@@ -175,15 +175,7 @@ class Design:
     def architecture(self, run: Run) -> Architecture:
         """Return the shape of the model that a run trains (in stage 2, after growth)."""
         base = self.study.architecture(self._known_model(run.model))
-        if isinstance(run, Stage1Run):
-            return base
-        method = self.method(run)
-        if isinstance(method, Stack):
-            return stacked_architecture(base, method.factor)
-        if isinstance(method, Expand):
-            shape = method.shapes.get(run.model)
-            return expanded_architecture(base, **(shape.model_dump() if shape else {}))
-        return base
+        return base if isinstance(run, Stage1Run) else self.method(run).architecture(base, run.model)
 
     def corpus(self, run: Run) -> str:
         """Return the corpus that a run is trained and measured on: its own in stage 1, the method's in stage 2."""

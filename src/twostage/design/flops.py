@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
 Attention = Literal["causal", "full"]
 

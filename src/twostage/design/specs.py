@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
 from twostage.common.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
 from twostage.design.design import Design
 from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run
 from twostage.design.schedule import Schedule
-from twostage.study import Expand, OptimizerRecipe, Stack
-from twostage.study.architecture import Architecture
+from twostage.methods import Growth, growth_of
+from twostage.study import OptimizerRecipe
 from twostage.study.attention import Backend, candidates
 
 
@@ -74,18 +75,36 @@ class TrainSpec(Spec):
 
 
 class GrowSpec(Spec):
-    """Spec of a growth job. `carries_optimizer`: the optimizer state is stacked together with the weights."""
+    """The growth of a base checkpoint, or of a training state where `carries_optimizer`.
+
+    `kind` and its options are keys of the method's section, see `twostage.methods`. The four options below are in every
+    spec, null where the kind does not have them. The options of other kinds are further keys of their own specs only, so
+    that a new kind changes no identity.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     revision: int = GROW_REVISION
     source: Architecture
     target: Architecture
-    kind: Literal["stack", "expand"]
+    kind: str
     factor: int | None = None
-    split: Literal["random", "equal"] | None = None
-    init: Literal["duplicate", "zero"] | None = None
-    init_std: float | None = None  # of the new random weights with init: zero
+    split: str | None = None
+    init: str | None = None
+    init_std: float | None = None  # of weights that the operator draws
     carries_optimizer: bool = False
     seed: int
+
+    @property
+    def growth(self) -> Growth:
+        """The method with the options of this spec: it has the operator."""
+        shared = {"revision", "source", "target", "init_std", "carries_optimizer", "seed"}
+        return growth_of(self.model_dump(exclude=shared, exclude_none=True))
+
+    @model_validator(mode="after")
+    def _has_a_known_kind(self) -> GrowSpec:
+        _ = self.growth
+        return self
 
 
 class EvaluateSpec(Spec):
@@ -148,28 +167,18 @@ def _origin(design: Design, run: Run) -> Literal["init", "weights", "carried"]:
 def grow_spec(design: Design, run: Stage2Run) -> GrowSpec:
     """Return the spec of a growth job."""
     method = design.method(run)
-    source, target = design.architecture(design.base_run(run)), design.architecture(run)
-    if isinstance(method, Stack):
-        return GrowSpec(
-            source=source,
-            target=target,
-            kind="stack",
-            factor=method.factor,
-            carries_optimizer=method.start == "trunk",
-            seed=run.seed,
+    if not isinstance(method, Growth):
+        raise UserError(
+            f"{run.path}: method {run.method!r} does not grow the model, so the run has no grown checkpoint in init/; use a method "
+            "that grows, such as kind: stack"
         )
-    if isinstance(method, Expand):
-        return GrowSpec(
-            source=source,
-            target=target,
-            kind="expand",
-            split=method.split,
-            init=method.init,
-            init_std=design.study.models[run.model].effective_init_std if method.init == "zero" else None,
-            seed=run.seed,
-        )
-    raise UserError(
-        f"{run.path}: method {run.method!r} does not grow the model, so the run has no grown checkpoint in init/; use a method of kind stack or expand"
+    return GrowSpec(
+        source=design.architecture(design.base_run(run)),
+        target=design.architecture(run),
+        kind=method.kind,
+        carries_optimizer=method.start == "trunk",
+        seed=run.seed,
+        **method.spec_options(design.study.models[run.model].effective_init_std),
     )
 
 

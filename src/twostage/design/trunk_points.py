@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from twostage.study import ScheduleKind
+from twostage.methods import ScheduleKind
 
 
 @dataclass(frozen=True, order=True)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from twostage.common.architecture import Architecture
 from twostage.model import megatron_cpu
 from twostage.model import transformer_engine_names as te_names
-from twostage.study.architecture import Architecture
 from twostage.study.attention import Backend, padded_head_dim
 
 if TYPE_CHECKING:

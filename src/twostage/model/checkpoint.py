@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, check_state
 from twostage.common.errors import UserError
 from twostage.common.storage import (
     RELEASED_FILE,
@@ -29,9 +31,7 @@ from twostage.common.storage import (
     write_manifest,
 )
 from twostage.model import transformer_engine_names as te_names
-from twostage.model.canonical import StateDict, check_state
 from twostage.model.ranks import on_rank_0
-from twostage.study.architecture import Architecture
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel

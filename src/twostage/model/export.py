@@ -15,6 +15,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, check_state
 from twostage.common.errors import UserError
 from twostage.common.revisions import EXPORT_REVISION
 from twostage.common.storage import (
@@ -27,10 +29,8 @@ from twostage.common.storage import (
     write_manifest,
 )
 from twostage.corpora.tokenizer import end_of_document_id, load_tokenizer
-from twostage.model.canonical import StateDict, check_state
 from twostage.model.checkpoint import WEIGHTS_FILE, save_weights, verify_weights
 from twostage.model.hf_config import from_hf_config, layout, to_hf_config
-from twostage.study.architecture import Architecture
 
 _CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.study.architecture import Architecture
 
 _CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, check_state
 from twostage.model import checkpoint
 from twostage.model.build import build_model, start_process_group
-from twostage.model.canonical import StateDict, check_state
 from twostage.model.master_weights import MOMENTS
-from twostage.study.architecture import Architecture
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel

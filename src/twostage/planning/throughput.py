@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twostage.cluster.site import Site
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
 from twostage.common.units import format_quantity
 from twostage.design.flops import flops_per_token
-from twostage.study.architecture import Architecture
 from twostage.study.attention import Precision
 
 KIND, SCHEMA = "twostage-gpu-benchmark", 1

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 
 from twostage.cluster.site import Site
+from twostage.common.architecture import Architecture
 from twostage.design.flops import SECONDS_PER_HOUR, flops_per_token
-from twostage.study.architecture import Architecture
 
 #: Factor on the estimated time, because speed varies between nodes and the estimate is rough.
 MARGIN = 1.5

@@ -19,19 +19,6 @@ from twostage.study.corpora import (
 from twostage.study.downstream import Downstream, DownstreamPoint
 from twostage.study.layers import Layers, read_layers
 from twostage.study.loading import load_study, study_file
-from twostage.study.methods import (
-    Ablations,
-    Cpt,
-    Expand,
-    ExpandShape,
-    Method,
-    Repeat,
-    ScheduleAblation,
-    ScheduleKind,
-    Scratch,
-    Stack,
-    Stage1,
-)
 from twostage.study.models import (
     Checkpoints,
     EvaluationSettings,
@@ -42,6 +29,7 @@ from twostage.study.models import (
     Recipe,
     Validation,
 )
+from twostage.study.runs import Ablations, Repeat, ScheduleAblation, Scratch, Stage1
 from twostage.study.study import CellsTable, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
@@ -51,14 +39,11 @@ __all__ = [
     "CellsTable",
     "Checkpoints",
     "Corpus",
-    "Cpt",
     "Downstream",
     "DownstreamPoint",
     "EmbeddedCorpus",
     "EvaluationSettings",
     "ExcludedCell",
-    "Expand",
-    "ExpandShape",
     "FigureName",
     "FilesCorpus",
     "Grid",
@@ -66,16 +51,13 @@ __all__ = [
     "HuggingFaceTokenizer",
     "Laws",
     "Layers",
-    "Method",
     "ModelGrid",
     "ModelSettings",
     "OptimizerRecipe",
     "Recipe",
     "Repeat",
     "ScheduleAblation",
-    "ScheduleKind",
     "Scratch",
-    "Stack",
     "Stage1",
     "Study",
     "Subset",

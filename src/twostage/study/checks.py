@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
-from twostage.study.methods import Cpt, Expand, MethodBase
+from twostage.methods import Method
 
 if TYPE_CHECKING:
     from twostage.study.study import Study
@@ -79,13 +79,11 @@ def _check_method(study: Study, name: str) -> None:
     _all_known(f"{key}.models", method.models, study.base_models, "base models")
     if method.corpus is not None:
         _known(f"{key}.corpus", method.corpus, study.corpora, "corpora")
-    if isinstance(method, Cpt) and method.corpus == base:
-        raise ValueError(
-            f"{key}.corpus: {method.corpus!r} is the base corpus; name another corpus to continue pretraining on"
-        )
+    try:
+        method.check(base, study.models)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from None
     _check_data(key, method, base)
-    if isinstance(method, Expand):
-        _all_known(f"{key}.shapes", method.shapes, study.models, "models")
     for model in study.models_of(name):
         grid = study.grid_of(model)
         _on_grid(f"{key}.d1_steps", method.d1_steps, grid.d1.points, model)
@@ -105,7 +103,7 @@ def _check_method(study: Study, name: str) -> None:
         )
 
 
-def _check_data(key: str, method: MethodBase, base: str) -> None:
+def _check_data(key: str, method: Method, base: str) -> None:
     other_corpus = method.corpus not in (None, base)
     if method.replay and not other_corpus:
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from twostage.study.base import Frozen, Share
+from twostage.common.sections import Frozen, Share
 
 #: Placeholder for a commit that `twostage pin` looks up. Planning accepts it; downloading does not.
 PIN_ME = "PIN_ME"

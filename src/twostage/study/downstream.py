@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from twostage.study.base import Frozen, Name
+from twostage.common.sections import Frozen, Name
 
 #: The seven benchmarks of Table 6, by their names in the harness. The paper does not say which version of LAMBADA it
 #: uses; our choice: OpenAI's, the most common one.

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from twostage.common.sections import Frozen, Steps
+from twostage.methods import ScheduleKind
 from twostage.study.attention import Precision, Requested
-from twostage.study.base import Frozen, Steps
-from twostage.study.methods import ScheduleKind
 
 
 class Grid(Frozen):

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.study.architecture import Architecture
-from twostage.study.base import Frozen, Name
+from twostage.common.sections import Frozen, Name
+from twostage.methods import AnyMethod
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
 from twostage.study.downstream import Downstream
-from twostage.study.methods import Ablations, Method, Repeat, Scratch, Stage1
 from twostage.study.models import (
     Checkpoints,
     EvaluationSettings,
@@ -21,6 +21,7 @@ from twostage.study.models import (
     Recipe,
     Validation,
 )
+from twostage.study.runs import Ablations, Repeat, Scratch, Stage1
 
 FigureName = Literal[
     "figure-1",
@@ -112,7 +113,7 @@ class Study(Frozen):
     validation: Validation | None = Field(None, description="default: none; Figures 5 to 7 need it")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="init, sample order and growth split")
     stage1: Stage1
-    methods: dict[Name, Method] = Field(min_length=1)
+    methods: dict[Name, AnyMethod] = Field(min_length=1)
     scratch: dict[Name, Scratch] = Field({}, description="from-scratch runs in addition to the base runs")
     repeats: tuple[Repeat, ...] = Field((), description="parts of the grid to repeat with other seeds")
     ablations: Ablations = Ablations()

@@ -6,7 +6,7 @@ micro-batch affects only rounding, and metrics.json records it.
 
 from __future__ import annotations
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
 #: Fraction of the free memory to use. The rest is for fragmentation, workspaces and the rounding of the allocator.
 USABLE = 0.8

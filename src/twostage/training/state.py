@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from twostage.common.canonical import StateDict
 from twostage.common.storage import read_manifest
 from twostage.model import checkpoint
 from twostage.model import transformer_engine_names as te_names
-from twostage.model.canonical import StateDict
 from twostage.model.checkpoint import Parts
 from twostage.model.master_weights import MOMENTS
 from twostage.training.trainer import Trainer

@@ -19,6 +19,7 @@ import torch
 
 from twostage.cluster.lease import Lease
 from twostage.common import provenance
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
 from twostage.common.storage import canonical_json, read_manifest, write_atomic
 from twostage.corpora.samples import SampleStream, TokenSplit
@@ -26,7 +27,6 @@ from twostage.design.specs import TrainSpec
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.model.ranks import from_rank_0
-from twostage.study.architecture import Architecture
 from twostage.training import layout
 from twostage.training import state as training_state
 from twostage.training.heldout import TrainingValidation

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
+from twostage.common.architecture import Architecture
 
-from twostage.study.architecture import Architecture
+if TYPE_CHECKING:
+    import torch
 
-StateDict = dict[str, torch.Tensor]
+StateDict = dict[str, "torch.Tensor"]
 """Tensors by canonical name, see `canonical_shapes`."""
 
 EMBEDDING = "model.embed_tokens.weight"
