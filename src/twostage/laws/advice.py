@@ -19,13 +19,14 @@ from twostage.laws.consequences import (
     estimate,
     saving_estimate,
 )
+from twostage.laws.forms import form_of
 
 SURE, LIKELY = 0.95, 0.75  # shares of draws behind "clearly" and "probably"; our choice
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What somebody wants to do: reuse a base of `d1_tokens` for `d2_tokens` more; `n` is its size before growth."""
+class ReusePlan:
+    """The question: train a base of `d1_tokens` on `d2_tokens` more; `n` is its size before growth, in parameters."""
 
     d1_tokens: float
     d2_tokens: float
@@ -61,7 +62,7 @@ class Advice:
         verdict: `reuse`, `from scratch` or `undecided`; None without a law from scratch.
     """
 
-    plan: Plan
+    plan: ReusePlan
     alpha_eff: Estimate
     loss_nats: Estimate
     gain_of_doubling_nats: Estimate
@@ -75,32 +76,42 @@ class Advice:
     verdict: str | None = None
 
 
-def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0.95) -> Advice:
-    """Compare reuse with training from scratch for one plan.
+def advise(
+    reused: Draws,
+    scratch: Draws | None = None,
+    *,
+    d1: float,
+    d2: float,
+    n: float | None = None,
+    growth_factor: float = 1.0,
+    level: float = 0.95,
+) -> Advice:
+    """Compare reuse of a base model with training from scratch.
 
     Args:
         reused: draws of the second stage's law; needs D1 and D2 (`mul`, `joint`, ...).
         scratch: draws of a one-stage law (`chinchilla`, `power`) of the second-stage corpus; None: no comparison.
-        plan: N, D1, D2, growth factor.
+        d1, d2: tokens of the base and of its second stage.
+        n: parameters before growth; needed by laws with a size term.
+        growth_factor: parameters after / before growth.
         level: coverage of the intervals.
 
     Raises:
-        ValueError: a form that lacks D1, a law from scratch that is not one-stage, or a missing N.
+        ValueError: a form that lacks D1, a law from scratch that is not one-stage, or a missing N; a quantity that
+            is not positive, or a growth factor below 1.
     """
-    from twostage.laws.forms import form_of
-
+    plan = ReusePlan(d1, d2, n, growth_factor)
     if not {"d1", "d2"} <= set(form_of(reused.point.form).variables):
         raise ValueError(
             f"form {reused.point.form!r} does not know D1; fit a two-stage form (mul, joint, ...) for advice"
         )
-    if scratch is not None and scratch.point.form not in ("chinchilla", "power"):
+    if scratch is not None and "d1" in form_of(scratch.point.form).variables:
         raise ValueError(
             f"form {scratch.point.form!r} is not a law of training from scratch; fit chinchilla (n, d2) or power (d2)"
         )
     for law in (reused, scratch):
         if law is not None and law.point.has_size and plan.n is None:
             raise ValueError(f"form {law.point.form!r} has a size term: give the number of parameters (--n)")
-    d1, d2, n, factor = plan.d1_tokens, plan.d2_tokens, plan.n, plan.growth_factor
 
     def losses(
         draws: Draws, tokens: float, size: float | None, base: float | None
@@ -109,11 +120,12 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
 
     loss, drawn = losses(reused, d2, n, d1)
     doubled, drawn_doubled = losses(reused, 2 * d2, n, d1)
-    merged = reused.point.form == "merged"  # its exponent belongs to D1 + D2
     exponents = (
-        Estimate(*(float("nan"),) * 3, level, reused.method, 0.0)
-        if merged
-        else alpha_eff_estimate(reused, d1, level=level)
+        alpha_eff_estimate(reused, d1, level=level)
+        if "alpha2" in reused.point.coefficients
+        else Estimate(
+            *(float("nan"),) * 3, level, reused.method, 0.0
+        )  # no exponent of D2 alone, as in `merged`
     )
     common = {
         "plan": plan,
@@ -125,10 +137,10 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
     }
     if scratch is None:
         return Advice(**common)  # type: ignore[arg-type]
-    n_final = None if n is None else factor * n
+    n_final = None if n is None else growth_factor * n
     scratch_loss, drawn_scratch = losses(scratch, d2, n_final, None)
     _, drawn_both = losses(scratch, d1 + d2, n_final, None)
-    savings = saving_estimate(scratch, reused, d1=d1, d2=d2, n=n, growth_factor=factor, level=level)
+    savings = saving_estimate(scratch, reused, d1=d1, d2=d2, n=n, growth_factor=growth_factor, level=level)
     reuse_better = float(np.mean(drawn < drawn_scratch))
     return Advice(
         **common,  # type: ignore[arg-type]
@@ -136,7 +148,9 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
         scratch_tokens=savings["scratch_tokens"],
         saved_tokens=savings["saved_tokens"],
         share_of_sunk_cost=savings["share_of_sunk_cost"],
-        catch_up_tokens=catch_up_estimate(scratch, reused, d1=d1, n=n, growth_factor=factor, level=level),
+        catch_up_tokens=catch_up_estimate(
+            scratch, reused, d1=d1, n=n, growth_factor=growth_factor, level=level
+        ),
         reuse_better=reuse_better,
         pays_off=float(np.mean(drawn < drawn_both)),
         verdict="reuse"

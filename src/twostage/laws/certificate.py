@@ -83,7 +83,7 @@ def conditions(problem: Problem, thetas: FloatArray, weights: FloatArray, spec: 
     delta, box = spec.delta, problem.box
     if spec.name == "lad":
         return _lad_conditions(problem, thetas, weights)
-    model = model_at(problem.design, problem.y, weights, thetas, delta)
+    model = model_at(problem.response, problem.y, weights, thetas, delta)
     low, high = thetas <= box.lower, thetas >= box.upper
     pull = model.gradient
     violation = np.where(
@@ -115,10 +115,10 @@ def conditions(problem: Problem, thetas: FloatArray, weights: FloatArray, spec: 
 
 def _lad_conditions(problem: Problem, thetas: FloatArray, weights: FloatArray) -> Conditions:
     """The same for least absolute deviation, with the multipliers of the exactly met points."""
-    design, box = problem.design, problem.box
-    at = design.evaluate(thetas)
+    response, box = problem.response, problem.box
+    at = response.evaluate(thetas)
     rows = np.broadcast_to(weights, at.log_pred.shape)
-    points = [stationarity(design, problem.y, w, t, box) for w, t in zip(rows, thetas, strict=True)]
+    points = [stationarity(response, problem.y, w, t, box) for w, t in zip(rows, thetas, strict=True)]
     most = (np.abs(at.jacobian) @ rows[..., None])[..., 0]
     kkt = (np.abs(np.array([p.pull for p in points])) / np.maximum(most, 1e-300)).max(axis=1)
     bound = (thetas <= box.lower) | (thetas >= box.upper)

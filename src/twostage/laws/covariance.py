@@ -79,8 +79,8 @@ def covariance_of(problem: Problem, theta: FloatArray, spec: Objective) -> tuple
     Coordinates at a bound are held there (their variance is reported as NaN); directions that the points do not
     determine give NaN with a warning that names them.
     """
-    law, design = problem.law, problem.design
-    at = design.evaluate(theta[None])
+    law, response = problem.law, problem.response
+    at = response.evaluate(theta[None])
     residuals = (at.log_pred - problem.y)[0]
     free = (theta > problem.box.lower) & (theta < problem.box.upper)
     variance, _ = variance_scale(residuals, spec, int(free.sum()))

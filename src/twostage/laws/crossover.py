@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from twostage.laws.form import MonomialForm
 from twostage.laws.forms import form_of
 
 FloatArray = NDArray[np.float64]
@@ -223,21 +224,22 @@ def scratch_tokens(scratch: Law, loss_nats: Any, n: float | None) -> FloatArray:
     Raises:
         ValueError: not a one-stage law, or a law whose data exponent or scale is not positive.
     """
-    c = scratch.coefficients
-    if scratch.form == "chinchilla":
-        if n is None:
-            raise ValueError("n: a chinchilla law needs the number of parameters")
-        floor, scale, exponent = (
-            c["E"] + c["A"] * np.asarray(n, dtype=np.float64) ** -np.asarray(c["alpha"]),
-            c["B"],
-            c["beta"],
-        )
-    elif scratch.form == "power":
-        floor, scale, exponent = np.asarray(c["E"]), c["A"], c["alpha"]
-    else:
+    form, c = form_of(scratch.form), scratch.coefficients
+    if "d1" in form.variables or not isinstance(form, MonomialForm):
         raise ValueError(
             f"form {scratch.form!r}: training from scratch needs a one-stage law, chinchilla or power"
         )
+    if scratch.has_size and n is None:
+        raise ValueError(f"n: a {scratch.form} law needs the number of parameters")
+    floor: Any = np.asarray(c["E"])
+    scale: Any = 0.0
+    exponent: Any = 0.0
+    for term in form.terms:
+        for name, monomial in term.exponents:
+            if monomial == ("n",):
+                floor = floor + c[term.scale] * np.asarray(n, dtype=np.float64) ** -np.asarray(c[name])
+            else:
+                scale, exponent = c[term.scale], c[name]
     if np.any(np.asarray(exponent) <= 0) or np.any(np.asarray(scale) <= 0):
         raise ValueError(
             f"{scratch.form}: scale {scale} and exponent {exponent} of the tokens must be positive to invert the law"

@@ -18,7 +18,8 @@ from twostage.laws.bfgs import run_bfgs
 from twostage.laws.certificate import Certificate, certify
 from twostage.laws.checks import check_points
 from twostage.laws.covariance import covariance_of
-from twostage.laws.forms import TREE_D2_SCALE_TOKENS, Form, form_of
+from twostage.laws.form import Form
+from twostage.laws.forms import form_of
 from twostage.laws.jsonio import dumps, loads
 from twostage.laws.nested import solve_problems
 from twostage.laws.objective import Objective
@@ -90,7 +91,7 @@ class Fit:
         """Loss in nats per token, evaluated in centred coordinates; shape of the broadcast inputs."""
         logs = self.law.logs(d1, d2, n)
         shape = next(iter(logs.values())).shape
-        log_loss = self.law.design(logs, self.centre).log_predict(self.theta[None, :])
+        log_loss = self.law.response(logs, self.centre).log_predict(self.theta[None, :])
         return np.asarray(np.exp(log_loss[0])).reshape(shape)
 
     def residuals(self, points: Points) -> FloatArray:
@@ -114,9 +115,7 @@ class Fit:
     def to_json(self) -> str:
         """The fit file: 17 digits, units, log base, objective, certificate, covariance, intervals."""
         law = self.law
-        units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")}
-        if law.saturating:
-            units["d2_scale_tokens"] = TREE_D2_SCALE_TOKENS
+        units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")} | law.constants
         return dumps(
             {
                 "form": self.form,
@@ -228,7 +227,7 @@ def assemble(
         objective=float(value),
         objective_name=spec.name,
         delta=spec.delta if spec.name == "huber" else None,
-        n_points=problem.design.size,
+        n_points=problem.response.size,
         certificate=certificate,
         covariance=covariance,
         standard_errors=dict(zip(law.coefficients, map(float, errors), strict=True)),

@@ -116,7 +116,7 @@ class Region:
         for part, whitener, theta, start in zip(
             self.parts, self.whiteners, self.thetas(z), self.cuts, strict=False
         ):
-            at = part.problem.design.evaluate(theta[None])
+            at = part.problem.response.evaluate(theta[None])
             residual = at.log_pred[0] - part.problem.y
             score = part.problem.weights * np.clip(residual, -part.spec.delta, part.spec.delta)
             gradient = whitener.T @ (at.jacobian[0] @ score)

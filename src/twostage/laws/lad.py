@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twostage.laws.descent import Box
-from twostage.laws.design import Design
 from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.response import Response
 
 MAX_STEPS, MAX_RESTARTS = 120, 3
 # Residuals are computed to a few 1e-16; a point counts as met exactly below this.
@@ -32,13 +32,13 @@ class Stationarity:
     curvature: float
 
 
-def finish(design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> FloatArray:
+def finish(response: Response, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> FloatArray:
     """The nearby local minimum of sum w |log_pred - y| from theta (k,); never worse than theta."""
     value = np.inf
     with np.errstate(all="ignore"):
         for _ in range(MAX_RESTARTS):
             # a path may end where its sets do not fit any more: choose them afresh while that helps
-            state = _ActiveSet(design, y, weights, theta, box)
+            state = _ActiveSet(response, y, weights, theta, box)
             theta = state.run()
             if state.value >= value * (1 - 1e-13):
                 break
@@ -47,10 +47,10 @@ def finish(design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray
 
 
 def stationarity(
-    design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
+    response: Response, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
 ) -> Stationarity:
     """First and second order conditions at theta (k,)."""
-    at = design.evaluate(theta[None])
+    at = response.evaluate(theta[None])
     residual, jacobian = (at.log_pred - y)[0], at.jacobian[0]
     zero = np.flatnonzero(np.abs(residual) <= ZERO)
     low, high = theta <= box.lower, theta >= box.upper
@@ -76,7 +76,7 @@ def stationarity(
         low & high, 0.0, np.where(low, np.minimum(pull, 0.0), np.where(high, np.maximum(pull, 0.0), pull))
     )
     if null.shape[1]:
-        hessian = design.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
+        hessian = response.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
         curvature = float(np.linalg.eigvalsh(null.T @ hessian @ null)[0])
     return Stationarity(pull, multipliers, zero, curvature)
 
@@ -85,11 +85,11 @@ class _ActiveSet:
     """State of `finish`: the point, the zero set, the sides of the other points and the coordinates held at bounds."""
 
     def __init__(
-        self, design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
+        self, response: Response, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
     ) -> None:
-        self.design, self.y, self.weights, self.box = design, y, weights, box
+        self.response, self.y, self.weights, self.box = response, y, weights, box
         self.theta = box.clip(theta)
-        residual = design.log_predict(self.theta[None])[0] - y
+        residual = response.log_predict(self.theta[None])[0] - y
         self.value = float(weights @ np.abs(residual))
         self.side = np.where(residual < 0, -1.0, 1.0)
         self.held = (self.theta <= box.lower) | (self.theta >= box.upper)
@@ -98,7 +98,7 @@ class _ActiveSet:
 
     def _take_independent(self, order: AnyArray, size: FloatArray) -> None:
         """Start with the smallest residuals whose gradients are independent, if clearly smaller than the rest."""
-        jacobian = self.design.evaluate(self.theta[None]).jacobian[0][~self.held]
+        jacobian = self.response.evaluate(self.theta[None]).jacobian[0][~self.held]
         small = 0.05 * float(np.median(size))
         for i in order.tolist():
             if size[i] > small or len(self.zero) == len(jacobian):
@@ -116,7 +116,7 @@ class _ActiveSet:
 
     def _advance(self) -> bool:
         """One step or one change of the sets; False when the conditions hold or no progress is possible."""
-        at = self.design.evaluate(self.theta[None])
+        at = self.response.evaluate(self.theta[None])
         residual, jacobian = (at.log_pred - self.y)[0], at.jacobian[0]
         zero, free = self.zero, ~self.held
         slope = self.weights * self.side
@@ -130,7 +130,7 @@ class _ActiveSet:
         pull = (outer / scale)[free]
         multipliers = np.linalg.solve(triangle, -basis.T @ pull) if zero else np.zeros(0)
         slope[zero] = multipliers
-        hessian = self.design.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
+        hessian = self.response.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
         hessian = (hessian / scale / scale[:, None])[np.ix_(free, free)]
         range_step = basis @ np.linalg.solve(triangle.T, -residual[zero]) if zero else np.zeros(len(pull))
         step = range_step.copy()
@@ -170,7 +170,7 @@ class _ActiveSet:
         for _ in range(25):
             trial = self.box.clip(self.theta + length * full)
             for corrected in (trial, self._onto_zero(trial, jacobian)):
-                now = self.design.log_predict(corrected[None])[0] - self.y
+                now = self.response.log_predict(corrected[None])[0] - self.y
                 value = float(self.weights @ np.abs(now))
                 if value < self.value:
                     self.theta, self.value = corrected, value
@@ -205,7 +205,7 @@ class _ActiveSet:
         """The trial moved back onto r_Z = 0, to second order."""
         if not self.zero:
             return trial
-        residual = self.design.log_predict(trial[None])[0] - self.y
+        residual = self.response.log_predict(trial[None])[0] - self.y
         free = ~self.held
         scale = np.sqrt(np.vecdot(jacobian, jacobian))[free] + 1e-300
         rows = jacobian[free][:, self.zero] / scale[:, None]

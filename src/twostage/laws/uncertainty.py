@@ -1,4 +1,4 @@
-"""Uncertainty of a fit: profile-likelihood intervals, bootstrap over points, trunks or seeds, identifiability.
+"""Uncertainty of a fit: profile-likelihood intervals, bootstrap over points, trunks or seeds.
 
 The intervals we print are profile-likelihood ones; percentile bootstrap on 25 points undercovers. Interval of any scalar
 function of the coefficients: `interval_of` (from `functional`). No fitting of new forms here.
@@ -7,7 +7,6 @@ function of the coefficients: `interval_of` (from `functional`). No fitting of n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +21,17 @@ from twostage.laws.refits import refit
 
 __all__ = [
     "bootstrap",
-    "identifiability",
     "interval_of",
     "profile_interval",
     "profile_intervals",
     "resampled_weights",
+    "soft_coefficients",
     "standard_errors",
 ]
 
 Scalar = Callable[..., float]
 #: Units of the bootstraps that resample rows.
 RESAMPLED = ("points", "trunks", "seeds")
-
-
-@dataclass(frozen=True)
-class Identifiability:
-    """How well the points determine the coefficients (raw units). `condition_number`: of the scaled Jacobian in centred
-    coordinates; `condition_number_raw`: in raw units; `correlations` (k, k); `soft`: coefficients whose standard error
-    exceeds a tenth of their size."""
-
-    condition_number: float
-    condition_number_raw: float
-    correlations: FloatArray
-    relative_errors: dict[str, float]
-    soft: tuple[str, ...]
 
 
 def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float = 0.95) -> Interval:
@@ -171,21 +157,9 @@ def standard_errors(draws: FloatArray, names: Sequence[str]) -> dict[str, float]
     return dict(zip(names, map(float, draws.std(axis=0, ddof=1)), strict=True))
 
 
-def identifiability(points: Points, fit: Fit) -> Identifiability:
-    """Condition numbers, correlations and soft coefficients of a fit."""
-    problem = Problem.of(points, fit.law)
-    jacobian = problem.design.evaluate(fit.theta[None]).jacobian[0]
-    raw_jacobian = np.linalg.pinv(fit.law.raw_jacobian(fit.theta, fit.centre)).T @ jacobian
-
-    def condition(matrix: FloatArray) -> float:
-        norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-        return float(np.linalg.cond(matrix / np.where(norms > 0, norms, 1.0)))
-
+def soft_coefficients(fit: Fit) -> tuple[str, ...]:
+    """Names of the coefficients whose standard error from the covariance exceeds a tenth of their size, or is unknown."""
     errors = np.sqrt(np.diag(fit.covariance))
     with np.errstate(all="ignore"):
-        correlations = fit.covariance / errors / errors[:, None]
-        relative = {
-            name: float(e / abs(v)) for (name, v), e in zip(fit.coefficients.items(), errors, strict=True)
-        }
-    soft = tuple(name for name, value in relative.items() if not value < 0.1)
-    return Identifiability(condition(jacobian), condition(raw_jacobian), correlations, relative, soft)
+        relative = {n: e / abs(v) for (n, v), e in zip(fit.coefficients.items(), errors, strict=True)}
+    return tuple(name for name, value in relative.items() if not value < 0.1)

@@ -102,11 +102,6 @@ class Coefficients:
             raise ValueError(f"{self.source}, {self.name}: {', '.join(sorted(missing))} not printed")
         return Law(self.form, self.values)
 
-    @property
-    def half_widths(self) -> dict[str, float]:
-        """Coefficient name -> half a unit of the last printed digit."""
-        return {name: number.half_width for name, number in self.printed.items()}
-
     def rounding_box(self, draws: int, generator: np.random.Generator) -> Law:
         """Laws drawn uniformly from everything that rounds to the printed row; each coefficient of shape (draws, 1)."""
         return self.law.with_coefficients(

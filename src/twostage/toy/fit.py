@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from twostage.analysis.curves import PowerLaws, Trend, fit_power_laws, fit_trend
-from twostage.laws.forms import TREE_D2_SCALE_TOKENS
+from twostage.laws.declarations import TREE_D2_SCALE_TOKENS
 from twostage.laws.points import FloatArray, Points
-from twostage.laws.selection import NoiseFloor, compare_forms, noise_floor
+from twostage.laws.selection import NoiseFloor, compare, noise_floor
 from twostage.toy.model import ToyModel
 
 FORMS = ("tree", "mul", "mul0", "hyb", "add")
@@ -59,7 +59,7 @@ class ToyFit:
         exponents: Eq. 5, -alpha = gamma ln D1 + E'.
         branching: ln(children of a domain feature) = delta ln D1 + ln k, over the simulated trees; value of the slope
             is delta.
-        forms: as `laws.selection.compare_forms`, losses relative to those of a learner that knows nothing.
+        forms: as `laws.selection.compare`, losses relative to those of a learner that knows nothing.
         noise: between seeds.
     """
 
@@ -92,7 +92,7 @@ def fit_toy(losses: pd.DataFrame, *, delta: float = 1e-3) -> ToyFit:
         curves,
         curves.exponent_trend(),
         _branching_trend(losses),
-        compare_forms(points, FORMS, delta=delta),
+        compare(points, FORMS, delta=delta),
         noise,
     )
 
