@@ -36,7 +36,8 @@ Example:
 | `Law`, `law_of`, `optimal_allocation` | a law without uncertainty; compute-optimal D2 and N (Eq. 9) |
 | `fit_unified` | one law for base, from-scratch and reused models together (Appendix D.3) |
 
-Modules: `points` the data; `declarations` the laws, `form`, `forms`, `tree` their
+Modules: `points` the data; `declarations` the laws, `forms_table` their table
+in the documentation, `form`, `forms`, `tree` their
 calculus; `response` a law on given points with exact
 derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
 `lad`, `solver`, `nested`, `refits`, `bfgs` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `jsonio`
