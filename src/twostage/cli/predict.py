@@ -43,7 +43,7 @@ def quantities(args: argparse.Namespace) -> dict[str, float]:
 
 
 def outside(points: Points | None, values: dict[str, float]) -> list[str]:
-    """Sentences on inputs outside the range of the fitted points."""
+    """Notes on inputs outside the range of the fitted points."""
     notes = []
     for name, value in values.items():
         measured = None if points is None else points.variable(name)

@@ -1,7 +1,7 @@
-"""Reuse a base model or train from scratch: the consequences of two fits for one plan, in numbers and in sentences.
+"""Reuse a base model or train from scratch: numbers from two fits for one plan, and sentences about them.
 
-`advise` collects what `crossover` and `consequences` compute for given N, D1 and D2; `sentences` says it in words.
-Reading files and printing is done by the command line.
+`advise` collects what `crossover` and `consequences` compute for given N, D1 and D2; `sentences` writes it as text.
+The command line reads the files and prints.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ReusePlan:
 
 @dataclass(frozen=True)
 class Advice:
-    """Everything that the sentences are made of.
+    """The numbers behind the sentences.
 
     Attributes:
         plan: the question.
@@ -57,8 +57,8 @@ class Advice:
         saved_tokens: scratch_tokens - D2.
         share_of_sunk_cost: saved_tokens / D1.
         catch_up_tokens: D2 beyond which training from scratch wins.
-        reuse_better: share of draws in which reuse beats D2 tokens from scratch (the base exists already).
-        pays_off: share of draws in which reuse also beats D1 + D2 tokens from scratch (the base is yet to be trained).
+        reuse_better: share of draws in which reuse has a lower loss than D2 tokens from scratch (the base exists already).
+        pays_off: share of draws in which reuse also has a lower loss than D1 + D2 tokens from scratch (no base exists yet).
         verdict: `reuse`, `from scratch` or `undecided`; None without a law from scratch.
     """
 
@@ -162,7 +162,7 @@ def advise(
 
 
 def sentences(advice: Advice) -> list[str]:
-    """The advice in words; every number with its interval, every claim with how sure it is."""
+    """The advice as text: every number with its interval, every statement with its share of the draws."""
     plan, q = advice.plan, format_quantity
     model = "" if plan.n is None else f" with {q(plan.n * plan.growth_factor)} parameters"
     lines = [
@@ -177,11 +177,11 @@ def sentences(advice: Advice) -> list[str]:
         )
     elif exponent.lower <= 0:
         lines.append(
-            "Whether more second-stage tokens help this base is not settled by the data (alpha_eff may be 0)."
+            "Whether more second-stage tokens help this base is not decided by the data (alpha_eff may be 0)."
         )
     if advice.verdict is None:
         lines.append(
-            "Give --scratch FIT.json, a law of models trained from scratch, to compare with starting anew."
+            "Give --scratch FIT.json, a law of models trained from scratch, to compare with training from scratch."
         )
         return lines
     assert advice.reuse_better is not None
@@ -205,20 +205,20 @@ def sentences(advice: Advice) -> list[str]:
     elif advice.verdict == "from scratch":
         sure = "Clearly" if advice.reuse_better <= 1 - SURE else "Probably"
         lines.append(
-            f"{sure} train from scratch ({_percent(1 - advice.reuse_better)} of the draws): this base costs more than it gives."
+            f"{sure} train from scratch ({_percent(1 - advice.reuse_better)} of the draws): that reaches a lower loss with the same tokens."
         )
     else:
         lines.append(
-            f"Undecided: reuse is better in {_percent(advice.reuse_better)} of the draws; the data do not tell the two apart here."
+            f"Undecided: reuse is better in {_percent(advice.reuse_better)} of the draws; the data do not decide between the two."
         )
     lines.append(
-        f"Were the base not trained yet, spending all {q(plan.d1_tokens + plan.d2_tokens)} tokens from scratch would be better"
+        f"If the base were not trained yet, spending all {q(plan.d1_tokens + plan.d2_tokens)} tokens from scratch would be better"
         f" in {_percent(1 - advice.pays_off)} of the draws."
     )
     crossing = advice.catch_up_tokens
     crosses = _percent(crossing.exists_share)
     if np.isnan(crossing.value):
-        rest = "" if crossing.exists_share == 0 else f" ({crosses} of the draws do cross somewhere)"
+        rest = "" if crossing.exists_share == 0 else f" ({crosses} of the draws cross somewhere)"
         lines.append(f"The two laws do not cross: more second-stage tokens do not change the verdict{rest}.")
     else:
         rest = "" if crossing.exists_share == 1 else f" (only {crosses} of the draws cross at all)"

@@ -1,7 +1,7 @@
 """Several responses as one: rows of a batch that belong to different forms descend together, at the cost of one batch.
 
-The forms may have different numbers of coefficients; shorter vectors are padded with coordinates that do nothing. The
-points (m) are common. `descent` sees one response.
+The forms may have different numbers of coefficients; shorter vectors are padded with coordinates without effect. The
+points (m) are common. `descent` handles them as one response.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paper's own fitting procedure, kept as the named alternative for comparisons: SciPy BFGS from random starts.
+"""The paper's fitting procedure, for comparison: SciPy BFGS from random starts.
 
 Section 4 of arXiv 2510.06548 (after Hoffmann et al. 2022): ln L by log-sum-exp over (ln scale - exponent x ln D), Huber
 loss with delta = 1e-3, BFGS with finite-difference gradients in raw units, best of many random starts.

@@ -1,4 +1,4 @@
-"""What points must offer before a form can be fitted, in words a user can act on."""
+"""Checks that the points can determine a form, with messages that name the fix."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def _drawn_law(form: str, raw: Sequence[Mapping[str, float]]) -> Law:
 def estimate(value: float, draws: ArrayLike, *, level: float = 0.95, method: str = "covariance") -> Estimate:
     """Equal-tailed interval of draws (NaN: the quantity does not exist in that draw; infinity is a value)."""
     if not 0 < level < 1:
-        raise ValueError(f"level: {level} must lie between 0 and 1, e.g. 0.95")
+        raise ValueError(f"level: {level} must be between 0 and 1, e.g. 0.95")
     values = np.asarray(draws, dtype=np.float64)
     present = values[~np.isnan(values)]
     share = present.size / values.size
@@ -175,7 +175,7 @@ def loss_band(
 ) -> pd.DataFrame:
     """Predicted loss with pointwise band; columns loss_nats, lower, upper, one row per input.
 
-    The band is that of the *law* at this point: the noise of a single run comes on top.
+    The band is for the *law*: the noise of a single run is not included.
     """
     point = np.atleast_1d(law.point.loss(d2, d1=d1, n=n))
     rows = [

@@ -20,8 +20,8 @@ from twostage.laws.forms import form_of
 FloatArray = NDArray[np.float64]
 Coefficient = float | FloatArray
 
-# Roots are looked for in this range of tokens. Far beyond any corpus on purpose: that a crossover lies at 1e20 tokens
-# ("never, in practice") is another statement than that the two laws do not cross.
+# Roots are searched in this range of tokens. It exceeds any corpus on purpose: a crossover at 1e20 tokens
+# ("never, in practice") differs from laws that do not cross.
 SEARCH_TOKENS = (1e4, 1e40)
 _GRID_POINTS = 800
 _BISECTIONS = 60  # 0.1 / 2^60 in ln D: below one part in 1e16
@@ -93,13 +93,13 @@ class Crossover:
 
 @dataclass(frozen=True)
 class Saving:
-    """What the base is worth for one run: tokens that training from scratch would need for the same loss.
+    """Tokens that training from scratch would need for the same loss, for one run.
 
     Attributes:
         loss_nats: loss of the reused model after D2 tokens.
         scratch_tokens: tokens from scratch to the same loss; infinite where no number of tokens suffices.
         saved_tokens: scratch_tokens - D2; negative where training from scratch would have been cheaper.
-        share_of_sunk_cost: saved_tokens / D1; 1 means that the base has paid for itself once.
+        share_of_sunk_cost: saved_tokens / D1; 1 means that it saves as many tokens as the base took.
     """
 
     loss_nats: float
@@ -121,7 +121,7 @@ def alpha_eff(coefficients: Mapping[str, Coefficient], d1: Any) -> FloatArray:
 
 
 def saturation_tokens(coefficients: Mapping[str, float]) -> float:
-    """D1 at which alpha_eff reaches zero, exp(alpha2 / alpha3); infinite where alpha3 <= 0 or the form never gets there."""
+    """D1 at which alpha_eff reaches zero, exp(alpha2 / alpha3); infinite where alpha3 <= 0."""
     alpha3 = coefficients.get("alpha3", 0.0)
     if not alpha3 > 0:
         return float("inf")
@@ -134,7 +134,7 @@ def upper_root(
 ) -> FloatArray:
     """Largest number of tokens at which `difference` (scratch minus reuse, nats) turns from positive to not positive.
 
-    Eq. 8 has a second root at 1e6 to 1e7 tokens, where the extrapolated laws meet from the other side; it is no
+    Eq. 8 has a second root at 1e6 to 1e7 tokens, where the difference changes sign the other way; it is not a
     crossover and is never returned.
 
     Args:
@@ -219,7 +219,7 @@ def catch_up(scratch: Law, reused: Law, *, d1: float, n: float | None, growth_fa
 def scratch_tokens(scratch: Law, loss_nats: Any, n: float | None) -> FloatArray:
     """Tokens from scratch to reach `loss_nats` with `n` parameters: the inverse of a one-stage law.
 
-    Infinite where the loss lies at or below what the law reaches with infinite data; shape of `loss_nats`.
+    Infinite where the loss is at or below what the law reaches with infinite data; shape of `loss_nats`.
 
     Raises:
         ValueError: not a one-stage law, or a law whose data exponent or scale is not positive.

@@ -1,10 +1,10 @@
 """Batched local minimisation of the objective: Newton with exact second derivatives, bounds, and a search along kinks.
 
-Every row of a batch is its own problem (own start, weights, data), solved in lock step by plain array operations. The
-Huber objective of a form that misses the data is nearly polyhedral: its minimum lies where several residuals stay
-within delta, along curved ridges. Two things keep Newton from crawling there: the step length comes from the piecewise
-quadratic model with all its kinks, and a step that leaves the ridge is corrected for the curvature of the residuals.
-One local minimum per start; the global search is `solver`'s.
+Every row of a batch is a separate problem (start, weights, data); all rows take each step together, by array operations.
+Where a form does not fit the data within delta, the Huber objective is nearly polyhedral: at its minimum several
+residuals are within delta, along curved ridges. Newton steps would be short there. So the step length comes from the
+piecewise quadratic model with all its kinks, and a step that leaves the ridge is corrected for the curvature of the
+residuals. Each start gives one local minimum; `solver` does the global search.
 """
 
 from __future__ import annotations

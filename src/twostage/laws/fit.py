@@ -1,7 +1,7 @@
 """Fit one law to points: coefficients with covariance and a certificate of the optimum, and its JSON file.
 
-`fit_law` is the exact solver; `fit_bfgs_multistart` is the paper's own procedure, kept for comparison. Intervals live
-in `uncertainty`, choices between forms in `selection`.
+`fit_law` is the exact solver; `fit_bfgs_multistart` is the paper's procedure, for comparison. Intervals are in
+`uncertainty`, the choice between forms in `selection`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def at_bound(name: str) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval. An end at a bound of the coefficient, or not found (None), is said in `note`."""
+    """A confidence interval. `note` explains an end at a bound of the coefficient, or one that was not found (None)."""
 
     lower: float | None
     upper: float | None
@@ -161,7 +161,7 @@ class Fit:
             )
         except KeyError as error:
             raise ValueError(
-                f"fit file: key {error.args[0]!r} is missing; write it anew with `twostage fit`"
+                f"fit file: key {error.args[0]!r} is missing; write it again with `twostage fit`"
             ) from None
 
 
@@ -177,7 +177,7 @@ def fit_law(
 
     objective: `huber` (sum of Huber(delta) of log residuals) or `lad` (sum of |log residual|). ValueError where the
     points cannot identify the form (fewer cells than coefficients, one D1, fewer than three sizes over 4x in N for
-    `joint`); `allow_degenerate` lets the latter through and reports what is not identified.
+    `joint`); `allow_degenerate` fits all the same, except with fewer points than coefficients, and warns of what is not identified.
     """
     law, spec = form_of(form), Objective(objective, delta)
     warnings = check_points(points, law, allow_degenerate=allow_degenerate)

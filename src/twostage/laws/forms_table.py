@@ -1,4 +1,4 @@
-"""The table of the laws in `docs/laws.md`; `python -m twostage.laws.forms_table docs/laws.md` writes it anew."""
+"""The table of the laws in `docs/laws.md`; `python -m twostage.laws.forms_table docs/laws.md` updates it."""
 
 from __future__ import annotations
 

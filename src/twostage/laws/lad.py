@@ -1,8 +1,9 @@
-"""Least absolute deviation to rounding: an active-set method for one problem that already is near its minimum.
+"""Least absolute deviation to rounding: an active-set method for one problem, started near its minimum.
 
-At the minimum some residuals are exactly zero (the set Z); the others keep their sign. With Z fixed the problem is
-smooth with the constraints r_Z = 0, so each step is an exact Newton step in the null space of their gradients; kinks
-met on the way join Z, a multiplier above one in size leaves it. Bounds of the coordinates are handled the same way.
+At the minimum some residuals are exactly zero (the set Z); the others do not change sign. With Z fixed the problem is
+smooth with the constraints r_Z = 0, so each step is an exact Newton step in the null space of their gradients. A point
+whose residual reaches zero on the way joins Z; one with a multiplier above one in size leaves it. Bounds of the
+coordinates are handled the same way.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from twostage.laws.points import AnyArray, FloatArray
 from twostage.laws.response import Response
 
 MAX_STEPS, MAX_RESTARTS = 120, 3
-# Residuals are computed to a few 1e-16; a point counts as met exactly below this.
+# Residuals are computed to a few 1e-16; smaller ones count as zero.
 ZERO = 1e-12
 MULTIPLIER_SLACK = 1e-7
 
 
 @dataclass(frozen=True)
 class Stationarity:
-    """Conditions at one point: the pull left in each free coordinate (k,) after the best multipliers, the multipliers of
-    the exactly met points, the smallest curvature in the directions left free (1 where none is left)."""
+    """Conditions at one point: the gradient left in each free coordinate (k,) after the best multipliers, the multipliers of
+    the points with residual zero, the smallest curvature in the directions left free (1 where none is left)."""
 
     pull: FloatArray
     multipliers: FloatArray
@@ -37,7 +38,7 @@ def finish(response: Response, y: FloatArray, weights: FloatArray, theta: FloatA
     value = np.inf
     with np.errstate(all="ignore"):
         for _ in range(MAX_RESTARTS):
-            # a path may end where its sets do not fit any more: choose them afresh while that helps
+            # a path may end where its sets do not fit any more: choose them again while that lowers the value
             state = _ActiveSet(response, y, weights, theta, box)
             theta = state.run()
             if state.value >= value * (1 - 1e-13):
@@ -159,7 +160,7 @@ class _ActiveSet:
         step: FloatArray,
         outer: FloatArray,
     ) -> bool:
-        """Go along the step to the first kink or bound where the descent ends; whether the value fell."""
+        """Take the step up to the kink or bound where the descent ends; whether the value fell."""
         length, kink = self._reach(change, residual, float(outer @ full), float(step @ hessian @ step))
         room = (np.where(full < 0, self.box.lower, self.box.upper) - self.theta) / full
         room[~(full != 0)] = np.inf
@@ -189,7 +190,7 @@ class _ActiveSet:
     def _reach(
         self, change: FloatArray, residual: FloatArray, slope: float, curve: float
     ) -> tuple[float, int | None]:
-        """Length along the step that the model with kinks asks for (at most 1), and the kink it ends at."""
+        """Length along the step that minimises the model with kinks (at most 1), and the kink where it ends."""
         times = -residual / change
         times[self.zero] = np.inf
         times[(times <= 0) | (residual * self.side < 0)] = np.inf
@@ -202,7 +203,7 @@ class _ActiveSet:
         return 1.0, None
 
     def _onto_zero(self, trial: FloatArray, jacobian: FloatArray) -> FloatArray:
-        """The trial moved back onto r_Z = 0, to second order."""
+        """The trial moved back to r_Z = 0, to second order."""
         if not self.zero:
             return trial
         residual = self.response.log_predict(trial[None])[0] - self.y
@@ -215,7 +216,7 @@ class _ActiveSet:
         return self.box.clip(moved)
 
     def _release(self, multipliers: FloatArray, outer: FloatArray, jacobian: FloatArray) -> bool:
-        """Let go of the most violated zero or bound; False where all conditions hold."""
+        """Release the most violated zero or bound; False where all conditions hold."""
         excess = np.abs(multipliers) / np.maximum(self.weights[self.zero], 1e-300) - 1.0
         pull = outer + jacobian[:, self.zero] @ multipliers
         share = pull / (np.abs(jacobian) @ self.weights + 1e-300)

@@ -1,6 +1,6 @@
-"""A fit as a likelihood: what rise of the objective above its minimum the noise can explain, and draws from it.
+"""A fit as a likelihood: the rise of the objective above its minimum that noise explains, and draws of refits.
 
-The scale comes from the residuals (`covariance.variance_scale`), so nothing here assumes Gaussian noise.
+The scale comes from the residuals (`covariance.variance_scale`), so Gaussian noise is not assumed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from twostage.laws.problem import Problem
 from twostage.laws.refits import refit
 from twostage.laws.solver import minimise
 
-# `lad` and a delta far below the residuals are judged at this share of the median residual instead.
+# `lad` and a delta far below the residuals are replaced by Huber at this share of the median residual.
 SMOOTHING_SHARE = 0.05
-NO_FREEDOM = (
-    "as many coefficients as points: there are no residuals to learn the noise from; measure more cells"
-)
-# A scale (squared residual) below this is rounding.
+NO_FREEDOM = "as many coefficients as points: there are no residuals from which to estimate the noise; measure more cells"
+# A scale (squared residual) below this is rounding error.
 EXACT = 1e-27
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A fit as a likelihood: the objective it is judged by, its minimum (internal coordinates, value), the
+    """A fit as a likelihood: its objective, the minimum (internal coordinates, value), the
     scale s, and E psi' (the objective's curvature is that share of J^T J)."""
 
     problem: Problem
@@ -79,7 +77,7 @@ class Likelihood:
 
     @property
     def exact(self) -> bool:
-        """Whether the residuals are rounding although there are degrees of freedom: then every interval is a point."""
+        """Whether the residuals are rounding errors although there are degrees of freedom: every interval is then a point."""
         return self.scale < EXACT
 
     def unit(self, level: float, dof: int | None = None) -> float:

@@ -1,7 +1,7 @@
-"""Forms inside forms: the hybrid form with F = 0 is the multiplicative one without interaction (fact: never worse).
+"""Nested forms, such as the hybrid form, which with F = 0 is the multiplicative one without interaction.
 
-The inner form is solved beside the outer one; wherever its optimum is lower than what the search found for the outer
-form, the outer form descends from there. So the inequality holds by construction and not by luck of the search.
+A form that contains another one (`contains` of its declaration) can never fit worse. The inner form is solved too; where
+its optimum is lower than what the search found for the outer form, the outer form descends from there.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def solve_problems(
 
 
 def not_worse(problem: Problem, family: Family, inner: Family, spec: Objective) -> Family:
-    """The family, descended once more from the inner optimum for every member where that is lower."""
+    """The family; members whose inner optimum is lower descend again from there."""
     worse = np.flatnonzero(inner.values < family.values)
     if worse.size == 0:
         return family
     starts = embedded(problem, inner.thetas[worse])
     weights = family.weights[worse]
     ends, values = minimise(problem.response, problem.y, weights, starts, problem.box, spec)
-    # rounding of the change of coordinates must not leave a trace: keep the start where nothing was gained
+    # rounding of the change of coordinates must not matter: return the start where the descent gained nothing
     kept = np.vecdot(spec.per_point(problem.response.log_predict(starts) - problem.y), weights)
     ends = np.where((values <= kept)[:, None], ends, starts)
     thetas, best = family.thetas.copy(), family.values.copy()

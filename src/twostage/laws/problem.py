@@ -1,4 +1,4 @@
-"""One fitting problem: a form on points, in centred coordinates, with the bounds of its search. No solving here."""
+"""One fitting problem: a form on points, in centred coordinates, with the bounds of its search."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Profiles of the objective: the best value for each fixed value of one coefficient, and where it crosses a threshold.
 
-Each raw coefficient is made an internal coordinate of its own by moving the centre of the features it depends on; then
-it is frozen and the others descend, all fixed values in one batch. What the threshold means is `uncertainty`'s business.
+The raw coefficient becomes an internal coordinate (`Form.raw_coordinates`). It is then fixed at several values, and the
+others descend, all values in one batch. `uncertainty` sets the threshold.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from twostage.laws.solver import LEAST_SQUARES_DELTA
 MAX_ROUNDS = 20
 # A scale below this share of its estimate is tried at its bound, zero.
 NEARLY_ZERO = 0.02
-# In units of the depth (square root of the deviance): the interval's ends are this close to their true place.
+# In units of the depth (square root of the deviance): the ends of the interval are found to this accuracy.
 CROSSING_TOLERANCE = 1e-3
 
 
@@ -50,7 +50,7 @@ def coordinates_for(problem: Problem, theta: FloatArray, name: str) -> Coordinat
 @dataclass(frozen=True)
 class Profile:
     """Points of a profile, sorted by the coefficient's value: values (s,), depths (s,) = square root of the deviance in
-    units of the threshold, signed by the side of the optimum they lie on, and thetas (s, k)."""
+    units of the threshold, signed by the side of the optimum, and thetas (s, k)."""
 
     values: FloatArray
     depths: FloatArray

@@ -1,6 +1,6 @@
 """Starting points by variable projection: for fixed exponents the scales follow from a small non-negative least squares.
 
-A grid over the exponents, weighted by 1/L^2 so that relative residuals count, gives the landscape; its local minima seed
+A grid over the exponents, weighted by 1/L^2 so that relative residuals count, gives an error surface; its local minima seed
 the descent. The exponents stay free in sign.
 """
 
@@ -19,7 +19,7 @@ SEEDS = 8
 
 
 def grid_seeds(response: Response, loss: FloatArray, weights: FloatArray, box: Box) -> FloatArray:
-    """The SEEDS best local minima of the variable-projection landscape, filled up with its best cells; (s, k)."""
+    """The SEEDS best local minima on the grid, followed by its best other points; (s, k)."""
     t, q = response.n_terms, response.n_exponents
     counts = [
         GRID_COUNTS[q] if high > low else 1 for low, high in zip(box.lower[t:], box.upper[t:], strict=True)
@@ -63,7 +63,7 @@ def scales_by_nnls(
             right = target[:, index]
             solution = right
             if size > 1:
-                # unit diagonal: a whisker of ridge keeps parallel terms solvable
+                # unit diagonal: a tiny ridge term makes parallel terms solvable
                 sub = gram[:, index[:, None], index] + 1e-12 * np.eye(size)
                 solution = np.asarray(np.linalg.solve(sub, right[..., None])[..., 0])
             error = total - (solution * right).sum(axis=1)

@@ -1,6 +1,6 @@
 """Which form? Leave-one-out error, information criteria, extrapolation to the lowest losses, and the seed noise floor.
 
-A left-out cell leaves with all its seeds. Errors are predicted minus measured loss in nats per token.
+A cell is left out with all its seeds. Errors are predicted minus measured loss in nats per token.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Global, deterministic minimisation of a law's objective, for a whole family of problems at once.
+"""Global, deterministic minimisation of a law's objective, for a family of problems at once.
 
 A family is one set of points under several weightings: the full data and its leave-one-out folds, for example. Seeds
-from an exponent grid are polished by least squares; every member then descends from its best seed, and members exchange
-their minima until nobody improves. That exchange is what finds the lowest of the close minima that a nearly polyhedral
-objective has; a single fit gets it too, through leave-out members made for the purpose. Families of several forms
-descend in one batch.
+from an exponent grid are refined by least squares; every member then descends from its best seed, and members exchange
+their minima until none improves. The exchange finds the lowest of the many close minima of a nearly polyhedral
+objective. A single fit uses it too: helper members with some points left out are added (`helper_weights`). Families of
+several forms descend in one batch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LEAST_SQUARES_DELTA = 0.3
 SEARCH_SHARE = 1e-2
 KEEP, KEEP_SINGLE = 4, 16
 MAX_ROUNDS = 8
-# Steps of the seeds towards least squares, and of one round of descents; what is unfinished then goes on at the end.
+# Steps of the seeds towards least squares, and of one round of descents; unfinished descents continue at the end.
 SEED_STEPS, ROUND_STEPS, ROUND_TOLERANCE = 5, 16, 1e-10
 HELPERS = 24
 
@@ -51,7 +51,7 @@ class Task:
 @dataclass(frozen=True)
 class Solution:
     """Best parameters of one problem (k,) and their value, with what the search saw: values (s,) of all descents for
-    this problem, and how many starts were polished in the whole family."""
+    this problem, and how many descents the family made."""
 
     theta: FloatArray
     value: float
@@ -70,15 +70,15 @@ class Family:
     n_starts: int
 
     def member(self, index: int) -> Solution:
-        """One problem of the family as a solution of its own."""
+        """The solution of one problem of the family."""
         return Solution(self.thetas[index], float(self.values[index]), self.seen[index], self.n_starts)
 
 
 def search_deltas(
     response: Response, y: FloatArray, near: FloatArray, objective: Objective
 ) -> tuple[float, float]:
-    """Huber thresholds at which minima are compared and down to which they are followed; `near` (s, k) tells the size
-    of the residuals. `lad` is followed a little way, then finished exactly by `lad.finish`."""
+    """Huber thresholds at which minima are compared and down to which they are followed; `near` (s, k) gives the size
+    of the residuals. For `lad` the second is a tenth of the first; `lad.finish` then finds the exact minimum."""
     typical = float(np.median(np.abs(response.log_predict(near) - y)))
     delta = SEARCH_SHARE * typical
     if objective.name == "lad":
@@ -101,7 +101,7 @@ def solve_families(tasks: Sequence[Task]) -> list[Family]:
     active = list(range(len(tasks)))
     families: list[Family | None] = [None] * len(tasks)
     while active:
-        # requests that differ in how they descend take turns; mostly they agree
+        # only requests with equal settings can descend in one batch
         first = waiting[active[0]]
         alike = [i for i in active if _manner(waiting[i]) == _manner(first)]
         answers = descend_batch([waiting[i] for i in alike], tasks[0].y)
@@ -119,7 +119,7 @@ def _manner(request: Request) -> tuple[float, int, float]:
 
 
 def _search(task: Task) -> Generator[Request, Answer, Family]:
-    """The global search of one task; yields what it wants to descend from and is sent the ends and their values."""
+    """The global search of one task: a generator that yields requests to descend and is sent the ends and their values."""
     response, y, weights = task.response, task.y, task.weights
     mean = weights.mean(axis=0)
     seeds = grid_seeds(response, np.exp(y), mean, task.box)
@@ -138,7 +138,7 @@ def _search(task: Task) -> Generator[Request, Answer, Family]:
         if not found.add(everyone, (yield found.request(everyone, starts, ROUND_STEPS, ROUND_TOLERANCE))):
             break
         starts = found.exchange()
-    # the few that were still on their way when a round ended
+    # descents that had not converged when a round ended
     ends, values = yield found.request(everyone, found.thetas.copy())
     moved = values < found.best
     found.add(everyone[moved], (ends[moved], values[moved]))
@@ -181,7 +181,7 @@ class Found:
         )
 
     def add(self, who: AnyArray, answer: Answer) -> bool:
-        """Take in what a request found; whether any member improved."""
+        """Record what a request found; whether any member improved."""
         ends, values = answer
         self.log.append((who, ends, values))
         order = np.lexsort((values, who))
@@ -203,7 +203,7 @@ class Found:
         return np.asarray(pool[values.argmin(axis=1)])
 
     def keep_first(self) -> None:
-        """Go on with the first member alone."""
+        """Continue with the first member only."""
         self.weights, self.best, self.thetas = self.weights[:1], self.best[:1], self.thetas[:1]
         self.log = [(who[who == 0], ends[who == 0], values[who == 0]) for who, ends, values in self.log]
 
@@ -221,7 +221,7 @@ class Found:
         return who[best], ends[best]
 
     def finish_lad(self) -> None:
-        """Carry every minimum found to the exact one of the sum of absolute residuals."""
+        """Move every minimum found to the nearby exact one of the sum of absolute residuals."""
         log, self.log = self.log, []
         self.best = np.full(len(self.weights), np.inf)
         for who, ends, _ in log:

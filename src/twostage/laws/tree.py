@@ -13,7 +13,7 @@ from twostage.laws.form import Form, RawCoordinates
 from twostage.laws.points import AnyArray, FloatArray, Points
 from twostage.laws.response import Block, CurvedResponse, Response
 
-# 1 + kappa ln D1 must stay positive on the data; in units of its value at the mean ln D1 we keep it above this.
+# 1 + kappa ln D1 must stay positive on the data; relative to its value at the mean ln D1 it stays above this.
 MARGIN = 0.02
 # Beyond this the exponent is alpha2 / (kappa ln D1) to a part in 1e4: only the ratio is identified.
 KAPPA_MAX = 1e3

@@ -41,8 +41,8 @@ def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float 
     freedom; `covariance.score_moments`), so that 2 (f - f_min) / s is asymptotically chi-squared for any residual
     distribution (Ronchetti's likelihood-ratio-type test; for residuals below delta it is the least-squares F test). The
     threshold is the squared Student t quantile with m - k degrees of freedom. `lad`, and a delta far below the residuals,
-    are judged by Huber at a twentieth of the median residual, whose profile has no corners. An end at a bound of the
-    coefficient is said in `note`.
+    use Huber at a twentieth of the median residual instead, whose profile has no corners. An end at a bound of the
+    coefficient is explained in `note`.
     """
     if not isinstance(what, str):
         return interval_of(points, fit, what, level)
@@ -91,11 +91,11 @@ def bootstrap(
 ) -> FloatArray:
     """Coefficients of n refits to resampled data: draws (n, k) in the order of the form's coefficients.
 
-    unit: `points` resamples rows, `trunks` whole trunks (rows that share a first stage and so its noise), `seeds` whole
-    seeds (rows that share all randomness), `residuals` keeps the grid and resamples the residuals. `fit` saves fitting
-    again; its objective is used. Each refit starts from the fit. With k seeds the spread over seeds is too small by a
-    factor sqrt((k - 1) / k) in expectation, and there are only C(2k - 1, k) different draws: it shows the least that can
-    be uncertain. ValueError for another unit, n < 1, and what `resampled_weights` refuses.
+    unit: `points` resamples rows, `trunks` trunks (all rows that share a first stage and so its noise), `seeds`
+    seeds (all rows that share all randomness), `residuals` resamples the residuals on the same grid. With `fit` the points are not
+    fitted again, and its objective is used. Each refit starts from the fit. With k seeds the spread over seeds is too small by a
+    factor sqrt((k - 1) / k) in expectation, and there are only C(2k - 1, k) different draws: it is a lower
+    bound of the uncertainty. ValueError for another unit, n < 1, and what `resampled_weights` refuses.
     """
     if unit not in (*RESAMPLED, "residuals"):
         raise ValueError(f"unit {unit!r}: choose 'points', 'trunks', 'seeds' or 'residuals'")
@@ -112,10 +112,10 @@ def bootstrap(
 
 
 def resampled_weights(points: Points, n: int, unit: str = "points", seed: int = 0) -> FloatArray:
-    """How often each row stands in each of the n resampled tables behind `bootstrap`; (n, m).
+    """How often each row occurs in each of the n resampled tables behind `bootstrap`; (n, m).
 
     unit: `points`, `trunks` or `seeds`. ValueError for fewer than two trunks or seeds, and for seeds that lack cells: a
-    draw without the fuller ones would be a smaller experiment.
+    draw without the complete ones would have fewer cells.
     """
     groups = _groups(points, unit)
     count = int(groups.max()) + 1
