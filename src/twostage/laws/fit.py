@@ -115,7 +115,8 @@ class Fit:
     def to_json(self) -> str:
         """The fit file: 17 digits, units, log base, objective, certificate, covariance, intervals."""
         law = self.law
-        units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")} | law.constants
+        units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")}
+        units |= law.constants
         return dumps(
             {
                 "form": self.form,

@@ -65,6 +65,8 @@ def embedded(problem: Problem, thetas: FloatArray) -> FloatArray:
     for theta in thetas:
         raw = FORMS[name].to_raw(theta, problem.centre)
         rows.append(
-            problem.law.from_raw({key: float(np.real(v)) for key, v in raw.items()} | fixed, problem.centre)
+            problem.law.from_raw(
+                {key: float(np.real(v)) for key, v in raw.items()} | dict(fixed), problem.centre
+            )
         )
     return np.array(rows)
