@@ -1,4 +1,4 @@
-"""CPU seconds of the Snakemake head while jobs run, as it is and as this workflow runs it (`head.stop_alarms`).
+"""CPU seconds of the Snakemake head while jobs run, as it is and as this workflow runs it (`head.remove_rate_limit`).
 
 python benchmarks/head.py [--jobs 200] [--seconds 2]
 
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 SNAKEFILE = """
-from twostage.cluster.head import stop_alarms
+from twostage.cluster.head import remove_rate_limit
 
 onstart:
     {onstart}
@@ -27,7 +27,7 @@ rule one:
     output: "{{i}}.txt"
     shell: "sleep {seconds}; touch {{output}}"
 """
-VARIANTS = {"Snakemake as it is": "pass", "with stop_alarms": "stop_alarms(workflow.scheduler)"}
+VARIANTS = {"Snakemake as it is": "pass", "with remove_rate_limit": "remove_rate_limit(workflow.scheduler)"}
 
 
 def cpu_seconds(onstart: str, jobs: int, seconds: float) -> float:

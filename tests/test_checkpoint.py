@@ -87,8 +87,8 @@ def test_saving_again_ends_a_release(tmp_path, saved_weights):
         (lambda folder: checkpoint.save_weights(folder, state, TINY, {"step": 7}), manifest),
         (lambda folder: save(this, folder), save(this, tmp_path / "state")),
     ):
-        release_payload(path, users=[path])
-        with pytest.raises(UserError, match="released after its last planned use"):
+        release_payload(path, consumers=[path])
+        with pytest.raises(UserError, match="deleted after its last planned use"):
             verify_payload(path)
         again(path.parent)
         assert verify_payload(path)
@@ -105,7 +105,7 @@ def test_incomplete_weights_are_not_saved(tmp_path):
 
 def test_weights_of_another_shape_do_not_load_into_a_model():
     other = TINY.with_shape(n_layer=3)
-    with pytest.raises(UserError, match="does not fit the model"):
+    with pytest.raises(UserError, match="does not match the model"):
         checkpoint.load_into(trainer().core, random_state(other, dtype=torch.float32), other)
 
 
@@ -150,9 +150,9 @@ def test_a_damaged_payload_is_named_with_the_fix(tmp_path, kind, damage, message
 
 def test_the_other_kind_of_checkpoint_is_refused(saved_weights, saved_state):
     this = trainer()
-    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'weights'; 'training-state' is needed"):
         checkpoint.load_training_state(saved_weights[0], this.core, this.optimizer)
-    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'training-state'; 'weights' is needed"):
         checkpoint.load_weights(saved_state)
 
 

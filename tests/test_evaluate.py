@@ -98,7 +98,7 @@ def test_weights_that_are_not_finite_are_refused(corpus_folder, tmp_path):
     state["model.layers.0.self_attn.o_proj.weight"][0, 0] = math.nan
     manifest = save(tmp_path, state)
     with pytest.raises(
-        UserError, match="the validation loss is nan; the checkpoint holds values that are not finite"
+        UserError, match="the validation loss is nan: the checkpoint has values that are not finite"
     ) as error:
         evaluate_checkpoint(SPEC, manifest=manifest, tokens=corpus_folder)
     assert str(manifest) in str(error.value)
@@ -107,7 +107,7 @@ def test_weights_that_are_not_finite_are_refused(corpus_folder, tmp_path):
 def test_another_vocabulary_is_refused(corpus_folder, tmp_path):
     other = TINY.with_shape(vocab_size=301)
     manifest = save(tmp_path, random_state(other, dtype=torch.float32), other)
-    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, the checkpoint has 301"):
+    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, but the checkpoint has 301"):
         evaluate_checkpoint(SPEC, manifest=manifest, tokens=corpus_folder)
 
 
@@ -136,7 +136,7 @@ def test_a_split_too_short_for_an_error_bar_is_refused(corpus_folder, tmp_path):
     manifest = save(tmp_path, random_state(architecture, dtype=torch.float32), architecture)
     spec = EvaluateSpec(corpus="words", context=context, batch_size=32)
     with pytest.raises(
-        UserError, match=rf"has 1 samples of {context} tokens, at least 2 are needed; raise valid_fraction"
+        UserError, match=rf"has 1 samples of {context} tokens; at least 2 are needed; raise valid_fraction"
     ):
         evaluate_checkpoint(spec, manifest=manifest, tokens=corpus_folder)
 

@@ -69,7 +69,7 @@ def test_a_deeper_state_than_the_architecture_is_refused() -> None:
 def test_wrong_shapes_and_types_are_named() -> None:
     base = tiny()
     name = "model.layers.1.self_attn.o_proj.weight"
-    with pytest.raises(ValueError, match=rf"^{re.escape(name)}: shape \[32, 31\] where .* \[32, 32\]"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)}: shape \[32, 31\] but .* \[32, 32\]"):
         expand_width({**random_state(base), name: torch.zeros(32, 31)}, base, base, seed=0)
     with pytest.raises(
         ValueError, match=rf"^{re.escape(name)}: shape \[32, 31\] differs from layer 0's \[32, 32\]"

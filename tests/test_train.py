@@ -148,7 +148,7 @@ def test_a_finished_job_is_not_trained_again(half, corpus_folder, tmp_path, capl
     train(this)
     before = (this.out / "metrics.json").stat().st_mtime_ns
     train(this)
-    assert "another job has just finished this; nothing left to train" in caplog.text
+    assert "another process has just finished this job; nothing left to train" in caplog.text
     assert (this.out / "metrics.json").stat().st_mtime_ns == before
 
 

@@ -41,7 +41,7 @@ def payload(out):
 
 def test_a_carried_run_goes_on_as_the_trunk_itself_would_bit_by_bit(half, continued, corpus_folder, tmp_path):
     carried = run(carried_spec(), tmp_path / "carried", corpus_folder, parent=manifest(half))
-    # Weights, both moments and Adam's own step count; what differs is where the run says it stands.
+    # Weights, both moments and Adam's own step count; only the run's step differs.
     assert payload(carried) == payload(continued)
     assert steps(carried) == [steps(continued)[0] | {"step": 1}]
     assert read_manifest(manifest(carried))["origin"]["step"] == 1

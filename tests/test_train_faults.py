@@ -90,7 +90,7 @@ def test_a_damaged_rolling_state_falls_back_to_the_one_before(
     payload = max((folder / "state").iterdir(), key=lambda path: path.stat().st_size)
     payload.write_bytes(payload.read_bytes()[:-100])
     out = run(LONG, tmp_path, corpus_folder)
-    assert f"step-{newest}: damaged rolling state, falling back to the one before" in caplog.text
+    assert f"step-{newest}: damaged rolling state, trying an earlier one" in caplog.text
     assert "truncated" in caplog.text
     assert metrics(out)["resumed_from_step"] == before
     assert identity(out) == identity(undisturbed)
@@ -125,7 +125,7 @@ def test_another_micro_batch_goes_on_with_a_warning(leftover, undisturbed, corpu
     """It changes rounding, not what is computed; which layout trained from where is on record."""
     step = rolling_steps(leftover)[-1]
     out = run(LONG, tmp_path, corpus_folder, micro_batch=4)
-    assert f"step-{step}: saved by another layout" in caplog.text
+    assert f"step-{step}: saved with another layout" in caplog.text
     found = metrics(out)
     assert found["resumed_from_step"] == step
     assert [(part["micro_batch"], part.get("from_step")) for part in found["layouts"]] == [
@@ -141,7 +141,7 @@ def test_another_number_of_ranks_goes_on_with_a_warning(leftover, undisturbed, c
     step = rolling_steps(leftover)[-1]
     this = job(LONG, tmp_path, corpus_folder)
     assert [process.wait(300) for process in start_ranks(this)] == [0, 0], log_of(this) + log_of(this, 1)
-    assert f"step-{step}: saved by another layout" in log_of(this)
+    assert f"step-{step}: saved with another layout" in log_of(this)
     found = metrics(this.out)
     assert found["resumed_from_step"] == step
     assert [(part["ranks"], part.get("from_step")) for part in found["layouts"]] == [(1, None), (2, step)]
@@ -186,7 +186,7 @@ def test_two_jobs_for_one_segment_train_it_once(undisturbed, corpus_folder, tmp_
         for process, name in zip(processes, "ab", strict=True):
             wait_until(
                 lambda name=name: (
-                    "waiting: the same job already runs" in (tmp_path / name / "stderr").read_text()
+                    "waiting: the same job is already running" in (tmp_path / name / "stderr").read_text()
                 ),
                 process,
             )
@@ -242,7 +242,7 @@ def test_ranks_train_what_one_process_does(n, corpus_folder, tmp_path):
     valid = [[line.get("valid_loss") for line in steps(out)] for out in (this.out, one)]
     assert [step for step, value in enumerate(valid[0], 1) if value is not None] == [4, 8]
     assert valid[0][3::4] == pytest.approx(valid[1][3::4], rel=1e-5)
-    # The state of several ranks is one checkpoint: a single rank goes on from it.
+    # The state of several ranks is one checkpoint, from which a single rank can continue.
     after = train_spec(start_step=8, stop_step=10, origin="state")
     several = run(after, tmp_path / "after ranks", corpus_folder, parent=manifest(this.out))
     expected = run(after, tmp_path / "after one", corpus_folder, parent=manifest(one))
@@ -341,7 +341,7 @@ def test_a_token_beyond_the_vocabulary_is_refused(corpus_folder, tmp_path):
 
 def test_another_vocabulary_is_refused(corpus_folder, tmp_path):
     spec = train_spec(architecture=TINY.with_shape(vocab_size=512))
-    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, the model has 512") as error:
+    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, but the model has 512") as error:
         run(spec, tmp_path, corpus_folder)
     assert str(corpus_folder) in str(error.value)
 

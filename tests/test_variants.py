@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from design_totals import planned_tokens, run_identity
 from test_design import BASE, UNIT, make
 
 from twostage.common.errors import UserError
@@ -100,7 +101,7 @@ def test_ablation_pairs_differ_in_exactly_one_key(key):
     design = make(methods__arm=section)
     for ours, theirs in zip(design.stage2_runs("arm"), design.stage2_runs(twin), strict=True):
         assert design.base(ours) == design.base(theirs)
-        a, b = (segment_spec(design, design.segments(run)[0]).run_identity() for run in (ours, theirs))
+        a, b = (run_identity(segment_spec(design, design.segments(run)[0])) for run in (ours, theirs))
         assert {name for name in a if a[name] != b[name]} == {key}
 
 
@@ -124,16 +125,16 @@ def test_the_schedule_ablation_is_one_run_and_one_side_segment():
         SCRATCH,
     ]
     a, b = branch_spec(design, cosine), branch_spec(design, wsd)
-    one, other = a.run_identity(), b.run_identity()
+    one, other = run_identity(a), run_identity(b)
     assert {name for name in one if one[name] != other[name]} == {"schedule"}
     assert a.schedule.rate(500) == b.schedule.rate(500) == 0.1 * 8e-3
-    assert design.planned_tokens() == make().planned_tokens() + (500 + 50 + 50) * UNIT
+    assert planned_tokens(design) == planned_tokens(make()) + (500 + 50 + 50) * UNIT
 
 
 def test_a_schedule_ablation_on_the_grid_trains_no_second_wsd_run():
     design = make(ablations={"schedule": {"model": "33k", "total_steps": 440}})
     assert design.segments(BASE) == make().segments(BASE)
-    assert design.planned_tokens() == make().planned_tokens() + 440 * UNIT
+    assert planned_tokens(design) == planned_tokens(make()) + 440 * UNIT
 
 
 @pytest.mark.parametrize("kind", ["constant", "cosine"])
@@ -146,9 +147,9 @@ def test_whole_studies_under_other_schedules(kind):
         assert start == (stop if kind == "constant" else 0)
     if kind == "cosine":  # one unshared run per D
         assert segments == []
-        assert design.planned_tokens() == 9 * (110 + 220 + 440 + 880) * UNIT
+        assert planned_tokens(design) == 9 * (110 + 220 + 440 + 880) * UNIT
     else:
-        assert design.planned_tokens() == 9 * 880 * UNIT
+        assert planned_tokens(design) == 9 * 880 * UNIT
 
 
 def test_repeats_add_seeds_on_part_of_the_grid():
@@ -192,7 +193,10 @@ BAD = {
     "warmup from the trunk": ({"kind": "stack", "start": "trunk", "warmup_steps": 5}, "remove warmup_steps"),
     "replay into itself": ({"kind": "stack", "replay": 0.25}, "mixes the base corpus into itself"),
     "fresh code": ({"kind": "cpt", "corpus": "code", "data": "fresh"}, "remove data"),
-    "cosine from the trunk": ({"kind": "stack", "start": "trunk", "schedule": "cosine"}, "drop one"),
+    "cosine from the trunk": (
+        {"kind": "stack", "start": "trunk", "schedule": "cosine"},
+        "remove one of the two",
+    ),
     "rate above the peak": ({"kind": "stack", "peak_lr_fraction": 1.5}, "less than or equal to 1"),
     "warmup beyond the grid": ({"kind": "stack", "warmup_steps": 500}, "longer than the shortest trunk"),
     "not on the grid": ({"kind": "stack", "d2_steps": [150]}, "nearest: 100"),
@@ -210,7 +214,7 @@ def test_combinations_that_make_no_sense_are_refused(name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"repeats": [{"seeds": [0]}]}, r"repeats\[0\]\.seeds: \[0\] are seeds of the whole study"),
+        ({"repeats": [{"seeds": [0]}]}, r"repeats\[0\]\.seeds: \[0\] are in the study's `seeds`"),
         ({"repeats": [{"seeds": [1], "d1_steps": [150]}]}, r"repeats\[0\]\.d1_steps: 150"),
         ({"repeats": [{"seeds": [1], "methods": ["grow"]}]}, r"repeats\[0\]\.methods: 'grow'"),
         (
@@ -219,14 +223,17 @@ def test_combinations_that_make_no_sense_are_refused(name):
         ),
         (
             {"ablations": {"schedule": {"model": "33k", "total_steps": 50}}},
-            "leaves no steps after the warmup",
+            "leaves no steps between the warmup",
         ),
-        ({"ablations": {"schedule": {"model": "33k", "total_steps": 500, "against": "wsd"}}}, "recipe's own"),
+        (
+            {"ablations": {"schedule": {"model": "33k", "total_steps": 500, "against": "wsd"}}},
+            "already the schedule of `recipe`",
+        ),
         (
             {"subsets": {"part": {"description": "a part of it", "methods": ["grow"]}}},
             r"subsets\.part\.methods",
         ),
-        ({"subsets": {"full": {"description": "a part of it"}}}, "full always stands"),
+        ({"subsets": {"full": {"description": "a part of it"}}}, "full is reserved"),
         ({"default_subset": "part"}, "default_subset: 'part'"),
         ({"stage1": {"corpus": "generic", "models": ["7B"]}}, r"stage1\.models: '7B'"),
     ],

@@ -26,8 +26,8 @@ from twostage.model.build import start_process_group
 from twostage.model.growth import StateDict
 from twostage.study import OptimizerRecipe
 from twostage.study.architecture import Architecture
-from twostage.training.train import Execution, TrainJob, train
-from twostage.training.trainer import Trainer
+from twostage.training.train import TrainJob, train
+from twostage.training.trainer import Execution, Trainer
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow/scripts/train.py"
@@ -37,7 +37,7 @@ BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_see
 
 
 def train_spec(**changes: Any) -> TrainSpec:
-    """Twenty steps of a trunk from drawn weights, with `changes`."""
+    """Twenty steps of a trunk from random weights, with `changes`."""
     fields: dict[str, Any] = {
         "architecture": TINY,
         "init_std": 0.1,
@@ -52,7 +52,7 @@ def train_spec(**changes: Any) -> TrainSpec:
         "origin": "init",
     }
     fields |= changes
-    # The schedule's own keys may stand beside the others.
+    # The schedule's own keys may be given with the others.
     own = {key: fields.pop(key) for key in ("peak_lr", "warmup_steps", "decay_start") if key in fields}
     if own.get("decay_start") is not None:
         own["total_steps"] = fields["stop_step"]
@@ -143,7 +143,7 @@ def arguments(this: TrainJob) -> list[str]:
 
 
 def start(this: TrainJob, **environment: str) -> subprocess.Popen[str]:
-    """Start the real script; its output goes to files beside `out`, see `log_of`."""
+    """Start the real script; its output goes to files next to `out`, see `log_of`."""
     folder = this.out.parent
     folder.mkdir(parents=True, exist_ok=True)
     name = environment.get("RANK", "0")

@@ -32,8 +32,7 @@ from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.study import attention
 from twostage.training import state as training_state
-from twostage.training.train import Execution
-from twostage.training.trainer import Trainer, fetch
+from twostage.training.trainer import Execution, Trainer, fetch
 
 DEFAULT_INTERVAL_S = Execution().save_every_s
 

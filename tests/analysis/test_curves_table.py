@@ -274,7 +274,7 @@ def test_branch_folders_round_trip_and_others_are_refused():
         assert parse_branch(branch.folder) == parse_branch(branch.folder + "/") == branch
     with pytest.raises(UserError, match="a trunk segment; curves lead to a decay branch"):
         parse_branch(Segment(BASE, 10 * UNIT).folder)
-    with pytest.raises(UserError, match="lies in no trunk segment or decay branch"):
+    with pytest.raises(UserError, match="not a file of a trunk segment or decay branch"):
         parse_branch(BASE.path)
 
 

@@ -154,7 +154,7 @@ def test_generation_stops_at_the_end_of_a_document(exported):
     assert tokens.shape[1] <= 7
 
 
-def test_the_manifest_vouches_for_every_file(exported):
+def test_the_manifest_lists_every_file(exported):
     folder = exported["base"][1]
     content = verify_payload(folder / "manifest.json")
     assert {*content["payload"], "manifest.json"} == {path.name for path in folder.iterdir()}
@@ -170,7 +170,7 @@ def test_exporting_twice_gives_equal_bytes(exported, tokenizer, tmp_path):
 def test_another_tokenizer_is_refused(exported, tmp_path):
     other = Tokenizer(models.WordLevel({"</s>": 0, "a": 1}))
     other.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(UserError, match="a vocabulary of 2, the checkpoint has 300") as error:
+    with pytest.raises(UserError, match="a vocabulary of 2, but the checkpoint has 300") as error:
         export_checkpoint(exported["base"][0], tmp_path / "tokenizer.json", tmp_path / "hf")
     assert str(tmp_path / "tokenizer.json") in str(error.value)
     assert not (tmp_path / "hf").exists()
@@ -268,7 +268,7 @@ def test_old_llama_configs_are_read():
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors nor"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "not a whole safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "not a complete safetensors file"),
         (lambda folder: drop(folder, "model.layers.1.mlp.up_proj.weight"), "up_proj.weight: missing"),
         (lambda folder: add(folder, "model.layers.0.self_attn.q_proj.bias"), "q_proj.bias: not a weight"),
         (lambda folder: widen(folder, "lm_head.weight"), "lm_head.weight is float64"),

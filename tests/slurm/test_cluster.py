@@ -143,7 +143,7 @@ def test_a_killed_head_leaves_nothing_to_clean_up(scenes, undisturbed):
     running, study = scenes[killed_head]
     running.result()
     assert len(study.submissions()) == 1  # trained once, by the job of the first head
-    assert "planning anew" in study.head_log()
+    assert "planning again" in study.head_log()
     assert metrics(study.root, LONG_TRUNK)["resumed_from_step"] is None
     assert same_as_undisturbed(study, undisturbed)
     assert not list((study.root / "rolling/small/head").rglob("*.json"))

@@ -99,7 +99,7 @@ def test_a_truncated_rolling_state(long_study, undisturbed):
     os.kill(pid, signal.SIGKILL)
     finish(study, head)
     log = study.story(LONG_TRUNK)
-    assert f"step-{newest}: damaged rolling state, falling back to the one before" in log
+    assert f"step-{newest}: damaged rolling state, trying an earlier one" in log
     assert "truncated" in log
     assert resumed_from(study, log) == before
     assert identity(study.root, LONG_TRUNK) == identity(undisturbed.root, LONG_TRUNK)
@@ -126,7 +126,7 @@ def test_a_second_head_is_refused(long_study):
     trainer = study.hold(LONG_TRUNK)
     message = study.run(LONG_TRUNK, code=1)
     os.kill(trainer, signal.SIGCONT)
-    assert f"another snakemake already drives it, process {first.pid} on" in message
+    assert f"another snakemake is running it, process {first.pid} on" in message
     assert "Traceback" not in message
     finish(study, first)
     assert len(study.submissions()) == 1
@@ -168,14 +168,14 @@ def test_results_that_cannot_be_written(place, study):
     shutil.rmtree(study.results.parent)
     if place == "a file":
         study.results.parent.write_text("")
-        words = "results: a file is in the way of the results' folder; move it away"
+        words = "results: is a file, but a folder is needed"
     elif place == "a dangling link":
         study.results.parent.symlink_to("/nowhere/results")
         words = "results: a link to /nowhere/results, which does not exist"
     else:
         study.results.parent.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", study.results.parent], check=True)
-        words = "results: not writable (a read-only disk, or another owner)"
+        words = "results: not writable (read-only disk, or another owner)"
     try:
         message = study.run(LONG_TRUNK, code=1)
     finally:
@@ -203,7 +203,7 @@ def test_bad_input_of_a_job_is_not_tried_again(study):
     message = study.run(trunk(20), code=1)
     log = study.log(trunk(20))
     assert "train.bin: truncated" in log.read_text()
-    assert "bad input; this job is not tried again" in log.read_text()
+    assert "invalid input; this job is not retried" in log.read_text()
     assert message.count("unrecognized option '--bad-input-is-not-submitted-again'") == 3
     assert len(study.submissions()) == 1
     # Mended, it runs at once: the next head forgets the marker.
@@ -215,7 +215,7 @@ def test_bad_input_of_a_job_is_not_tried_again(study):
 def test_too_many_gpu_hours_are_refused(study):
     study.site(max_gpu_hours=1, gpu_tflops=1e-9)
     message = study.run(trunk(20), code=1)
-    assert "GPU-hours are above this site's limit" in message
+    assert "GPU-hours exceed this site's limit" in message
     assert study.submissions() == []
 
 

@@ -289,7 +289,7 @@ def test_fetching_late_gives_the_same_numbers(mixed):
 
 def test_a_bf16_job_on_a_cpu_is_refused_with_the_fix(tmp_path):
     spec = train_spec(recipe=BF16)
-    with pytest.raises(UserError, match=r"recipe\.precision: bf16 trains on CUDA only.*precision: fp32"):
+    with pytest.raises(UserError, match=r"recipe\.precision: bf16 needs CUDA.*precision: fp32"):
         train(TrainJob(spec=spec, parent=None, tokens=(tmp_path,), out=tmp_path, rolling=tmp_path))
 
 

@@ -173,14 +173,16 @@ def test_a_trunk_segment_trains_from_a_stacked_state(grown, corpus_folder, tmp_p
 def test_a_decayed_base_has_no_optimizer_to_carry(base, tmp_path):
     state, _ = load_adam_state(base)
     checkpoint.save_weights(tmp_path / "decayed", state.weights, TINY, {})
-    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed") as error:
+    with pytest.raises(
+        UserError, match="a checkpoint of kind 'weights'; 'training-state' is needed"
+    ) as error:
         grow(stack_spec(), tmp_path / "decayed/manifest.json", tmp_path / "out")
     assert str(tmp_path / "decayed/manifest.json") in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_trunk_is_not_stacked_as_weights(base, tmp_path):
-    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'training-state'; 'weights' is needed"):
         grow(stack_spec(carries_optimizer=False), base, tmp_path / "out")
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from archived_records import read_records
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
 from twostage.common.storage import sha256_file
-from twostage.planning.archive import archive_study, read_records
+from twostage.planning.archive import archive_study
 
 pytestmark = pytest.mark.workflow
 
@@ -207,7 +208,7 @@ def test_only_what_was_measured_can_be_archived(finished, tmp_path, capsys):
     inside = finished.root / RESULTS / "archive"
     arguments[-1] = str(finished.root / "results")
     assert main([*arguments, "--out", str(inside)]) == 2
-    assert "choose a folder elsewhere" in capsys.readouterr().err
+    assert "choose another folder" in capsys.readouterr().err
     assert not inside.exists()
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert "training jobs measured" in capsys.readouterr().out

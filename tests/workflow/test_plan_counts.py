@@ -8,7 +8,7 @@ import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
-from twostage.planning.plan import Held, plan_study
+from twostage.planning.plan import CorpusSize, plan_study
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow
@@ -34,7 +34,7 @@ def dry_run(workflow: Workflow, study: str) -> dict[str, int]:
 
 def plan(workflow: Workflow, study: str) -> dict[str, int]:
     loaded = load_study(workflow.root / study)
-    return plan_study(loaded, dict.fromkeys(loaded.corpora, Held(tokens=None, source=""))).rules
+    return plan_study(loaded, dict.fromkeys(loaded.corpora, CorpusSize(tokens=None, source=""))).rules
 
 
 @pytest.mark.parametrize("study", ["config/tiny.yaml", "config/small.yaml"])

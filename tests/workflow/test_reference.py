@@ -8,10 +8,10 @@ import shutil
 
 import pandas as pd
 import pytest
+from archived_records import read_records
 from working_copy import ROOT, Workflow, copy_workflow
 
 from twostage.common.storage import sha256_file
-from twostage.planning.archive import read_records
 
 pytestmark = pytest.mark.workflow
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.planning.plan import Held, plan_study
+from twostage.planning.plan import CorpusSize, plan_study
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow
@@ -111,7 +111,7 @@ def test_the_disk_space_is_what_the_plan_said(kept, released):
     """Bytes of every kind of checkpoint, with everything kept and after the release; within 5 percent."""
     for root, key in ((kept.root, "total_bytes"), (released[0].root, "final_bytes")):
         study = load_study(root / STUDY)
-        rows = plan_study(study, dict.fromkeys(study.corpora, Held(tokens=None, source=""))).disk.rows
+        rows = plan_study(study, dict.fromkeys(study.corpora, CorpusSize(tokens=None, source=""))).disk.rows
         for kind, pattern in KINDS.items():
             manifests = (root / RESULTS).glob(f"{pattern}/checkpoint/manifest.json")
             found = sum(payload_bytes(manifest.parent) for manifest in manifests)

@@ -11,7 +11,7 @@ import time
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.planning.status import Status, study_status
+from twostage.planning.status import StudyStatus, study_status
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow
@@ -48,7 +48,7 @@ def workflow(tmp_path_factory) -> Workflow:
     return copy
 
 
-def look(workflow: Workflow) -> Status:
+def look(workflow: Workflow) -> StudyStatus:
     root = workflow.root
     return study_status(load_study(root / STUDY), root / "results", root / "rolling")
 

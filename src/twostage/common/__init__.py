@@ -1,6 +1,6 @@
-"""What every package uses and what knows nothing of studies: errors, files, counts as text, provenance.
+"""Utilities that every package uses: errors, files, counts as text, provenance.
 
-`errors` (`UserError`), `storage` (atomic files), `units` (`300B` <-> 3e11), `markdown` (tables as text), `scripting` (entry
-point of scripts), `provenance` (versions and the commit behind a result), `revisions` (one integer for each stage). Imports
-nothing else of the library.
+`errors` (`UserError`), `storage` (atomic files, manifests), `units` (`300B` <-> 3e11), `markdown` (tables as text), `scripting`
+(entry point of scripts), `provenance` (versions and git commit of a result), `revisions` (one integer per stage). Imports no
+other package of the library.
 """

@@ -1,7 +1,7 @@
-"""Entry point of every script in workflow/scripts: run it, and turn a user's mistake into one clear line.
+"""Entry point of every script in workflow/scripts: reports errors of the user in one line.
 
-Programming errors keep their traceback; only bad input (`ValueError`, `UserError` included) and missing files are
-reported as `error: ...` with exit code 2.
+Invalid input (`ValueError`, which includes `UserError`) and missing files are reported as `error: ...` with exit code 2. All
+other errors keep their traceback.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The study file: one YAML (which may extend another), one scientific experiment, as frozen pydantic models.
+"""The study file: one YAML file (which may extend another) describes one experiment, as frozen pydantic models.
 
-`load_study(path)` is the only way in; unknown keys, repeated keys and impossible grids are refused with the key, the
-value and the fix. What a study *implies* (cells, segments, paths) is `design.py`'s job; nothing here touches disk
-beyond reading the file. `new_study` writes a commented one to begin with.
+Use `load_study(path)` to read a study. It rejects unknown keys, repeated keys and impossible grids; the message names
+the key, the value and the fix. `twostage.design` derives cells, segments and paths from a study. This package only
+reads the study file. `new_study` writes a commented study to start from.
 """
 
 from twostage.study.corpora import (
@@ -34,10 +34,10 @@ from twostage.study.methods import (
 )
 from twostage.study.models import (
     Checkpoints,
-    Evaluation,
+    EvaluationSettings,
     Grid,
-    Model,
     ModelGrid,
+    ModelSettings,
     OptimizerRecipe,
     Recipe,
     Validation,
@@ -55,7 +55,7 @@ __all__ = [
     "Downstream",
     "DownstreamPoint",
     "EmbeddedCorpus",
-    "Evaluation",
+    "EvaluationSettings",
     "ExcludedCell",
     "Expand",
     "ExpandShape",
@@ -67,8 +67,8 @@ __all__ = [
     "Laws",
     "Layers",
     "Method",
-    "Model",
     "ModelGrid",
+    "ModelSettings",
     "OptimizerRecipe",
     "Recipe",
     "Repeat",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from twostage.analysis.estimate_text import GAP
-from twostage.design.trunk_points import with_decay
+from twostage.design.trunk_points import total_with_decay
 from twostage.paper.published import published_table
 from twostage.study import Study
 from twostage.tables.table import Table
@@ -101,7 +101,7 @@ def table_5(study: Study) -> Table:
         grid = study.grid_of(name)
         step = model.batch_size * study.context
         tokens = {
-            f"{stage}_{end}_tokens": with_decay(points[index]) * step
+            f"{stage}_{end}_tokens": total_with_decay(points[index]) * step
             for stage, points in (("d1", grid.d1.points), ("d2", grid.d2.points))
             for end, index in (("min", 0), ("max", -1))
         }
@@ -110,7 +110,7 @@ def table_5(study: Study) -> Table:
                 "model": name,
                 "warmup_iterations": model.warmup_steps,
                 "init_std": model.effective_init_std,
-                "max_iterations": with_decay(max(grid.d1.points[-1], grid.d2.points[-1])),
+                "max_iterations": total_with_decay(max(grid.d1.points[-1], grid.d2.points[-1])),
                 "batch_size": model.batch_size,
                 "learning_rate": model.peak_lr,
             }
