@@ -14,8 +14,7 @@ from twostage.common.architecture import Architecture
 from twostage.design.design import Design
 from twostage.methods.expand import expanded_architecture
 from twostage.planning.jobs import planned_jobs
-from twostage.study import load_study, new_study
-from twostage.study.schema import Study
+from twostage.study import Study, load_study, new_study
 
 OWN = ["--corpus", "books=data/books/*.txt", "--corpus", "src=code", "--corpus", "src=more code/**/*.py"]
 STARTS = {"tiny": [], "paper": ["--from", "paper"], "files": OWN, "own paper": ["--from", "paper", *OWN]}

@@ -2,7 +2,7 @@
 
 Use `load_study(path)` to read a study. It rejects unknown keys, repeated keys and impossible grids; the message names
 the key, the value and the fix. `twostage.design` derives cells, segments and paths from a study. This package only
-reads the study file. `schema` generates the JSON schema for editors, `new_study` writes a commented study to start from.
+reads the study file. `new_study` writes a commented study to start from.
 """
 
 from twostage.study.corpora import (

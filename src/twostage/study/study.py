@@ -46,9 +46,7 @@ TableName = Literal["table-1", "table-2", "table-3", "table-4", "table-5", "tabl
 class Laws(Frozen):
     """The laws to fit to the cells."""
 
-    forms: tuple[Literal["mul", "mul0", "add", "hyb"], ...] = Field(
-        ("mul", "mul0", "add", "hyb"), min_length=1
-    )
+    forms: tuple[str, ...] = Field(("mul", "mul0", "add", "hyb"), min_length=1)
     huber_delta: float = Field(1e-3, gt=0, description="paper, section 4")
     catch_up_n_final: float | None = Field(
         None,

@@ -14,11 +14,11 @@ import pandas as pd
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
 from twostage.exhibits.presentation import PAPER_VARIANTS
+from twostage.laws.declarations import DECLARED
 from twostage.paper.published import published_table
 from twostage.study import ExcludedCell
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
-FORM_TITLES = {"mul": "Mul.", "mul0": "Mul. (α₃ = 0)", "add": "Add.", "hyb": "Hyb."}
 EXPONENTS = ("alpha1", "alpha2", "alpha3")
 EXPONENT_TITLES = {"alpha1": "α₁", "alpha2": "α₂", "alpha3": "α₃"}
 PAPER = "paper, 0.1B"
@@ -49,7 +49,8 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         best = min(known, key=lambda form: known[form]) if known else ""
         reasons = [law.reason for law in fit.laws.values() if law.reason]
         variant = PAPER_VARIANTS.get(fit.method, "")
-        theirs = {form: str(paper.loc[variant, f"rms_{form}"]) if variant else "" for form in forms}
+        printed = paper.loc[variant] if variant else {}
+        theirs = {form: str(printed.get(f"rms_{form}", "")) for form in forms}
         noise = None if fit.noise is None else 1e3 * fit.noise.sd_nats
         rows.append(
             identity(fit)
@@ -62,12 +63,12 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         for form in forms:
             text = GAP if rms.get(form) is None else f"{1e3 * known[form]:.2f}"
             mark = notes.mark(fit.laws[form].reason) if form in fit.laws else ""
-            cells[FORM_TITLES[form]] = text + ("*" if form == best and len(known) > 1 else "") + mark
+            cells[DECLARED[form].title] = text + ("*" if form == best and len(known) > 1 else "") + mark
         shown.append(
             shown_identity(fit)
             | cells
             | {"noise between seeds": GAP if noise is None else f"{noise:.2f}"}
-            | {f"{FORM_TITLES[form]} ({PAPER})": theirs[form] or GAP for form in forms}
+            | {f"{DECLARED[form].title} ({PAPER})": theirs[form] or GAP for form in forms}
         )
     return Table(
         title=title,

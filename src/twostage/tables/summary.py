@@ -17,11 +17,11 @@ from twostage.common.markdown import markdown_table
 from twostage.common.units import format_quantity
 from twostage.design.design import SCRATCH
 from twostage.exhibits.catalogue import drawable_figures
+from twostage.laws.declarations import DECLARED, PAPER_FORMS
 from twostage.laws.fit import at_bound
 from twostage.study import Study
 from twostage.tables.table import Table, excluded_notes
 
-FORMS = {"mul": "`mul`", "mul0": "`mul`, α₃ = 0", "add": "`add`", "hyb": "`hyb`"}
 GREEK = {
     **{f"alpha{i}": f"α{digit}" for i, digit in enumerate("₁₂₃", 1)},
     **{"alpha": "α", "beta": "β", "A": "A", "B": "B", "E": "E"},
@@ -120,14 +120,17 @@ def _claims(found: Sequence[Claim]) -> pd.DataFrame:
 
 def _errors(tables: Tables) -> pd.DataFrame:
     rows = []
-    for row in loo_rows(tables):
-        values = {form: row.get(f"rms_{form}") for form in FORMS}
+    measured = loo_rows(tables)
+    fitted = [form for form in DECLARED if any(f"rms_{form}" in row for row in measured)]
+    forms = list(dict.fromkeys((*PAPER_FORMS, *fitted)))
+    for row in measured:
+        values = {form: row.get(f"rms_{form}") for form in forms}
         texts = {form: GAP if pd.isna(value) else f"{value:.1f}" for form, value in values.items()}
         texts[row["best_form"]] = f"**{texts[row['best_form']]}**"
-        paper = [row.get(f"paper_rms_{form}") for form in FORMS]
+        paper = [row.get(f"paper_rms_{form}") for form in PAPER_FORMS]
         rows.append(
             {"": name_of(row), "cells": row["n_cells"], "seeds": row["n_seeds"]}
-            | {title: texts[form] for form, title in FORMS.items()}
+            | {"`mul`, α₃ = 0" if form == "mul0" else f"`{form}`": texts[form] for form in forms}
             | {"noise": GAP if pd.isna(row["noise_floor"]) else f"{row['noise_floor']:.1f}"}
             | {
                 "paper: the same four": GAP

@@ -13,9 +13,9 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from twostage.analysis.power_laws import PowerLaws, Trend, fit_power_laws, fit_trend
-from twostage.laws.forms import TREE_D2_SCALE_TOKENS
+from twostage.laws.declarations import TREE_D2_SCALE_TOKENS
 from twostage.laws.points import FloatArray, Points
-from twostage.laws.selection import NoiseFloor, compare_forms, noise_floor
+from twostage.laws.selection import NoiseFloor, compare, noise_floor
 from twostage.toy.model import ToyModel
 
 FORMS = ("tree", "mul", "mul0", "hyb", "add")
@@ -62,7 +62,7 @@ class ToyFit:
         curves: L = A D2^-alpha + E for each D1, with one floor E.
         exponents: Eq. 5, -alpha = gamma ln D1 + E'.
         branching: ln(children of a domain feature) = delta ln D1 + ln k, over the simulated trees; the slope is delta.
-        forms: as `laws.selection.compare_forms` returns them; losses are relative to the loss before any learning.
+        forms: as `laws.selection.compare` returns them; losses are relative to the loss before any learning.
         noise: noise between seeds.
     """
 
@@ -98,7 +98,7 @@ def fit_toy(losses: pd.DataFrame, *, delta: float = 1e-3) -> ToyFit:
         curves,
         curves.exponent_trend(),
         _branching_trend(losses),
-        compare_forms(points, FORMS, delta=delta),
+        compare(points, FORMS, delta=delta),
         noise,
     )
 
