@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -146,6 +147,8 @@ def test_python_versions_are_the_same_everywhere():
     assert SpecifierSet(PROJECT["requires-python"]) == PYTHONS
     named = {line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line}
     assert named == {f"3.{minor}" for minor in range(30) if f"3.{minor}" in PYTHONS}
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert set(jobs["test"]["strategy"]["matrix"]["python"]) == named
 
 
 def test_the_lock_is_closed():

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from law_tables import AXIS, SCRATCH, TRUTH, grid
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 #: No variable that could lead to this checkout or environment.
 ENVIRONMENT = {
