@@ -17,6 +17,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from twostage import __version__
 from twostage.common.extras import EXTRAS
 from twostage.doctor.packages import PYTHONS, read_lock
 
@@ -141,6 +142,10 @@ def test_a_missing_module_is_named_with_the_extra_that_declares_it():
         declared = [modules_of(requirement.name) for requirement in requirements(extra)]
         assert all(found.intersection(modules) for found in declared), extra
         assert set(modules) <= set().union(*declared), extra
+
+
+def test_the_citation_is_of_this_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
 
 
 def test_python_versions_are_the_same_everywhere():
