@@ -24,6 +24,7 @@ from twostage.analysis.joint_fit import SizesFit, fit_joint, fit_scratch
 from twostage.common.errors import UserError
 from twostage.design.paths import Stage2Run
 from twostage.exhibits import joint_design
+from twostage.exhibits.catalogue import load_checked
 from twostage.exhibits.joint_design import JOINT_FIGURES, joint_source
 from twostage.figures.from_fits import draw_from_fits
 from twostage.laws import checks
@@ -243,7 +244,7 @@ def fields():
 def load(fields, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(fields))
-    return load_study(path)
+    return load_checked(path)
 
 
 def test_sources_of_the_figures(fields, tmp_path):

@@ -15,7 +15,7 @@ from twostage.exhibits.comparisons import ablation_pairs
 from twostage.exhibits.controls import control_obstacle
 from twostage.exhibits.joint_design import joint_obstacle, sizes_obstacle
 from twostage.exhibits.presentation import figure_pairs, table_pairs
-from twostage.study import Study, load_study
+from twostage.study import Study, load_study, study_file
 
 Obstacle = Callable[[Study], str]
 
@@ -216,6 +216,6 @@ def load_checked(path: str | Path) -> Study:
     Raises:
         UserError: as `load_study`, or as `check_chosen`.
     """
-    study = load_study(path)
-    check_chosen(study)
-    return study
+    whole = load_study(f"{study_file(path)}:full")  # a part may lack the cells of a figure that the whole has
+    check_chosen(whole)
+    return load_study(path)
