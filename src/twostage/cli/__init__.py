@@ -1,7 +1,8 @@
 """The command `twostage`, for everything that is not an output file of the workflow.
 
-Each subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`. Modules that are slow to import are
-imported inside `run`. User errors are printed as one message with exit code 2; other errors keep their traceback.
+Each subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`. Modules that are slow to import, or that
+need an extra, are imported inside `run`. User errors are printed as one message with exit code 2; other errors keep their
+traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twostage import __version__
+from twostage.common.extras import missing_extras_named
 from twostage.common.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
@@ -54,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed its message (or help)
         return stop.code if isinstance(stop.code, int) else EXIT_BAD_INPUT
     try:
-        return int(args.run(args))
+        with missing_extras_named():
+            return int(args.run(args))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"twostage: error: {error}\n")
         return EXIT_BAD_INPUT
