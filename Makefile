@@ -47,7 +47,7 @@ check: $(VENV)/.installed ## format, lint, types, workflow lint
 	$(BIN)/mypy
 
 schema: $(VENV)/.installed ## write config/study.schema.json from the models
-	$(BIN)/python -m twostage.study.schema config/study.schema.json
+	$(BIN)/python -m twostage.exhibits.schema config/study.schema.json
 
 # Torch first and alone: any other package would pull the newest build with gigabytes of CUDA libraries.
 $(VENV)/.installed: envs/cpu.txt pyproject.toml

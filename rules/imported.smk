@@ -1,14 +1,13 @@
 # In place of cells.smk for a study with `cells_table`: the tables are taken from elsewhere, checked, and nothing is
 # trained. Rules for tables that the study does not name do not exist.
 
-TABLES_FROM = imported.table_paths(study)
+TABLES_FROM = given_tables.table_paths(study)
 
 
 rule import_cells:
     input:
         table=TABLES_FROM["cells"],
-        script=f"{SCRIPTS}/import_table.py",
-        code=library_code("analysis/imported.py"),
+        **program("aggregate_cells.py"),
     output:
         report(
             CELLS,
@@ -28,8 +27,8 @@ rule import_cells:
     message:
         "take {params.kind} from {input.table}"
     shell:
-        "python {input.script} --study {params.study} --kind {params.kind} "
-        "--table {input.table:q} --out {output} > {log} 2>&1"
+        "python {input.script} --study {params.study:q} given --kind {params.kind} "
+        "--from {input.table:q} --out {output} > {log} 2>&1"
 
 
 if "base_cells" in TABLES_FROM:
@@ -37,8 +36,7 @@ if "base_cells" in TABLES_FROM:
     use rule import_cells as import_base_cells with:
         input:
             table=TABLES_FROM["base_cells"],
-            script=f"{SCRIPTS}/import_table.py",
-            code=library_code("analysis/imported.py"),
+            **program("aggregate_cells.py"),
         output:
             report(
                 BASE_CELLS,
@@ -57,8 +55,7 @@ if "curves" in TABLES_FROM:
     use rule import_cells as import_curves with:
         input:
             table=TABLES_FROM["curves"],
-            script=f"{SCRIPTS}/import_table.py",
-            code=library_code("analysis/imported.py"),
+            **program("aggregate_cells.py"),
         output:
             report(
                 CURVES,

@@ -16,7 +16,7 @@ from study_changes import put
 
 from twostage.common.errors import UserError
 from twostage.study import load_study
-from twostage.study.schema import study_schema
+from twostage.exhibits.schema import study_schema
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/studies/tiny.yaml"

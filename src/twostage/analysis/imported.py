@@ -1,99 +1,19 @@
-"""Tables that stand in for training (`cells_table`): are they complete, before anything runs and before they are used?
+"""A table that stands in for training (`cells_table`): does it have rows of what the study declares?
 
-`check_headers` reads first lines only, so that parsing the DAG stays fast; `check_rows` reads a whole table, in the job
-that imports it. Numbers are taken as they are.
+Columns are checked before anything runs (`exhibits.given_tables`). Numbers are taken as they are.
 """
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
 from twostage.common.errors import UserError
-from twostage.exhibits.catalogue import drawable_figures
-from twostage.exhibits.comparisons import CURVE_FIGURES
 from twostage.exhibits.presentation import all_pairs
-
-if TYPE_CHECKING:
-    from twostage.study import Study
-
-Kind = Literal["cells", "base_cells", "curves"]
-#: Columns without which nothing can be fitted or drawn; `evaluation` and `excluded` may be absent (none is excluded).
-COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "cells": (
-        "method",
-        "model",
-        "seed",
-        "d1_tokens",
-        "d2_tokens",
-        "valid_corpus",
-        "n_base",
-        "n_final",
-        "loss_nats",
-    ),
-    "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
-    "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
-}
-#: Columns that only some figures need: column -> (table, figures).
-FOR_FIGURES: dict[str, tuple[Kind, tuple[str, ...]]] = {
-    "grad_norm_mean": ("cells", ("gradient-norm",)),
-    "grad_norm": ("curves", ("gradient-norm",)),
-}
+from twostage.study import Study
 
 
-def table_paths(study: Study) -> dict[Kind, str]:
-    """The tables that a study takes its numbers from, by kind; none where it trains."""
-    given = study.cells_table
-    if given is None:
-        return {}
-    paths: dict[Kind, str | None] = {
-        "cells": given.cells,
-        "base_cells": given.base_cells,
-        "curves": given.curves,
-    }
-    return {kind: path for kind, path in paths.items() if path is not None}
-
-
-def check_headers(study: Study, results: str | Path) -> None:
-    """Refuse, before anything runs, tables that are not there, lack a column, or are the study's own outputs.
-
-    Args:
-        results: the study's results folder.
-
-    Raises:
-        UserError: naming key, file and column.
-    """
-    drawn = drawable_figures(study)
-    for kind, path in table_paths(study).items():
-        key = f"cells_table.{kind}"
-        if Path(path).resolve().is_relative_to(Path(results).resolve()):
-            raise UserError(
-                f"{key}: {path} lies in {results}, which this study writes; copy it elsewhere, e.g. beside the study file"
-            )
-        present = _header(key, Path(path))
-        for column in COLUMNS[kind]:
-            if column not in present:
-                raise UserError(
-                    f"{key}: {path} has no column {column!r}; add it (columns: {', '.join(present)})"
-                )
-        for column, (table, figures) in FOR_FIGURES.items():
-            if table == kind and column not in present and set(figures) & set(drawn):
-                raise UserError(
-                    f"{key}: {path} has no column {column!r}, which {figures[0]} shows; "
-                    "add it, or list under figures what to draw"
-                )
-
-
-def _header(key: str, path: Path) -> list[str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{key}: {path} cannot be read ({error}); mend the path or the file") from None
-
-
-def check_rows(study: Study, kind: Kind, path: str | Path) -> None:
+def check_rows(study: Study, kind: str, path: str | Path) -> None:
     """Refuse a table without rows of what the study declares.
 
     `cells`: every method at every base model, `scratch` and other runs as they are; rows of other methods are allowed,
@@ -122,15 +42,3 @@ def check_rows(study: Study, kind: Kind, path: str | Path) -> None:
                 f"{missing}: {path} has no rows of method {method!r} at this size (models: {sorted(models)}); "
                 "add its cells or leave the size out"
             )
-
-
-def curves_wanted(study: Study) -> bool:
-    """Tell whether anything is drawn from loss curves."""
-    if study.cells_table is not None:
-        return study.cells_table.curves is not None
-    return study.validation is not None and bool(set(CURVE_FIGURES) & set(drawable_figures(study)))
-
-
-def unified_law_wanted(study: Study) -> bool:
-    """Tell whether one law over both stages can be fitted: it needs the base checkpoints at D2 = 0."""
-    return study.cells_table is None or study.cells_table.base_cells is not None

@@ -17,6 +17,11 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from twostage.analysis.sources import Sources
+from twostage.study import Study
+from twostage.figures.style import Drawing
+from twostage.exhibits.presentation import method_title
+from twostage.exhibits.controls import shown_controls
 from twostage.analysis.measured_crossover import Comparison, compare, find_crossing
 from twostage.common.errors import UserError
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
@@ -156,3 +161,12 @@ def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: b
         ncols=math.ceil(len(lines) / _legend_lines(palette)),
     )
     figure.legend(handles=marks, loc="lower center", ncols=len(marks))
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of a study that have models from scratch to compare with; see `exhibits.catalogue`."""
+    panels = {
+        f"{method_title(study, one.method)}, {one.model}": (one.method, one.model)
+        for one in shown_controls(study)
+    }
+    return Drawing(*draw(sources.cells(), panels))

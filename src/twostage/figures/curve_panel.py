@@ -12,7 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
-from twostage.analysis.method_fit import CurveFit
+from twostage.analysis.sources import Sources
+from twostage.study import Study
+from twostage.exhibits.presentation import method_title
+from twostage.analysis.method_fit import CurveFit, MethodFit
 from twostage.figures.style import format_tokens, seed_markers, token_axis
 
 Colour = tuple[float, float, float]
@@ -88,3 +91,9 @@ def draw_legend(figure: SubFigure, title: str, palette: Mapping[float, Colour], 
             for seed in sorted(seeds)
         ]
     figure.legend(handles=handles, title=title, loc="center", ncols=min(len(handles), LEGEND_COLUMNS))
+
+
+def titled_fits(study: Study, sources: Sources) -> dict[str, MethodFit]:
+    """The fits behind a figure, by the titles of their methods."""
+    fits = [MethodFit.from_json(text) for text in sources.texts()]
+    return {method_title(study, fit.method): fit for fit in fits}

@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
+from twostage.figures.style import Drawing
 from twostage.design.design import Design
 from twostage.figures.boxes import LINE, Box, Point, canvas, draw_arrow, draw_box, draw_panel
 from twostage.figures.style import TEXT_WIDTH_INCHES
@@ -177,3 +179,8 @@ def _draw_tokens(axes: Axes, boxes: dict[str, Box]) -> None:
         va="top",
         fontsize=6,
     )
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """As `draw`; see `exhibits.catalogue`."""
+    return Drawing(*draw(study, Design(study)))

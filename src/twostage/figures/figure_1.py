@@ -15,11 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from twostage.analysis.sources import Sources
+from twostage.study import Study
+from twostage.figures.style import Drawing
 from twostage.analysis.cells import method_cells
 from twostage.analysis.curves import Coefficient, PowerLaws, Trend
 from twostage.analysis.method_fit import MethodFit
 from twostage.common.errors import UserError
-from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, say_not_fitted
+from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, say_not_fitted, titled_fits
 from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, plain_log_axis, token_axis
 
 ROW_INCHES = 2.3
@@ -175,3 +178,8 @@ def _negative(coefficient: Coefficient) -> tuple[float, float, float]:
 def _exponential(coefficient: Coefficient) -> tuple[float, float, float]:
     lower, upper = _ends(coefficient)
     return float(np.exp(coefficient.value)), float(np.exp(lower)), float(np.exp(upper))
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of a study; see `exhibits.catalogue`."""
+    return Drawing(*draw(sources.cells(), titled_fits(study, sources)))

@@ -14,6 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
+from twostage.figures.style import Drawing
 from twostage.design.design import Design
 from twostage.design.paths import Stage1Run, Stage2Run
 from twostage.figures.boxes import Box, canvas, draw_arrow, draw_bar, draw_box, draw_cylinder, draw_panel
@@ -259,3 +261,8 @@ def _draw_question(axes: Axes, panel: Box) -> Box:
         panel.centre[0], panel.bottom + 0.1, "$L(D_1, D_2)$ = ?", ha="center", va="bottom", fontsize=7.5
     )
     return chart
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """As `draw`; see `exhibits.catalogue`."""
+    return Drawing(*draw(study, Design(study)))

@@ -13,9 +13,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
+from twostage.study import Study
+from twostage.figures.style import Drawing
 from twostage.analysis.cells import method_cells
 from twostage.analysis.method_fit import MethodFit
-from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend
+from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend, titled_fits
 from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d2_palette
 
 PANELS_PER_ROW = 2
@@ -69,3 +72,8 @@ def draw(cells: pd.DataFrame, fits: Mapping[str, MethodFit]) -> tuple[Figure, pd
     seeds = sorted({seed for fit in fits.values() for seed in fit.seeds})
     draw_legend(bottom, "second-stage tokens $D_2$ (lines: fits)", palette, seeds)
     return figure, pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of a study; see `exhibits.catalogue`."""
+    return Drawing(*draw(sources.cells(), titled_fits(study, sources)))

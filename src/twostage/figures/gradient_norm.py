@@ -14,6 +14,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
+from twostage.study import Study
+from twostage.figures.style import Drawing
+from twostage.exhibits.presentation import method_title, shown_pairs
 from twostage.analysis.cells import method_cells
 from twostage.analysis.norm_slope import norm_slope
 from twostage.common.errors import UserError
@@ -158,3 +162,9 @@ def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]
         }
         for _, row in frame.iterrows()
     ]
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of Figure 1; see `exhibits.catalogue`."""
+    rows = {f"{method_title(study, method)}, {model}": (method, model) for method, model in shown_pairs(study)}
+    return Drawing(*draw(sources.cells(), sources.curves() if sources.has("curves.csv") else None, rows))

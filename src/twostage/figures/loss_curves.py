@@ -38,6 +38,7 @@ START_SHARE = (
 )
 END_SHARE = 0.2  # of the tokens: the right panel
 LEGEND_CHARACTERS = 42  # per line, what the right half holds
+SCHEDULES = {"wsd": "WSD", "constant": "constant", "cosine": "cosine"}
 COLUMNS = ("panel", "arm", "kind", "method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "value")
 
 

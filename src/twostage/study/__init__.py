@@ -2,7 +2,7 @@
 
 `load_study(path)` is the only way in; unknown keys, repeated keys and impossible grids are refused with the key, the
 value and the fix. What a study *implies* (cells, segments, paths) is `design.py`'s job; nothing here touches disk
-beyond reading the file. `schema` and `new_study` are for those who write one: keys to complete, a commented beginning.
+beyond reading the file. `new_study` writes a commented one to begin with.
 """
 
 from twostage.study.corpora import (
@@ -42,7 +42,7 @@ from twostage.study.models import (
     Recipe,
     Validation,
 )
-from twostage.study.study import CellsTable, ExcludedCell, FigureName, Laws, Study, Subset, TableName
+from twostage.study.study import CellsTable, ExcludedCell, Laws, Study, Subset
 
 __all__ = [
     "PIN_ME",
@@ -59,7 +59,6 @@ __all__ = [
     "ExcludedCell",
     "Expand",
     "ExpandShape",
-    "FigureName",
     "FilesCorpus",
     "Grid",
     "HuggingFaceCorpus",
@@ -79,7 +78,6 @@ __all__ = [
     "Stage1",
     "Study",
     "Subset",
-    "TableName",
     "Tokenizer",
     "TokenizerFile",
     "Validation",

@@ -15,26 +15,6 @@ from twostage.study.downstream import Downstream
 from twostage.study.methods import Ablations, Method, Repeat, Scratch, Stage1
 from twostage.study.models import Checkpoints, Evaluation, Model, ModelGrid, Recipe, Validation
 
-FigureName = Literal[
-    "figure-1",
-    "figure-2",
-    "figure-3",
-    "figure-4-left",
-    "figure-4-right",
-    "figure-5",
-    "figure-6",
-    "figure-7",
-    "figure-8",
-    "figure-9",
-    "figure-10",
-    "figure-11",
-    "gradient-norm",
-    "crossover",
-    "dag",
-]
-TableName = Literal["table-1", "table-2", "table-3", "table-4", "table-5", "table-6", "table-7", "table-8"]
-
-
 class Laws(Frozen):
     """Which laws are fitted to the cells."""
 
@@ -110,10 +90,10 @@ class Study(Frozen):
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     laws: Laws = Laws()
-    figures: tuple[FigureName, ...] | None = Field(
+    figures: tuple[str, ...] | None = Field(
         None, description="default: all that the study has the cells for"
     )
-    tables: tuple[TableName, ...] | None = Field(
+    tables: tuple[str, ...] | None = Field(
         None, description="default: all that the study has the cells for"
     )
     figure_1_methods: tuple[Name, ...] = Field(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from twostage.analysis.sources import Sources
 from twostage.analysis.crossover_fits import FittedPair, describe, fit_pair
 from twostage.analysis.estimate_text import GAP
 from twostage.analysis.measured_crossover import (
@@ -23,7 +24,7 @@ from twostage.analysis.measured_crossover import (
     find_crossing,
 )
 from twostage.common.units import format_quantity
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes
 
 COLUMNS = (
@@ -279,3 +280,8 @@ def _law_text(summary: dict[str, Any]) -> str:
     where = str(summary["fit_outcome"]).removeprefix("laws: ")
     beyond = "" if where.startswith("within") else f" ({where.split()[0]} the measured)"
     return f"{format_quantity(value)}{interval}{beyond}"
+
+
+def make_crossover(study: Study, sources: Sources) -> Table:
+    """`crossover_table` of a study; see `exhibits.catalogue`."""
+    return crossover_table(sources.cells(), study.laws.huber_delta, study.excluded_cells)

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from twostage.analysis.sources import Sources
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
 from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.paper.published import published_table
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
 FORM_TITLES = {"mul": "Mul.", "mul0": "Mul. (α₃ = 0)", "add": "Add.", "hyb": "Hyb."}
@@ -155,3 +156,23 @@ class _Notes:
 
 def _thousand(value: float | None) -> float | None:
     return None if value is None else 1e3 * value
+
+
+def make_table_1(study: Study, sources: Sources) -> Table:
+    """`table_1` of a study; see `exhibits.catalogue`."""
+    return table_1(read_fits(sources), study.excluded_cells)
+
+
+def make_table_2(study: Study, sources: Sources) -> Table:
+    """`table_2` of a study; see `exhibits.catalogue`."""
+    return table_2(read_fits(sources), study.excluded_cells)
+
+
+def make_table_7(study: Study, sources: Sources) -> Table:
+    """`table_7` of a study; see `exhibits.catalogue`."""
+    return table_7(read_fits(sources), study.excluded_cells)
+
+
+def read_fits(sources: Sources) -> list[MethodFit]:
+    """The fit files, a row each."""
+    return [MethodFit.from_json(text) for text in sources.texts()]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from twostage.analysis.sources import Sources
 from twostage.exhibits.catalogue import FIGURES, TABLES, not_drawn
 from twostage.study import Study
 from twostage.tables.table import Table
 
 
-def not_drawn_table(study: Study) -> Table:
+def make_not_drawn(study: Study, sources: Sources) -> Table:
     """Figures and tables that the study does not get: name, title, shows, reason. Empty where it gets all."""
     rows = [
         {"name": name, "title": entry.title, "shows": entry.shows, "reason": reason}

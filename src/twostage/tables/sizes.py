@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from twostage.analysis.sources import Sources
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.joint_fit import SizesFit
 from twostage.design.design import SCRATCH
 from twostage.paper.published import published_table
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes
 
 #: Coefficient in the paper's notation -> its heading.
@@ -99,3 +100,8 @@ def _estimate(one: SizesFit, coefficient: str) -> tuple[float | None, float | No
 def _without_empty(shown: pd.DataFrame) -> pd.DataFrame:
     """Without columns that are gaps throughout: a study without joint laws has no α₁."""
     return shown.loc[:, [name for name in shown.columns if set(shown[name]) != {GAP}]]
+
+
+def make_table_8(study: Study, sources: Sources) -> Table:
+    """`table_8` of a study; see `exhibits.catalogue`."""
+    return table_8([SizesFit.from_json(text) for text in sources.texts()], study.excluded_cells)

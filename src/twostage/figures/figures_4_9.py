@@ -1,4 +1,4 @@
-"""Predicted against measured loss, with the held-out lowest losses marked: the panel of Figures 4 (left) and 9."""
+"""Predicted against measured loss, with the held-out lowest losses marked: Figures 4 (left) and 9."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from twostage.analysis.sources import Sources
+from twostage.study import Study
+from twostage.analysis.joint_fit import SizesFit
+from twostage.laws.curves import extrapolation_table
+from twostage.figures.style import Drawing
 from twostage.figures.style import INK, d1_palette, format_tokens, new_figure
 
 HELD_OUT_COLOUR = "#e6550d"
@@ -82,3 +87,10 @@ def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.Data
     )
     top.legend(handles=handles, loc="upper left")
     return figure, table
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw a joint law of the study, with the lowest losses that it has not seen; see `exhibits.catalogue`."""
+    (joint,) = (SizesFit.from_json(text) for text in sources.texts())
+    table = extrapolation_table(joint.points, joint.extrapolation)
+    return Drawing(*draw_extrapolation(table, f"Joint scaling law: {joint.name}"))
