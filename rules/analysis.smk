@@ -9,8 +9,8 @@ ruleorder: fit_scratch_law > fit_law
 
 rule fit_law:
     input:
-        cells=CELLS,
         **program("fit_law.py"),
+        cells=CELLS,
     output:
         f"{RESULTS}/fits/{{method}}/{{model}}.json",
     log:
@@ -33,8 +33,8 @@ rule fit_law:
 
 rule fit_joint_law:
     input:
-        cells=joint_cells,
         **program("fit_law.py"),
+        cells=joint_cells,
     output:
         f"{RESULTS}/fits/joint/{{method}}.json",
     log:
@@ -55,8 +55,8 @@ rule fit_joint_law:
 
 rule fit_scratch_law:
     input:
-        cells=scratch_cells,
         **program("fit_law.py"),
+        cells=scratch_cells,
     output:
         f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
@@ -75,9 +75,9 @@ rule fit_scratch_law:
 
 rule fit_unified_law:
     input:
+        **program("fit_law.py"),
         cells=CELLS,
         base_cells=BASE_CELLS,
-        **program("fit_law.py"),
     output:
         report(
             f"{RESULTS}/tables/unified-law.csv",

@@ -4,9 +4,9 @@
 
 rule aggregate_cells:
     input:
+        **program("aggregate_cells.py"),
         evaluations=all_evaluations,
         metrics=all_metrics,
-        **program("aggregate_cells.py"),
     output:
         cells=report(
             CELLS,
@@ -40,9 +40,9 @@ rule aggregate_cells:
 # results/<study>/cells/stack/0.1B.csv; the method `scratch` stands for base and from-scratch models.
 rule aggregate_method_cells:
     input:
+        **program("aggregate_cells.py"),
         evaluations=method_evaluations,
         metrics=method_branches,
-        **program("aggregate_cells.py"),
     output:
         f"{RESULTS}/cells/{{method}}/{{model}}.csv",
     log:
@@ -65,8 +65,8 @@ rule aggregate_method_cells:
 
 rule gather_curves:
     input:
-        metrics=curve_metrics,
         **program("aggregate_cells.py"),
+        metrics=curve_metrics,
     output:
         report(
             CURVES,

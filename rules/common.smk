@@ -16,7 +16,7 @@ from twostage.design.design import Design
 from twostage.common.errors import UserError
 from twostage.common.imports import code_files
 from twostage.evaluation import downstream_spec as downstream_specs
-from twostage.exhibits import catalogue, comparisons, given_tables
+from twostage.exhibits import catalogue, comparisons, entry, given_tables
 from twostage.exhibits import joint_design, presentation
 from twostage.planning import jobs
 
@@ -69,9 +69,9 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 LIBRARY = ROOT / "src/twostage"
 
 # What everything is fitted to and drawn from: measured (cells.smk), or taken from elsewhere (imported.smk).
-CELLS = f"{RESULTS}/{catalogue.CELLS}"
-BASE_CELLS = f"{RESULTS}/{catalogue.BASE_CELLS}"
-CURVES = f"{RESULTS}/{catalogue.CURVES}"
+CELLS = f"{RESULTS}/{entry.CELLS}"
+BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
+CURVES = f"{RESULTS}/{entry.CURVES}"
 explained(given_tables.check_headers)(study, RESULTS)
 
 

@@ -1,5 +1,5 @@
-# Figures and tables. All are declared in src/twostage/exhibits/catalogue.py, which decides what each is made from and
-# whether a study can have it; each is made again, alone, when what it reads, its code or its part of the study changes.
+# Figures and tables. All are declared in src/twostage/exhibits (figure_entries.py, table_entries.py): what each is made
+# from, and whether a study can have it; each is made again, alone, when what it reads, its code or its part of the study changes.
 # One figure: snakemake results/<study>/figures/figure-1.png. A figure is PDF, PNG and the plotted numbers (CSV), a table
 # its numbers and a page for the report (HTML).
 
@@ -9,7 +9,9 @@ def sources_of(entry):
 
     def files(wildcards):
         if reason := entry.lacks(study):
-            raise WorkflowError(f"{entry.key}: {entry.name!r} cannot be drawn: {reason}")
+            raise WorkflowError(
+                f"{entry.key}: {entry.name!r} cannot be drawn: {reason}"
+            )
         return [in_results(path) for path in entry.reads(study)]
 
     return files
@@ -21,34 +23,35 @@ def files_of(entry):
     kind = "png" if entry.key == "figures" else "html"
     files[kind] = report(
         files[kind],
-        caption=f"../report/{entry.caption or entry.name}.rst",
+        caption="../report/caption.rst",
         category=entry.key.capitalize(),
         labels={entry.key.removesuffix("s"): entry.title},
     )
     return files
 
 
-for entry in catalogue.ALL:
+for one in catalogue.ALL:
 
     rule:
         name:
-            entry.rule_name
+            one.rule_name
         input:
-            sources=sources_of(entry),
-            **program("draw.py", entry.module),
+            **program("draw.py", one.module),
+            sources=sources_of(one),
         output:
-            **files_of(entry),
+            **files_of(one),
         log:
-            f"{LOGS}/{entry.rule_name}.log",
+            f"{LOGS}/{one.rule_name}.log",
         threads: 1
         resources:
             mem_mb=1000,
         params:
-            draw=entry.draw,
+            draw=one.draw,
+            caption=one.caption.strip(),
             study=STUDY_FILE,
-            shown=[] if entry.lacks(study) else entry.choice(study),
+            shown=[] if one.lacks(study) else one.choice(study),
         message:
-            entry.message or f"draw {entry.title}"
+            one.message or f"draw {one.title}"
         shell:
             "OMP_NUM_THREADS={threads} python {input.script} {params.draw} --study {params.study:q} "
             "--reads {input.sources} --out {output} > {log} 2>&1"

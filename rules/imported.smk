@@ -6,8 +6,8 @@ TABLES_FROM = given_tables.table_paths(study)
 
 rule import_cells:
     input:
-        table=TABLES_FROM["cells"],
         **program("aggregate_cells.py"),
+        table=TABLES_FROM["cells"],
     output:
         report(
             CELLS,
@@ -35,8 +35,8 @@ if "base_cells" in TABLES_FROM:
 
     use rule import_cells as import_base_cells with:
         input:
-            table=TABLES_FROM["base_cells"],
             **program("aggregate_cells.py"),
+            table=TABLES_FROM["base_cells"],
         output:
             report(
                 BASE_CELLS,
@@ -54,8 +54,8 @@ if "curves" in TABLES_FROM:
 
     use rule import_cells as import_curves with:
         input:
-            table=TABLES_FROM["curves"],
             **program("aggregate_cells.py"),
+            table=TABLES_FROM["curves"],
         output:
             report(
                 CURVES,

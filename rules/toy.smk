@@ -23,8 +23,8 @@ rule simulate_toy_model:
 
 rule plot_toy_model:
     input:
-        losses=rules.simulate_toy_model.output,
         **program("draw.py", "twostage.figures.figure_toy"),
+        losses=rules.simulate_toy_model.output,
     output:
         pdf=f"{TOY_RESULTS}/toy-model.pdf",
         png=report(

@@ -137,15 +137,16 @@ def test_the_script_copies_bytes(tables, tmp_path, monkeypatch):
     arguments = [
         "--study",
         tmp_path / "mine.yaml",
+        "given",
         "--kind",
         "cells",
-        "--table",
+        "--from",
         tables / "cells.csv",
         "--out",
         out,
     ]
-    monkeypatch.setattr(sys, "argv", ["import_table", *map(str, arguments)])
-    runpy.run_path(str(ROOT / "workflow/scripts/import_table.py"), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["aggregate_cells", *map(str, arguments)])
+    runpy.run_path(str(ROOT / "workflow/scripts/aggregate_cells.py"), run_name="__main__")
     assert out.read_bytes() == (tables / "cells.csv").read_bytes()
 
 

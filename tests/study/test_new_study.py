@@ -13,9 +13,8 @@ from twostage.cli import new as new_command
 from twostage.design.design import Design
 from twostage.design.growth_shapes import expanded_architecture
 from twostage.planning.jobs import planned_jobs
-from twostage.study import load_study, new_study
+from twostage.study import Study, load_study, new_study
 from twostage.study.architecture import Architecture
-from twostage.study import Study
 
 OWN = ["--corpus", "books=data/books/*.txt", "--corpus", "src=code", "--corpus", "src=more code/**/*.py"]
 STARTS = {"tiny": [], "paper": ["--from", "paper"], "files": OWN, "own paper": ["--from", "paper", *OWN]}

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from study_changes import put
 
 from twostage.common.errors import UserError
-from twostage.study import load_study
 from twostage.exhibits.schema import study_schema
+from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/studies/tiny.yaml"

@@ -14,7 +14,9 @@ def main() -> None:
     cells = tables.add_parser("cells", help="a row for each evaluation; see `twostage.analysis.cells`")
     cells.add_argument("--results", type=Path, required=True, help="folder of the study's results")
     cells.add_argument("--only", nargs=2, metavar=("METHOD", "MODEL"), help="this method at this base model")
-    cells.add_argument("--cells", type=Path, required=True, help="table of stage-2 and from-scratch cells to write")
+    cells.add_argument(
+        "--cells", type=Path, required=True, help="table of stage-2 and from-scratch cells to write"
+    )
     cells.add_argument("--base-cells", type=Path, help="table of base checkpoints at D2 = 0 to write")
     curves = tables.add_parser("curves", help="losses during training; see `twostage.analysis.curves_table`")
     curves.add_argument("--results", type=Path, required=True, help="folder of the study's results")

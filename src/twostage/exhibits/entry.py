@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from twostage.design.design import Design
 from twostage.design.paths import Branch
 from twostage.study import Study
+
+#: Tables that figures and tables are made from, relative to `results/<study>/`.
+CELLS, BASE_CELLS, CURVES = "tables/cells.csv", "tables/base-cells.csv", "tables/curves.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class Entry:
         choice: what of the study it shows besides those files; a change of it makes it again.
         message: what the workflow prints when it makes it; default: from the title. It may use `{study.name}`.
         rule: name of the workflow's rule; default: from the name.
-        caption: file in report/, without `.rst`; default: the name.
+        caption: what the report prints with it, in reStructuredText.
     """
 
     name: str
@@ -99,3 +102,11 @@ class TableEntry(Entry):
     def files(self) -> dict[str, str]:
         """As `Entry.files`, with the page."""
         return super().files | ({"page": self.page} if self.page else {})
+
+
+E = TypeVar("E", bound=Entry)
+
+
+def by_name(*entries: E) -> dict[str, E]:
+    """Declarations by their names, in the order given."""
+    return {entry.name: entry for entry in entries}

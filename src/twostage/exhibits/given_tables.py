@@ -31,6 +31,8 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
     "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
 }
+
+
 def table_paths(study: Study) -> dict[Kind, str]:
     """The tables that a study takes its numbers from, by kind; none where it trains."""
     given = study.cells_table

@@ -17,15 +17,22 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
-from twostage.figures.style import Drawing
-from twostage.exhibits.presentation import method_title
-from twostage.exhibits.controls import shown_controls
 from twostage.analysis.measured_crossover import Comparison, compare, find_crossing
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
+from twostage.exhibits.controls import shown_controls
+from twostage.exhibits.presentation import method_title
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
-from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, format_tokens, token_axis
+from twostage.figures.style import (
+    INK,
+    TEXT_WIDTH_INCHES,
+    Drawing,
+    apply_style,
+    d1_palette,
+    format_tokens,
+    token_axis,
+)
+from twostage.study import Study
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
-from twostage.exhibits.presentation import method_title
 from twostage.analysis.method_fit import CurveFit, MethodFit
+from twostage.analysis.sources import Sources
+from twostage.exhibits.presentation import method_title
 from twostage.figures.style import format_tokens, seed_markers, token_axis
+from twostage.study import Study
 
 Colour = tuple[float, float, float]
 CURVE_POINTS = 60  # per drawn curve

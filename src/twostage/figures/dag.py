@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twostage.analysis.sources import Sources
-from twostage.figures.style import Drawing
 from twostage.design.design import Design
 from twostage.figures.boxes import LINE, Box, Point, canvas, draw_arrow, draw_box, draw_panel
-from twostage.figures.style import TEXT_WIDTH_INCHES
+from twostage.figures.style import TEXT_WIDTH_INCHES, Drawing
 from twostage.planning.dag import RuleJobs, rule_jobs
 from twostage.study import Study
 

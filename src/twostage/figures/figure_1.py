@@ -15,15 +15,29 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
-from twostage.figures.style import Drawing
 from twostage.analysis.cells import method_cells
 from twostage.analysis.curves import Coefficient, PowerLaws, Trend
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
-from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, say_not_fitted, titled_fits
-from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, plain_log_axis, token_axis
+from twostage.figures.curve_panel import (
+    LEGEND_INCHES,
+    Colour,
+    draw_curves,
+    draw_legend,
+    say_not_fitted,
+    titled_fits,
+)
+from twostage.figures.style import (
+    INK,
+    TEXT_WIDTH_INCHES,
+    Drawing,
+    apply_style,
+    d1_palette,
+    plain_log_axis,
+    token_axis,
+)
+from twostage.study import Study
 
 ROW_INCHES = 2.3
 PANEL_CHARACTERS = 26  # of token labels, see style.token_axis

@@ -6,11 +6,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from twostage.analysis.sources import Sources
-from twostage.study import Study
-from twostage.figures.from_fits import catch_up_of
-from twostage.figures.style import Drawing
 from twostage.figures.catch_up_panels import draw_catch_up
-from twostage.figures.style import format_tokens
+from twostage.figures.from_fits import catch_up_of
+from twostage.figures.style import Drawing, format_tokens
+from twostage.study import Study
 
 
 def draw(

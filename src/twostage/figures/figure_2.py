@@ -15,11 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twostage.analysis.sources import Sources
-from twostage.figures.style import Drawing
 from twostage.design.design import Design
 from twostage.design.paths import Stage1Run, Stage2Run
 from twostage.figures.boxes import Box, canvas, draw_arrow, draw_bar, draw_box, draw_cylinder, draw_panel
-from twostage.figures.style import INK, d1_palette, format_tokens
+from twostage.figures.style import INK, Drawing, d1_palette, format_tokens
 from twostage.study import Study
 
 KIND_TITLES = {

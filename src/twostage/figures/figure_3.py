@@ -13,13 +13,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
-from twostage.figures.style import Drawing
 from twostage.analysis.cells import method_cells
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.sources import Sources
 from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend, titled_fits
-from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d2_palette
+from twostage.figures.style import TEXT_WIDTH_INCHES, Drawing, apply_style, d2_palette
+from twostage.study import Study
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4

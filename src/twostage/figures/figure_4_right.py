@@ -8,13 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from twostage.analysis.sources import Sources
-from twostage.study import Study
 from twostage.figures.from_fits import LawPair
-from twostage.figures.style import Drawing
+from twostage.figures.notes import add_note
+from twostage.figures.style import Drawing, format_tokens, new_figure
 from twostage.laws.crossover import d_star, log_quadratic, log_quadratic_d_star
 from twostage.laws.curves import d_star_curve
-from twostage.figures.notes import add_note
-from twostage.figures.style import format_tokens, new_figure
+from twostage.study import Study
 
 SIZES = 41  # points of D*(N)
 BEYOND = 1000.0  # D*(N) is drawn up to this multiple of the largest fitted N, as the paper does (1B -> 1T)

@@ -14,14 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from twostage.analysis.sources import Sources
-from twostage.figures.style import Drawing
 from twostage.analysis.curves import Coefficient
+from twostage.analysis.sources import Sources
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.figure_1 import with_half_width
 from twostage.figures.style import (
     INK,
     TEXT_WIDTH_INCHES,
+    Drawing,
     apply_style,
     d1_palette,
     plain_log_axis,

@@ -9,18 +9,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
 from twostage.analysis.joint_fit import SizesFit
+from twostage.analysis.sources import Sources
+from twostage.figures.style import INK, Drawing, d1_palette, format_tokens, new_figure
 from twostage.laws.curves import extrapolation_table
-from twostage.figures.style import Drawing
-from twostage.figures.style import INK, d1_palette, format_tokens, new_figure
+from twostage.study import Study
 
 HELD_OUT_COLOUR = "#e6550d"
 _COLUMNS = {"loss_nats", "predicted_nats", "held_out"}
 
 
-def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
+def draw(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
     """Draw predicted against measured loss, and the relative errors below.
 
     Args:
@@ -93,4 +92,4 @@ def draw_study(study: Study, sources: Sources) -> Drawing:
     """Draw a joint law of the study, with the lowest losses that it has not seen; see `exhibits.catalogue`."""
     (joint,) = (SizesFit.from_json(text) for text in sources.texts())
     table = extrapolation_table(joint.points, joint.extrapolation)
-    return Drawing(*draw_extrapolation(table, f"Joint scaling law: {joint.name}"))
+    return Drawing(*draw(table, f"Joint scaling law: {joint.name}"))

@@ -14,17 +14,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
-from twostage.figures.style import Drawing
-from twostage.exhibits.presentation import method_title, shown_pairs
 from twostage.analysis.cells import method_cells
 from twostage.analysis.norm_slope import norm_slope
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
+from twostage.exhibits.presentation import method_title, shown_pairs
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.loss_curves import token_ticks
 from twostage.figures.style import (
     TEXT_WIDTH_INCHES,
+    Drawing,
     apply_style,
     d1_palette,
     d2_palette,
@@ -32,6 +31,7 @@ from twostage.figures.style import (
     seed_markers,
     token_axis,
 )
+from twostage.study import Study
 
 ROW_INCHES = 2.2
 STRETCHES = 60  # of a trajectory
@@ -166,5 +166,7 @@ def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
     """Draw the methods of Figure 1; see `exhibits.catalogue`."""
-    rows = {f"{method_title(study, method)}, {model}": (method, model) for method, model in shown_pairs(study)}
+    rows = {
+        f"{method_title(study, method)}, {model}": (method, model) for method, model in shown_pairs(study)
+    }
     return Drawing(*draw(sources.cells(), sources.curves() if sources.has("curves.csv") else None, rows))

@@ -7,8 +7,8 @@ They never stand in for a study's own figures.
 from __future__ import annotations
 
 from twostage.analysis.sources import Sources
-from twostage.figures.style import Drawing
 from twostage.figures import figure_4_right, figure_10, figure_11
+from twostage.figures.style import Drawing
 from twostage.laws.crossover import catch_up
 from twostage.laws.curves import catch_up_curves, d_star_curve
 from twostage.paper.published import published_joint_laws, published_number

@@ -15,6 +15,7 @@ from twostage.study.downstream import Downstream
 from twostage.study.methods import Ablations, Method, Repeat, Scratch, Stage1
 from twostage.study.models import Checkpoints, Evaluation, Model, ModelGrid, Recipe, Validation
 
+
 class Laws(Frozen):
     """Which laws are fitted to the cells."""
 
@@ -90,12 +91,8 @@ class Study(Frozen):
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     laws: Laws = Laws()
-    figures: tuple[str, ...] | None = Field(
-        None, description="default: all that the study has the cells for"
-    )
-    tables: tuple[str, ...] | None = Field(
-        None, description="default: all that the study has the cells for"
-    )
+    figures: tuple[str, ...] | None = Field(None, description="default: all that the study has the cells for")
+    tables: tuple[str, ...] | None = Field(None, description="default: all that the study has the cells for")
     figure_1_methods: tuple[Name, ...] = Field(
         (),
         description="rows of Figure 1 and gradient norms, panels of Figure 3; default: first cpt, first growth. Figure 8 "

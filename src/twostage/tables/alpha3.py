@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from twostage.analysis.sources import Sources
 from twostage.analysis.alpha3 import DRAWS, UNITS, Alpha3, alpha3_of
 from twostage.analysis.estimate_text import GAP, interval_text
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.sources import Sources
 from twostage.laws.fit import Interval
 from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twostage.analysis.sources import Sources
 from twostage.analysis.crossover_fits import FittedPair, describe, fit_pair
 from twostage.analysis.estimate_text import GAP
 from twostage.analysis.measured_crossover import (
@@ -23,6 +22,7 @@ from twostage.analysis.measured_crossover import (
     compare,
     find_crossing,
 )
+from twostage.analysis.sources import Sources
 from twostage.common.units import format_quantity
 from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes

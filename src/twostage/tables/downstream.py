@@ -15,14 +15,14 @@ from typing import Any
 
 import pandas as pd
 
-from twostage.analysis.sources import Sources
-from twostage.study import Study
 from twostage.analysis.estimate_text import GAP
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
 from twostage.common.units import format_quantity
 from twostage.design.design import Design
 from twostage.evaluation.downstream_spec import downstream_branches
 from twostage.paper.published import published_table
+from twostage.study import Study
 from twostage.tables.table import Table
 
 #: The harness's task -> row of the paper's Table 6.

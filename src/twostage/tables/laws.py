@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from twostage.analysis.sources import Sources
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.sources import Sources
 from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.paper.published import published_table
 from twostage.study import ExcludedCell, Study

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from twostage.analysis.sources import Sources
 from twostage.analysis.estimate_text import GAP
+from twostage.analysis.sources import Sources
 from twostage.design.trunk_points import with_decay
 from twostage.paper.published import published_table
 from twostage.study import Study

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from twostage.analysis.sources import Sources
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.joint_fit import SizesFit
+from twostage.analysis.sources import Sources
 from twostage.design.design import SCRATCH
 from twostage.paper.published import published_table
 from twostage.study import ExcludedCell, Study

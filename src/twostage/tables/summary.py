@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from twostage.analysis.sources import Sources
 from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, loo_rows, name_of
 from twostage.analysis.estimate_text import GAP, estimate_text, interval_text
 from twostage.analysis.measured_crossover import CROSSES
+from twostage.analysis.sources import Sources
 from twostage.common.markdown import markdown_table
 from twostage.common.units import format_quantity
 from twostage.design.design import SCRATCH
