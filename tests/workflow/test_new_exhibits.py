@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -65,7 +66,7 @@ def extended(tmp_path_factory) -> tuple[Workflow, list[set[str]]]:
         states.append(digests(workflow))
     touched = [
         {name for name in after if after[name] != before.get(name)}
-        for before, after in zip(states, states[1:], strict=False)
+        for before, after in itertools.pairwise(states)
     ]
     return workflow, touched
 

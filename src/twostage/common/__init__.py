@@ -3,4 +3,5 @@
 `errors` (`UserError`), `storage` (atomic files), `units` (`300B` <-> 3e11), `markdown` (tables as text), `scripting` (entry
 point of scripts), `provenance` (versions and the commit behind a result), `revisions` (one integer for each stage). Imports
 nothing else of the library.
+`imports` finds the files that a script or module depends on.
 """

@@ -1,4 +1,4 @@
-"""The figures of the paper, one module each: `draw(...)` takes tables and returns a Figure and the plotted numbers.
+"""The figures, one module each: `draw_study(study, sources)` returns a `style.Drawing`, the figure and the plotted numbers.
 
-Pure functions: reading cells and writing files is done by `workflow/scripts` through `style.save_figure`.
+Most leave the drawing to a pure function `draw` of tables and fits. They are declared in `exhibits.figure_entries`.
 """

@@ -171,7 +171,7 @@ def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: b
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw the methods of a study that have models from scratch to compare with; see `exhibits.catalogue`."""
+    """Draw the methods of a study that have models from scratch to compare with."""
     panels = {
         f"{method_title(study, one.method)}, {one.model}": (one.method, one.model)
         for one in shown_controls(study)

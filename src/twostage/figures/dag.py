@@ -181,5 +181,5 @@ def _draw_tokens(axes: Axes, boxes: dict[str, Box]) -> None:
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """As `draw`; see `exhibits.catalogue`."""
+    """As `draw`."""
     return Drawing(*draw(study, Design(study)))

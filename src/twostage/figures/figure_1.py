@@ -195,5 +195,5 @@ def _exponential(coefficient: Coefficient) -> tuple[float, float, float]:
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw the methods of a study; see `exhibits.catalogue`."""
+    """Draw the methods of a study."""
     return Drawing(*draw(sources.cells(), titled_fits(study, sources)))

@@ -24,6 +24,6 @@ def draw(
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw the study's own laws; see `exhibits.catalogue`."""
+    """Draw the study's own laws."""
     shown = catch_up_of(study, sources)
     return Drawing(*draw(shown.table, n_final=shown.n_final, method=shown.method, note=shown.note))

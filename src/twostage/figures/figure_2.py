@@ -263,5 +263,5 @@ def _draw_question(axes: Axes, panel: Box) -> Box:
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """As `draw`; see `exhibits.catalogue`."""
+    """As `draw`."""
     return Drawing(*draw(study, Design(study)))

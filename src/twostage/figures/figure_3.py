@@ -74,5 +74,5 @@ def draw(cells: pd.DataFrame, fits: Mapping[str, MethodFit]) -> tuple[Figure, pd
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw the methods of a study; see `exhibits.catalogue`."""
+    """Draw the methods of a study."""
     return Drawing(*draw(sources.cells(), titled_fits(study, sources)))

@@ -91,7 +91,7 @@ def draw(
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw D*(N) of the study's own laws; see `exhibits.catalogue`."""
+    """Draw D*(N) of the study's own laws."""
     pair = LawPair.read(sources)
     joint, factor = pair.joint, pair.joint.growth_factor
     low, high = joint.n_base_range

@@ -11,7 +11,7 @@ from twostage.study import Study
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw the losses of models from scratch under two schedules; see `exhibits.catalogue`."""
+    """Draw the losses of models from scratch under two schedules."""
     design = Design(study)
     arms = [
         Arm(SCHEDULES[design.schedule(branch.run)], design.label(branch), branch.run.model, 0, branch.tokens)

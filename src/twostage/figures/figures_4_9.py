@@ -89,7 +89,7 @@ def draw(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw a joint law of the study, with the lowest losses that it has not seen; see `exhibits.catalogue`."""
+    """Draw a joint law of the study, with the lowest losses that it has not seen."""
     (joint,) = (SizesFit.from_json(text) for text in sources.texts())
     table = extrapolation_table(joint.points, joint.extrapolation)
     return Drawing(*draw(table, f"Joint scaling law: {joint.name}"))

@@ -18,12 +18,12 @@ from twostage.study import Study
 
 
 def draw_figure_6(study: Study, sources: Sources) -> Drawing:
-    """Draw methods that differ in their data; see `exhibits.catalogue`."""
+    """Draw methods that differ in their data."""
     return _draw(study, sources, DATA_KEYS, data_label)
 
 
 def draw_figure_7(study: Study, sources: Sources) -> Drawing:
-    """Draw methods that differ in their learning rate; see `exhibits.catalogue`."""
+    """Draw methods that differ in their learning rate."""
     return _draw(study, sources, RATE_KEYS, rate_label)
 
 

@@ -165,7 +165,7 @@ def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]
 
 
 def draw_study(study: Study, sources: Sources) -> Drawing:
-    """Draw the methods of Figure 1; see `exhibits.catalogue`."""
+    """Draw the methods of Figure 1."""
     rows = {
         f"{method_title(study, method)}, {model}": (method, model) for method, model in shown_pairs(study)
     }

@@ -173,6 +173,6 @@ def _ordered(numbers: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_alpha3(study: Study, sources: Sources) -> Table:
-    """`alpha3_table` of a study; see `exhibits.catalogue`."""
+    """`alpha3_table` of a study."""
     fits = [MethodFit.from_json(text) for text in sources.texts()]
     return alpha3_table(sources.cells(), fits, study.excluded_cells)

@@ -283,5 +283,5 @@ def _law_text(summary: dict[str, Any]) -> str:
 
 
 def make_crossover(study: Study, sources: Sources) -> Table:
-    """`crossover_table` of a study; see `exhibits.catalogue`."""
+    """`crossover_table` of a study."""
     return crossover_table(sources.cells(), study.laws.huber_delta, study.excluded_cells)

@@ -227,5 +227,5 @@ def _notes(scores: Sequence[CheckpointScores], rows: Sequence[str], common: Sequ
 
 
 def make_table_6(study: Study, sources: Sources) -> Table:
-    """`table_6` of a study; see `exhibits.catalogue`."""
+    """`table_6` of a study."""
     return table_6(read_scores(Design(study), sources.files))

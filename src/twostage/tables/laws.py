@@ -159,17 +159,17 @@ def _thousand(value: float | None) -> float | None:
 
 
 def make_table_1(study: Study, sources: Sources) -> Table:
-    """`table_1` of a study; see `exhibits.catalogue`."""
+    """`table_1` of a study."""
     return table_1(read_fits(sources), study.excluded_cells)
 
 
 def make_table_2(study: Study, sources: Sources) -> Table:
-    """`table_2` of a study; see `exhibits.catalogue`."""
+    """`table_2` of a study."""
     return table_2(read_fits(sources), study.excluded_cells)
 
 
 def make_table_7(study: Study, sources: Sources) -> Table:
-    """`table_7` of a study; see `exhibits.catalogue`."""
+    """`table_7` of a study."""
     return table_7(read_fits(sources), study.excluded_cells)
 
 

@@ -178,15 +178,15 @@ def _text(value: object) -> str:
 
 
 def make_table_3(study: Study, sources: Sources) -> Table:
-    """`table_3` of a study; see `exhibits.catalogue`."""
+    """`table_3` of a study."""
     return table_3(study)
 
 
 def make_table_4(study: Study, sources: Sources) -> Table:
-    """`table_4` of a study; see `exhibits.catalogue`."""
+    """`table_4` of a study."""
     return table_4(study)
 
 
 def make_table_5(study: Study, sources: Sources) -> Table:
-    """`table_5` of a study; see `exhibits.catalogue`."""
+    """`table_5` of a study."""
     return table_5(study)

@@ -103,5 +103,5 @@ def _without_empty(shown: pd.DataFrame) -> pd.DataFrame:
 
 
 def make_table_8(study: Study, sources: Sources) -> Table:
-    """`table_8` of a study; see `exhibits.catalogue`."""
+    """`table_8` of a study."""
     return table_8([SizesFit.from_json(text) for text in sources.texts()], study.excluded_cells)

@@ -305,6 +305,6 @@ def _figures(study: Study) -> list[str]:
 
 
 def make_summary(study: Study, sources: Sources) -> Table:
-    """The claims with the page; see `exhibits.catalogue`."""
+    """The claims with the page."""
     tables = {"cells": sources.cells()} | sources.tables()
     return replace(claims_table(tables, study), page=summary(tables, study))
