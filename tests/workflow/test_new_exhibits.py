@@ -36,8 +36,9 @@ def digests(workflow: Workflow) -> dict[str, str]:
 def declare(workflow: Workflow, module: str, entry: str) -> None:
     """Put a declaration at the end of the first list of a module."""
     path = workflow.root / LIBRARY / "exhibits" / module
-    before, end, after = path.read_text().partition("\n)\n")
-    path.write_text(f"{before}\n{entry.rstrip()}{end}{after}")
+    head, start, rest = path.read_text().partition(" = by_name(\n")
+    before, end, after = rest.partition("\n)\n")
+    path.write_text(f"{head}{start}{before}\n{entry.rstrip()}{end}{after}")
 
 
 def python(workflow: Workflow, *arguments: str) -> str:
