@@ -16,7 +16,7 @@ from twostage.design.paths import Branch
 from twostage.exhibits.entry import CELLS, CURVES, Entry, TableEntry, by_name
 from twostage.exhibits.figure_entries import FIGURES
 from twostage.exhibits.table_entries import TABLES, TABLES_OF_OURS, excluded
-from twostage.study import Study, load_study
+from twostage.study import Study, load_study, study_file
 
 #: Not the paper's: made for every study that has the cells, whatever `tables` chooses.
 OTHER_TABLES: dict[str, TableEntry] = TABLES_OF_OURS | by_name(
@@ -140,6 +140,6 @@ def load_checked(path: str | Path) -> Study:
     Raises:
         UserError: as `load_study`, or as `check_chosen`.
     """
-    study = load_study(path)
-    check_chosen(study)
-    return study
+    whole = load_study(f"{study_file(path)}:full")  # a part may lack the cells of a figure that the whole has
+    check_chosen(whole)
+    return load_study(path)
