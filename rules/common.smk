@@ -107,5 +107,6 @@ def branch_of(wildcards):
 
 
 include: "common/inputs.smk"
+include: "common/exhibits.smk"
 include: "common/identity.smk"
 include: "common/checkpoints.smk"

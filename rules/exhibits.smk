@@ -4,32 +4,6 @@
 # its numbers and a page for the report (HTML).
 
 
-def sources_of(entry):
-    """Input function: the tables and fits that a figure or table is made from."""
-
-    def files(wildcards):
-        if reason := entry.lacks(study):
-            raise WorkflowError(
-                f"{entry.key}: {entry.name!r} cannot be drawn: {reason}"
-            )
-        return [in_results(path) for path in entry.reads(study)]
-
-    return files
-
-
-def files_of(entry):
-    """Output files; the one to look at is in the report, with its caption."""
-    files = {kind: in_results(path) for kind, path in entry.files.items()}
-    kind = "png" if entry.key == "figures" else "html"
-    files[kind] = report(
-        files[kind],
-        caption="../report/caption.rst",
-        category=entry.key.capitalize(),
-        labels={entry.key.removesuffix("s"): entry.title},
-    )
-    return files
-
-
 for one in catalogue.ALL:
 
     rule:
@@ -51,7 +25,7 @@ for one in catalogue.ALL:
             study=STUDY_FILE,
             shown=[] if one.lacks(study) else one.choice(study),
         message:
-            one.message or f"draw {one.title}"
+            one.message or f"{'draw' if one.key == 'figures' else 'make'} {one.title}"
         shell:
             "OMP_NUM_THREADS={threads} python {input.script} {params.draw} --study {params.study:q} "
             "--reads {input.sources} --out {output} > {log} 2>&1"

@@ -106,12 +106,6 @@ def scratch_cells(wildcards):
     return CELLS
 
 
-def files_drawn(key):
-    """All files of the figures, or of the tables, that the study gets."""
-    entries = [entry for entry in catalogue.drawn_entries(study) if entry.key == key]
-    return [in_results(path) for entry in entries for path in entry.files.values()]
-
-
 @explained
 def own_tasks(wildcards):
     """Every file of the study's own benchmark tasks; none where it uses the harness's."""
