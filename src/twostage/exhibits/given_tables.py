@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from twostage.common.errors import UserError
-from twostage.exhibits.catalogue import FIGURES, drawable_figures
+from twostage.exhibits.catalogue import drawable_figures
+from twostage.exhibits.figure_entries import FIGURES
 from twostage.study import Study
 
 Kind = Literal["cells", "base_cells", "curves"]
