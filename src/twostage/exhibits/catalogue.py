@@ -28,8 +28,8 @@ OTHER_TABLES: dict[str, TableEntry] = TABLES_OF_OURS | by_name(
         rule="list_not_drawn",
         message="list the figures and tables that study {study.name} lacks the cells for",
         caption="""
-**What this study does not draw.** Figures and tables of the paper that the study lacks the cells for, each with the key of the
-study file to change, and those that it does not choose.
+**Figures and tables that this study does not draw.** Those that the study lacks the cells for, with the key of the study file to
+change, and those that it does not select.
 """,
     ),
     TableEntry(
@@ -42,9 +42,9 @@ study file to change, and those that it does not choose.
         rule="write_summary",
         message="write what study {study.name} found, next to what the paper says",
         caption="""
-**What the paper says, and what this study says of it.** Each claim that the study's cells have something to say about, and for each
-method and base model whether it holds. Where numbers have 95 % intervals, a claim holds or fails only if all of them say so; else it
-is not decided. The same with all tables beside the paper's is in ``summary.md``, the single findings in ``claims.csv``.
+**The paper's claims and this study's results.** For each claim that the study can test, the methods and base models for which it
+holds, does not hold, or is not decided. Where numbers have 95 % intervals, all of them must agree for a claim to hold or fail;
+otherwise it is not decided. The single findings are in ``claims.csv``; ``summary.md`` has this table and all others.
 """,
     ),
 )

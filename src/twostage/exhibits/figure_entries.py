@@ -71,14 +71,14 @@ FIGURES: dict[str, FigureEntry] = by_name(
         draw="twostage.figures.figure_1:draw_study",
         caption="""
 **Saturation in the second stage (Figure 1 of the paper).** Rows: one continual-pretraining and one growth method.
-*Left:* validation loss against second-stage tokens D2, a colour for each number of first-stage tokens D1; points are measured
-(a marker for each seed), lines are power laws L = A D2^-α + E with one floor E for all curves of the method.
+*Left:* validation loss against second-stage tokens D2, one colour for each number of first-stage tokens D1. Points are measured
+(one marker for each seed); lines are power laws L = A D2^-α + E with one floor E for all curves of the method.
 *Middle:* the fitted exponents, plotted as -α(D1), and Eq. 5, -α(D1) = γ ln D1 + E'. A rising line (γ > 0) is saturation: the
-longer the base model was trained, the less a second-stage token buys.
-*Right:* the factors A(D1) and a power law through them; A is the reducible loss extrapolated to D2 = 1 token, so its error
-is tied to that of α. Error bars and ± are 95 % intervals; neighbouring points share E, so their errors are strongly
-correlated and the slope is known better than the bars suggest. Panels say so where the grid has too few cells.
-The plotted numbers are in ``figure-1.csv`` beside the figure.
+longer the base model was trained, the less the loss falls with second-stage tokens.
+*Right:* the factors A(D1) and a power law fitted to them. A is the reducible loss extrapolated to D2 = 1 token, so its error is
+strongly correlated with that of α. Error bars and ± are 95 % intervals. Neighbouring points share E, so their errors are
+correlated and the slope is more precise than the bars suggest. A panel without a fit states the reason.
+The plotted numbers are in ``figure-1.csv``, next to the figure.
 """,
     ),
     FigureEntry(
@@ -89,9 +89,9 @@ The plotted numbers are in ``figure-1.csv`` beside the figure.
         choice=_all_but_checkpoints,
         caption="""
 **The two stages (Figure 2 of the paper).** Base models are pretrained on D1 tokens of the base corpus, then trained again on D2
-tokens: on another corpus (continual pretraining), or after growth in depth (layers repeated) or in width (neurons copied).
-Orange: what growth adds. How does the validation loss depend on both? Drawn from the study file: corpora, models, methods and the
-ranges of D1 and D2 over all models are this study's; the curves at the right are a sketch, not a result. All token counts are in
+tokens: on another corpus (continual pretraining), or after growth in depth (repeated layers) or in width (copied neurons).
+Orange: parts added by growth. How does the validation loss depend on D1 and D2? Corpora, models, methods and the ranges of D1 and
+D2 over all models are those of the study file. The curves on the right are a sketch, not a result. All token counts are in
 ``figure-2.csv``.
 """,
     ),
@@ -104,9 +104,9 @@ ranges of D1 and D2 over all models are this study's; the curves at the right ar
         lacks=obstacles.no_grid,
         draw="twostage.figures.figure_3:draw_study",
         caption="""
-**Power laws in first-stage tokens (Figure 3 of the paper).** Validation loss against first-stage tokens D1, a colour
-for each number of second-stage tokens D2, a panel for each method of Figure 1. Points are measured (a marker for each seed),
-lines are power laws L = A D1^-α + E with one floor E for all curves of a panel. The plotted numbers are in ``figure-3.csv``.
+**Power laws in first-stage tokens (Figure 3 of the paper).** Validation loss against first-stage tokens D1, one colour for each
+number of second-stage tokens D2, one panel for each method of Figure 1. Points are measured (one marker for each seed); lines are
+power laws L = A D1^-α + E with one floor E for all curves of a panel. The plotted numbers are in ``figure-3.csv``.
 """,
     ),
     _over_sizes(
@@ -120,9 +120,9 @@ lines are power laws L = A D1^-α + E with one floor E for all curves of a panel
         caption="""
 **The joint law of continual pretraining (Figure 4, left, of the paper).** Eq. 7,
 L = A D1^-α1 D2^(-α2 + α3 ln D1) + B N^-β + E, fitted to all base models of the study's first method of continual pretraining with
-enough sizes. Measured against predicted loss, a colour for each N (parameters, without embeddings); orange diamonds are the lowest
-tenth of the losses, which the drawn law has *not* seen. *Below:* predicted over measured, in percent. The law fitted to all cells,
-its 95 % intervals and this test are in ``fits/joint/``; the plotted numbers in ``figure-4-left.csv``.
+enough sizes. Measured against predicted loss, one colour for each N (non-embedding parameters). Orange diamonds are the lowest
+tenth of the losses, which were held out of the plotted fit. *Below:* error of the prediction in per cent. The law fitted to all
+cells, its 95 % intervals and this test are in ``fits/joint/``; the plotted numbers are in ``figure-4-left.csv``.
 """,
     ),
     _over_sizes(
@@ -135,12 +135,12 @@ its 95 % intervals and this test are in ``fits/joint/``; the plotted numbers in 
         draw="twostage.figures.figure_4_right:draw_study",
         published="twostage.figures.published:draw_figure_4_right",
         caption="""
-**Growth or from scratch (Figure 4, right, of the paper).** D*(N) of Eq. 8: with D1 = D2 = D* tokens a stacked model and one of the
-same final size trained from scratch on D* tokens reach one loss; above the curve training from scratch is better. Solved numerically
-from the study's own joint law and its own law L = A/N^α + B/D^β + E of models from scratch (the base models); the band is the 95 %
-interval over refits to resampled residuals, of those that cross at all (``exists_share`` in ``figure-4-right.csv``). Dashed: the
-paper's analytic form, quadratic in ln N, fitted to the curve. The curve runs to 1,000 times the largest fitted N, as in the paper:
-an extrapolation.
+**Growth or from scratch (Figure 4, right, of the paper).** D*(N) of Eq. 8: with D1 = D2 = D* tokens, a stacked model and a model
+of the same final size trained from scratch on D* tokens reach equal losses. Above the curve training from scratch is better. The
+curve is solved numerically from the study's joint law and its law L = A/N^α + B/D^β + E of models from scratch (the base models).
+The band is the 95 % interval over refits to resampled residuals, of those that cross (``exists_share`` in
+``figure-4-right.csv``). Dashed: the paper's analytic form, quadratic in ln N, fitted to the curve. The curve extends to 1,000
+times the largest fitted N, as in the paper, which is an extrapolation.
 """,
     ),
     FigureEntry(
@@ -154,11 +154,11 @@ an extrapolation.
         choice=lambda study: repr(study.ablations.schedule),
         curves=schedule_branches,
         caption="""
-**Two learning-rate schedules (Figure 5 of the paper).** Models from scratch that differ in the schedule alone; the number of
-steps is the study's ``ablations.schedule``. *Left:* validation losses during training, on a small fixed sample of the held-out
+**Two learning-rate schedules (Figure 5 of the paper).** Models from scratch that differ only in the schedule; the number of
+steps is ``ablations.schedule`` of the study. *Left:* validation losses during training, on a small fixed sample of the held-out
 split, and the learning rates. *Right:* the last fifth. Markers, and the numbers in the legend, are the losses of the finished
-models on the whole held-out split, so they need not lie on the curves' ends. One seed: a difference below the noise between
-seeds of one cell says nothing. The plotted numbers are in ``figure-5.csv``.
+models on the full held-out split, so they may differ from the ends of the curves. With one seed, a difference below the noise
+between seeds is not significant. The plotted numbers are in ``figure-5.csv``.
 """,
     ),
     _of_twins(
@@ -170,11 +170,11 @@ seeds of one cell says nothing. The plotted numbers are in ``figure-5.csv``.
         lacks=obstacles.no_fresh_data,
         draw="twostage.figures.figures_6_7:draw_figure_6",
         caption="""
-**Repeated or fresh data in model growth (Figure 6 of the paper).** Growth methods that differ in the data alone: the base
-model's samples from the first one again, as everywhere else, or samples from where the base model stopped. A row for each method,
-at the largest D1 and D2 that both arms have. *Left:* validation losses during the second stage, on a small fixed sample of the
-held-out split, and the learning rates. *Right:* the last fifth. Markers, and the numbers in the legend, are the losses of the finished
-models on the whole held-out split. The plotted numbers are in ``figure-6.csv``.
+**Repeated or new data in model growth (Figure 6 of the paper).** Growth methods that differ only in their data: the base model's
+samples again, as in all other figures, or the samples that follow those of the base model. One row for each method, at the
+largest D1 and D2 that both have. *Left:* validation losses during the second stage, on a small fixed sample of the held-out split,
+and the learning rates. *Right:* the last fifth. Markers, and the numbers in the legend, are the losses of the finished models on
+the full held-out split. The plotted numbers are in ``figure-6.csv``.
 """,
     ),
     _of_twins(
@@ -186,11 +186,11 @@ models on the whole held-out split. The plotted numbers are in ``figure-6.csv``.
         lacks=obstacles.no_changed_rate,
         draw="twostage.figures.figures_6_7:draw_figure_7",
         caption="""
-**Other learning rates in the second stage (Figure 7 of the paper).** Methods that differ only in schedule, peak rate or warmup
-from one with the recipe's own; a row for each such method, continual pretraining first, at the largest D1 and D2 that all arms
-have. *Left:* validation losses during the second stage, on a small fixed sample of the held-out split, and the learning rates;
-the rise at the start is re-warming. *Right:* the last fifth. Markers, and the numbers in the legend, are the losses of the
-finished models on the whole held-out split. The plotted numbers are in ``figure-7.csv``.
+**Other learning rates in the second stage (Figure 7 of the paper).** Methods that differ from one with the recipe's settings only
+in schedule, peak rate or warmup. One row for each such method, continual pretraining first, at the largest D1 and D2 that all
+have. *Left:* validation losses during the second stage, on a small fixed sample of the held-out split, and the learning rates; the
+rise at the start comes from warming up again. *Right:* the last fifth. Markers, and the numbers in the legend, are the losses of
+the finished models on the full held-out split. The plotted numbers are in ``figure-7.csv``.
 """,
     ),
     _of_methods(
@@ -202,9 +202,9 @@ finished models on the whole held-out split. The plotted numbers are in ``figure
         lacks=obstacles.no_others,
         draw="twostage.figures.figure_3:draw_study",
         caption="""
-**Power laws in first-stage tokens, other methods (Figure 8 of the paper).** As Figure 3, for the main methods that Figure 3
-leaves out (those without a deviation from the defaults of their kind), or, where there are none, for the variants. The plotted
-numbers are in ``figure-8.csv``.
+**Power laws in first-stage tokens, other methods (Figure 8 of the paper).** As Figure 3, for the main methods that Figure 3 does
+not show (those with the default settings of their kind) or, if there are none, for the variants. The plotted numbers are in
+``figure-8.csv``.
 """,
     ),
     _over_sizes(
@@ -217,7 +217,7 @@ numbers are in ``figure-8.csv``.
         draw="twostage.figures.figures_4_9:draw_study",
         caption="""
 **The joint law of model growth by stacking (Figure 9 of the paper).** As Figure 4 (left), for the study's first stacking method;
-N counts parameters *before* growth. Orange diamonds are the lowest tenth of the losses, held out of the drawn law. The plotted
+N counts parameters *before* growth. Orange diamonds are the lowest tenth of the losses, which were held out of the plotted fit. The plotted
 numbers are in ``figure-9.csv``.
 """,
     ),
@@ -231,11 +231,12 @@ numbers are in ``figure-9.csv``.
         draw="twostage.figures.figure_10:draw_study",
         published="twostage.figures.published:draw_figure_10",
         caption="""
-**Catching up with model growth (Figure 10 of the paper).** *Left:* predicted loss of a model trained from scratch (black) and of stacked
-models with different sunk costs D1, from the study's own laws, with 95 % bands. *Right:* tokens that training from scratch needs for
-the loss of the stacked model; on the dashed line the base saves nothing, on the dotted line of its colour it saves its whole sunk
-cost. Circles: from there on, training from scratch wins. The final model has ``laws.catch_up_n_final`` parameters (the paper: 7B), by
-default those of the largest fitted one; sunk costs and tokens per parameter are the paper's. Numbers: ``figure-10.csv``.
+**Catching up with model growth (Figure 10 of the paper).** *Left:* predicted loss of a model trained from scratch (black) and of
+stacked models with different sunk costs D1, from the study's own laws, with 95 % bands. *Right:* tokens that training from scratch
+takes to reach the loss of the stacked model. On the dashed line the base model saves nothing; on the dotted line of its colour it
+saves its full sunk cost. Circles: beyond this point training from scratch is better. The final model has
+``laws.catch_up_n_final`` parameters (the paper: 7B), by default those of the largest fitted model; sunk costs and tokens per
+parameter are the paper's. Numbers: ``figure-10.csv``.
 """,
     ),
     _over_sizes(
@@ -248,8 +249,8 @@ default those of the largest fitted one; sunk costs and tokens per parameter are
         draw="twostage.figures.figure_11:draw_study",
         published="twostage.figures.published:draw_figure_11",
         caption="""
-**Catching up with continual pretraining (Figure 11 of the paper).** As Figure 10, for the study's first method of continual pretraining
-with enough sizes, against models trained from scratch on that method's corpus. Numbers: ``figure-11.csv``.
+**Catching up with continual pretraining (Figure 11 of the paper).** As Figure 10, for the study's first method of continual
+pretraining with enough sizes, compared with models trained from scratch on that method's corpus. Numbers: ``figure-11.csv``.
 """,
     ),
     FigureEntry(
@@ -265,11 +266,11 @@ with enough sizes, against models trained from scratch on that method's corpus. 
         columns=(("cells", "grad_norm_mean"), ("curves", "grad_norm")),
         message="draw gradient norms",
         caption="""
-**Gradient norms in the second stage (a diagnostic after a summary of the paper's second version).** A row for each method of
-Figure 1. *Left:* the norm of the whole gradient before clipping, averaged over equal stretches of tokens, along the longest run
-at each D1 (first seed). *Right:* its mean over the trunk after the warmup, against D1, a colour for each D2; above it, by what a doubling of
-D1 multiplies the mean at equal D2 (a slope of logarithms for each seed; their mean and its 95 % t interval). A study
-without ``validation`` records no curves and has the right panel alone. The plotted numbers are in ``gradient-norm.csv``.
+**Gradient norms in the second stage (a diagnostic after a summary of the paper's second version).** One row for each method of
+Figure 1. *Left:* the norm of the full gradient before clipping, averaged over equal intervals of tokens, along the longest run at
+each D1 (first seed). *Right:* its mean over the trunk after the warmup, against D1, one colour for each D2. The title gives the
+factor by which the mean grows when D1 doubles at equal D2 (fitted to the logarithms for each seed; mean over seeds and 95 % t
+interval). A study without ``validation`` has only the right panel. The plotted numbers are in ``gradient-norm.csv``.
 """,
     ),
     FigureEntry(
@@ -284,11 +285,11 @@ without ``validation`` records no curves and has the right panel alone. The plot
         message="draw the measured crossover",
         caption="""
 **Reuse or from scratch, measured (ours, not the paper's).** Loss of reuse minus loss of models trained from scratch on the same
-corpus, at the size after stage 2, with the same number of second-stage tokens; a line for each D1, seeds averaged. Below zero,
-reuse is better. Diamonds: the D2 from which on training from scratch is better, linear in ln D2 between measured points. Grey:
-two standard errors of a difference, from the noise between seeds (absent where every cell has one seed). Of several sizes, the
-one that most methods have; all sizes, intervals, and what fitted laws say are in the table *Crossover*. The plotted numbers are
-in ``crossover.csv`` beside the figure.
+corpus, at the size after stage 2, with the same number of second-stage tokens; one line for each D1, averaged over seeds. Below
+zero, reuse is better. Diamonds: the D2 above which training from scratch is better, interpolated linearly in ln D2. Grey band: two
+standard errors of a difference, from the noise between seeds (absent if every cell has one seed). If there are several model
+sizes, the figure shows the size that most methods have. All sizes, intervals, and crossings of fitted laws are in the table
+*Crossover*. The plotted numbers are in ``crossover.csv``, next to the figure.
 """,
     ),
     FigureEntry(
@@ -299,9 +300,9 @@ in ``crossover.csv`` beside the figure.
         choice=_all_but_checkpoints,
         message="draw the rule graph of study {study.name}",
         caption="""
-**The workflow of this study as a rule graph.** One box for each rule with its number of jobs, from raw text to laws and figures, counted
-from the study's design; a trunk segment also needs the segment before it. Methods that continue or grow a base model share its
-checkpoints, so the first stage is trained once for all of them. The numbers are in ``dag.csv``.
+**The workflow of this study as a rule graph.** One box for each rule with its number of jobs, from raw text to laws and figures,
+counted from the study's design. Each trunk segment also depends on the segment before it. Methods that continue or grow a base
+model share its checkpoints, so the first stage is trained once for all of them. The numbers are in ``dag.csv``.
 """,
     ),
 )

@@ -52,10 +52,10 @@ TABLES: dict[str, TableEntry] = by_name(
         draw="twostage.tables.laws:make_table_1",
         message="make Table 1: leave-one-out errors",
         caption="""
-**Which law? (Table 1 of the paper.)** Leave-one-out RMS error of four laws, in 10⁻³ nats per token: multiplicative
-with interaction (Eq. 2), the same with α₃ = 0, additive (Eq. 3), hybrid (Eq. 4). Each cell (D1, D2) is left out in turn, with
-all its seeds, and predicted from the others. Rows are the main methods, in which nothing but the corpus of continual pretraining
-deviates from the defaults of its kind, at every size with two or more D1 and D2. The same numbers are in ``table-1.csv``.
+**Comparison of laws (Table 1 of the paper).** Leave-one-out RMS error of four laws, in 10⁻³ nats per token: multiplicative with
+interaction (Eq. 2), the same with α₃ = 0, additive (Eq. 3), hybrid (Eq. 4). Each cell (D1, D2) is left out in turn, with all its
+seeds, and predicted from the others. Rows are the main methods (default settings of their kind, any corpus of continual
+pretraining), at every size with two or more D1 and D2. The same numbers are in ``table-1.csv``.
 """,
     ),
     _of_laws(
@@ -67,9 +67,9 @@ deviates from the defaults of its kind, at every size with two or more D1 and D2
         draw="twostage.tables.laws:make_table_2",
         message="make Table 2: leave-one-out errors of variants",
         caption="""
-**Which law, for variants? (Table 2 of the paper.)** As Table 1, for methods that deviate from the defaults of their kind:
-replay, start from the stable phase, another growth factor, another corpus in growth, other learning rates, and so on. The same
-numbers are in ``table-2.csv``.
+**Comparison of laws for variants (Table 2 of the paper).** As Table 1, for methods that differ from the default settings of their
+kind: replay, start from the stable phase, another growth factor, another corpus in growth, other learning rates, and so on. The
+same numbers are in ``table-2.csv``.
 """,
     ),
     _of_study(
@@ -92,8 +92,8 @@ models of the same name. The same numbers are in ``table-3.csv``.
         draw="twostage.tables.setup:make_table_4",
         message="make Table 4: recipe",
         caption="""
-**Recipe of all runs (Table 4 of the paper).** What is the same in every run of the study, beside the paper's value where its
-Table 4 has one. The same numbers are in ``table-4.csv``.
+**Recipe of all runs (Table 4 of the paper).** Settings that all runs of the study share, and the paper's value where its Table 4
+has one. The same numbers are in ``table-4.csv``.
 """,
     ),
     _of_study(
@@ -104,7 +104,7 @@ Table 4 has one. The same numbers are in ``table-4.csv``.
         draw="twostage.tables.setup:make_table_5",
         message="make Table 5: recipe of each model",
         caption="""
-**Recipe of each model (Table 5 of the paper).** Training settings that go with a model's size, and the range of its grid; in
+**Recipe of each model (Table 5 of the paper).** Training settings that depend on the model's size, and the range of its grid; in
 brackets the paper's, for models of the same name. The same numbers are in ``table-5.csv``.
 """,
     ),
@@ -148,9 +148,9 @@ optimum are in the fit files.
         choice=excluded,
         message="make Table 8: coefficients of the laws over model sizes",
         caption="""
-**Laws over model sizes (Table 8 of the paper).** Coefficients of the joint law (Eq. 7) of every method, and of the law of
-models from scratch on every corpus, that the study has three or more sizes over 4x in N for, with 95 % profile-likelihood intervals.
-The same numbers are in ``table-8.csv``; covariances and certificates of the optimum are in the fit files.
+**Laws over model sizes (Table 8 of the paper).** Coefficients, with 95 % profile-likelihood intervals, of the joint law (Eq. 7) of
+every method and of the law of models from scratch on every corpus, where the study has three or more sizes over 4x in N. The same
+numbers are in ``table-8.csv``; covariances and certificates of the optimum are in the fit files.
 """,
     ),
 )
@@ -166,10 +166,10 @@ TABLES_OF_OURS: dict[str, TableEntry] = by_name(
         rule="estimate_alpha3",
         message="estimate how certain alpha3 is",
         caption="""
-**How certain is α₃?** α₃ > 0 in Eq. 2 is saturation, so its uncertainty is told in every way that the cells allow: the
+**Uncertainty of α₃.** α₃ > 0 in Eq. 2 is saturation, so its uncertainty is given in every way that the cells allow: the
 profile-likelihood interval of Table 7; percentiles of refits to resampled points, to resampled first stages (all cells of one D1
-and seed) and to resampled seeds; and the law fitted to each seed alone. Beside it stand the leave-one-out error of the law and the
-noise between seeds. The same numbers, unrounded, with the reason for every gap, are in ``alpha3.csv``. Not a table of the paper.
+and seed) and to resampled seeds; and fits to each seed alone. The table also has the leave-one-out error of the law and the noise
+between seeds. The same numbers, unrounded, with a reason for every gap, are in ``alpha3.csv``. Not a table of the paper.
 """,
     ),
     TableEntry(
@@ -182,8 +182,8 @@ noise between seeds. The same numbers, unrounded, with the reason for every gap,
         rule="measure_crossover",
         message="compare reuse with models trained from scratch",
         caption="""
-**Is training from scratch better, and from which D2 on?** One row for each D1 of each method that has models trained from scratch
-on its corpus, at the size after stage 2. Measured crossings beside those of the fitted laws. Every measured pair is in
+**Above which D2 is training from scratch better?** One row for each D1 of each method that has models trained from scratch on its
+corpus, at the size after stage 2: measured crossings and crossings of the fitted laws. All measured pairs are in
 ``crossover.csv``.
 """,
     ),
