@@ -4,7 +4,7 @@
 #     -> train_trunk_segment -> train_decay_branch            stage 1: the base model at D1
 #     -> grow_checkpoint                                      growth methods only
 #     -> train_trunk_segment -> train_decay_branch            stage 2: the model at D2
-#     -> evaluate_checkpoint -> aggregate_cells -> fit_law -> make_table, plot_figure
+#     -> evaluate_checkpoint -> aggregate_cells -> fit_law -> make_table_*, plot_figure_*
 #
 # Start with `make figures`; on a cluster `snakemake --profile profiles/slurm all_figures`.
 from snakemake.utils import min_version
@@ -30,10 +30,7 @@ include: "rules/downstream.smk"
 include: "rules/release.smk"
 include: "rules/imported.smk" if study.cells_table else "rules/cells.smk"
 include: "rules/analysis.smk"
-include: "rules/tables.smk"
-include: "rules/figures.smk"
-include: "rules/illustrations.smk"
-include: "rules/published.smk"
+include: "rules/exhibits.smk"
 include: "rules/toy.smk"
 
 
@@ -47,6 +44,6 @@ rule all:
         rules.all_tables.input,
 
 
-# On a cluster, what takes seconds runs beside the head.
+# On a cluster, what takes seconds runs on the head's machine.
 if SITE:
     workflow.localrules(*local_rules())

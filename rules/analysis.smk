@@ -1,5 +1,5 @@
-# Laws and curves fitted to the cells: a fit file for each method and base model, laws over model sizes, one law over
-# both stages, and the comparison with models from scratch. They take seconds, so they list their code as inputs and are run again when it changes.
+# Laws and curves fitted to the cells: a fit file for each method and base model, laws over model sizes, and one law over
+# both stages. They take seconds, so they list their code as inputs and run again when it changes.
 
 
 # fit_law's pattern, fits/<method>/<model>.json, holds these paths too; no method may be called joint or scratch.
@@ -9,15 +9,8 @@ ruleorder: fit_scratch_law > fit_law
 
 rule fit_law:
     input:
+        **program("fit_law.py"),
         cells=CELLS,
-        script=f"{SCRIPTS}/fit_law.py",
-        code=library_code(
-            "analysis/cells.py",
-            "analysis/method_fit.py",
-            "analysis/power_laws.py",
-            "analysis/power_law_solver.py",
-            *LAWS_CODE,
-        ),
     output:
         f"{RESULTS}/fits/{{method}}/{{model}}.json",
     log:
@@ -34,16 +27,14 @@ rule fit_law:
     message:
         "fit laws and curves of {wildcards.method} on {wildcards.model}"
     shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
-        "--method {wildcards.method} --model {wildcards.model} "
-        "--forms {params.forms} --delta {params.delta} --out {output} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
+        "method {wildcards.method} {wildcards.model} --forms {params.forms} > {log} 2>&1"
 
 
 rule fit_joint_law:
     input:
+        **program("fit_law.py"),
         cells=joint_cells,
-        script=f"{SCRIPTS}/fit_joint_law.py",
-        code=library_code("analysis/cells.py", "analysis/joint_fit.py", *LAWS_CODE),
     output:
         f"{RESULTS}/fits/joint/{{method}}.json",
     log:
@@ -58,15 +49,14 @@ rule fit_joint_law:
     message:
         "fit the joint law of {wildcards.method}"
     shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
-        "--method {wildcards.method} --delta {params.delta} --out {output} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
+        "joint {wildcards.method} > {log} 2>&1"
 
 
 rule fit_scratch_law:
     input:
+        **program("fit_law.py"),
         cells=scratch_cells,
-        script=f"{SCRIPTS}/fit_joint_law.py",
-        code=library_code("analysis/cells.py", "analysis/joint_fit.py", *LAWS_CODE),
     output:
         f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
@@ -79,16 +69,15 @@ rule fit_scratch_law:
     message:
         "fit the law of models trained from scratch on {wildcards.corpus}"
     shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
-        "--scratch {wildcards.corpus} --delta {params.delta} --out {output} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
+        "scratch {wildcards.corpus} > {log} 2>&1"
 
 
 rule fit_unified_law:
     input:
+        **program("fit_law.py"),
         cells=CELLS,
         base_cells=BASE_CELLS,
-        script=f"{SCRIPTS}/fit_unified_law.py",
-        code=library_code("analysis/cells.py", "analysis/unified_fit.py", *LAWS_CODE),
     output:
         report(
             f"{RESULTS}/tables/unified-law.csv",
@@ -106,42 +95,5 @@ rule fit_unified_law:
     message:
         "fit one law over both stages (appendix D.3)"
     shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
-        "--base-cells {input.base_cells} --delta {params.delta} --out {output} > {log} 2>&1"
-
-
-rule measure_crossover:
-    input:
-        cells=CELLS,
-        script=f"{SCRIPTS}/measure_crossover.py",
-        code=library_code(
-            "analysis/crossover_fits.py",
-            "analysis/measured_crossover.py",
-            "analysis/cells.py",
-            "exhibits/controls.py",
-            "tables/crossover.py",
-            "tables/table.py",
-            *LAWS_CODE,
-        ),
-    output:
-        csv=f"{RESULTS}/tables/crossover.csv",
-        html=report(
-            f"{RESULTS}/tables/crossover.html",
-            caption="../report/crossover-table.rst",
-            category="Tables",
-            labels={"table": "Crossover"},
-        ),
-    log:
-        f"{LOGS}/measure_crossover.log",
-    threads: 1
-    resources:
-        mem_mb=1000,
-    params:
-        study=STUDY_FILE,
-        delta=study.laws.huber_delta,
-        shown=[entry.model_dump() for entry in study.excluded_cells],
-    message:
-        "compare reuse with models trained from scratch"
-    shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --study {params.study} "
-        "--csv {output.csv} --html {output.html} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
+        "unified {input.base_cells} > {log} 2>&1"

@@ -1,13 +1,12 @@
 # From evaluations to tables: all cells of the study, those of one method at one size, and loss curves. They take
-# seconds, so they list their code as inputs and are run again when it changes.
+# seconds, so they list their code as inputs and run again when it changes.
 
 
 rule aggregate_cells:
     input:
+        **program("aggregate_cells.py"),
         evaluations=all_evaluations,
         metrics=all_metrics,
-        script=f"{SCRIPTS}/aggregate_cells.py",
-        code=library_code("analysis/cells.py"),
     output:
         cells=report(
             CELLS,
@@ -33,7 +32,7 @@ rule aggregate_cells:
     message:
         "gather the cells of study {study.name}"
     shell:
-        "python {input.script} --study {params.study} --results {params.results} "
+        "python {input.script} --study {params.study:q} cells --results {params.results} "
         "--cells {output.cells} --base-cells {output.base_cells} > {log} 2>&1"
 
 
@@ -41,10 +40,9 @@ rule aggregate_cells:
 # results/<study>/cells/stack/0.1B.csv; the method `scratch` stands for base and from-scratch models.
 rule aggregate_method_cells:
     input:
+        **program("aggregate_cells.py"),
         evaluations=method_evaluations,
         metrics=method_branches,
-        script=f"{SCRIPTS}/aggregate_cells.py",
-        code=library_code("analysis/cells.py"),
     output:
         f"{RESULTS}/cells/{{method}}/{{model}}.csv",
     log:
@@ -61,15 +59,14 @@ rule aggregate_method_cells:
     message:
         "gather the cells of {wildcards.method} on {wildcards.model}"
     shell:
-        "python {input.script} --study {params.study} --results {params.results} "
-        "--method {wildcards.method} --model {wildcards.model} --cells {output} > {log} 2>&1"
+        "python {input.script} --study {params.study:q} cells --results {params.results} "
+        "--only {wildcards.method} {wildcards.model} --cells {output} > {log} 2>&1"
 
 
 rule gather_curves:
     input:
+        **program("aggregate_cells.py"),
         metrics=curve_metrics,
-        script=f"{SCRIPTS}/gather_curves.py",
-        code=library_code("analysis/curves_table.py"),
     output:
         report(
             CURVES,
@@ -85,9 +82,9 @@ rule gather_curves:
     params:
         study=STUDY_FILE,
         results=subpath(output[0], ancestor=2),
-        wanted=[branch.folder for branch in curve_branches()],
+        wanted=[branch.folder for branch in catalogue.wanted_branches(design)],
     message:
         "gather the loss curves of study {study.name}"
     shell:
-        "python {input.script} --study {params.study} --results {params.results} "
+        "python {input.script} --study {params.study:q} curves --results {params.results} "
         "--wanted {params.wanted} --out {output} > {log} 2>&1"

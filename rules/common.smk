@@ -10,13 +10,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
 from twostage.design import paths, specs
-from twostage.analysis import imported
 from twostage.cluster.folders import check_folder
 from twostage.corpora import dataspecs
 from twostage.design.design import Design
 from twostage.common.errors import UserError
+from twostage.common.imports import code_files
 from twostage.evaluation import downstream_spec as downstream_specs
-from twostage.exhibits import catalogue, comparisons, controls
+from twostage.exhibits import catalogue, comparisons, entry, given_tables
 from twostage.exhibits import joint_design, presentation
 from twostage.planning import jobs
 
@@ -66,15 +66,13 @@ for folder in (RESULTS, ROLLING):
     explained(check_folder)(folder)
 # Relative, since inputs are compared by name too: a project that is moved or cloned must not look new.
 ROOT = Path(os.path.relpath(workflow.basedir))
-SCRIPTS = str(ROOT / "workflow/scripts")
-LIBRARY = str(ROOT / "src/twostage")
-PUBLISHED = str(ROOT / "results/published")
+LIBRARY = ROOT / "src/twostage"
 
 # What everything is fitted to and drawn from: measured (cells.smk), or taken from elsewhere (imported.smk).
-CELLS = f"{RESULTS}/tables/cells.csv"
-BASE_CELLS = f"{RESULTS}/tables/base-cells.csv"
-CURVES = f"{RESULTS}/tables/curves.csv"
-explained(imported.check_headers)(study, RESULTS)
+CELLS = f"{RESULTS}/{entry.CELLS}"
+BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
+CURVES = f"{RESULTS}/{entry.CURVES}"
+explained(given_tables.check_headers)(study, RESULTS)
 
 
 wildcard_constraints:
@@ -88,9 +86,11 @@ def in_results(path):
     return f"{RESULTS}/{path}"
 
 
-def library_code(*names):
-    """Library files as inputs: rules that take seconds are run again when their code changes."""
-    return [f"{LIBRARY}/{name}" for name in names]
+def program(script, *modules):
+    """Inputs `script` and `code`, what script and modules import: rules that take seconds run again when it changes."""
+    path = ROOT / "workflow/scripts" / script
+    code = [str(file) for file in code_files(LIBRARY, path, *modules) if file != path]
+    return {"script": str(path), "code": code}
 
 
 # Jobs from wildcards --------------------------------------------------------------------------------------------------
@@ -107,6 +107,6 @@ def branch_of(wildcards):
 
 
 include: "common/inputs.smk"
-include: "common/results.smk"
+include: "common/exhibits.smk"
 include: "common/identity.smk"
 include: "common/checkpoints.smk"

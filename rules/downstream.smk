@@ -1,5 +1,5 @@
-# Benchmarks (Table 6): exports base checkpoints to Hugging Face folders, runs the lm-eval harness on them, and makes the
-# table. Any decay branch can be requested by its path; the table has those of the study's section `downstream`.
+# Benchmarks: exports base checkpoints to Hugging Face folders and runs the lm-eval harness on them. Any decay branch can be
+# requested by its path; Table 6 has those of the study's section `downstream`.
 
 
 rule export_checkpoint:
@@ -47,34 +47,3 @@ rule evaluate_downstream:
         "python $SCRIPTS/evaluate_downstream.py "
         "--spec {params.spec:q} --export {input.export} {params.task_folder} "
         "--out {output} --device {resources.device} --threads {threads}"
-
-
-rule make_table_6:
-    input:
-        scores=downstream_scores,
-        published=f"{PUBLISHED}/table_6.csv",
-        script=f"{SCRIPTS}/make_table_6.py",
-        code=library_code(
-            "evaluation/downstream_spec.py", "tables/downstream.py", "tables/table.py"
-        ),
-    output:
-        csv=f"{RESULTS}/tables/table-6.csv",
-        html=report(
-            f"{RESULTS}/tables/table-6.html",
-            caption="../report/table-6.rst",
-            category="Tables",
-            labels={"table": "Table 6"},
-        ),
-    log:
-        f"{LOGS}/make_table_6.log",
-    threads: 1
-    resources:
-        mem_mb=1000,
-    params:
-        study=STUDY_FILE,
-        results=subpath(output.csv, ancestor=2),
-    message:
-        "make Table 6: benchmarks"
-    shell:
-        "python {input.script} --study {params.study} --results {params.results} "
-        "--csv {output.csv} --html {output.html} > {log} 2>&1"

@@ -1,14 +1,13 @@
 # In place of cells.smk for a study with `cells_table`: the tables are taken from elsewhere, checked, and nothing is
 # trained. Rules for tables that the study does not name do not exist.
 
-TABLES_FROM = imported.table_paths(study)
+TABLES_FROM = given_tables.table_paths(study)
 
 
 rule import_cells:
     input:
+        **program("aggregate_cells.py"),
         table=TABLES_FROM["cells"],
-        script=f"{SCRIPTS}/import_table.py",
-        code=library_code("analysis/imported.py"),
     output:
         report(
             CELLS,
@@ -28,17 +27,16 @@ rule import_cells:
     message:
         "take {params.kind} from {input.table}"
     shell:
-        "python {input.script} --study {params.study} --kind {params.kind} "
-        "--table {input.table:q} --out {output} > {log} 2>&1"
+        "python {input.script} --study {params.study:q} given --kind {params.kind} "
+        "--from {input.table:q} --out {output} > {log} 2>&1"
 
 
 if "base_cells" in TABLES_FROM:
 
     use rule import_cells as import_base_cells with:
         input:
+            **program("aggregate_cells.py"),
             table=TABLES_FROM["base_cells"],
-            script=f"{SCRIPTS}/import_table.py",
-            code=library_code("analysis/imported.py"),
         output:
             report(
                 BASE_CELLS,
@@ -56,9 +54,8 @@ if "curves" in TABLES_FROM:
 
     use rule import_cells as import_curves with:
         input:
+            **program("aggregate_cells.py"),
             table=TABLES_FROM["curves"],
-            script=f"{SCRIPTS}/import_table.py",
-            code=library_code("analysis/imported.py"),
         output:
             report(
                 CURVES,

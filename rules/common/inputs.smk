@@ -82,15 +82,12 @@ def method_evaluations(wildcards):
     return [in_results(cell.path) for cell in cells if cell.path not in excluded]
 
 
-def curve_branches():
-    """The branches whose loss curves are drawn."""
-    return comparisons.wanted_branches(design, catalogue.drawable_figures(study))
-
-
 def curve_metrics(wildcards):
     """The metrics of every job of their curves: trunk segments, then the branch."""
     jobs = [
-        job for branch in curve_branches() for job in comparisons.chain(design, branch)
+        job
+        for branch in catalogue.wanted_branches(design)
+        for job in comparisons.chain(design, branch)
     ]
     return [in_results(job.metrics) for job in dict.fromkeys(jobs)]
 
@@ -107,3 +104,9 @@ def scratch_cells(wildcards):
     """The cells, for a corpus whose from-scratch law can be fitted."""
     joint_design.check_scratch(study, wildcards.corpus)
     return CELLS
+
+
+@explained
+def own_tasks(wildcards):
+    """Every file of the study's own benchmark tasks; none where it uses the harness's."""
+    return downstream_specs.own_task_files(design)

@@ -264,10 +264,11 @@ def test_the_script_writes_numbers_and_page(tmp_path, monkeypatch):
     cells = simulate(seeds=(0,))
     write_table(cells, tmp_path / "cells.csv")
     (tmp_path / "fit.json").write_text(fitted(read_cells(tmp_path / "cells.csv")).to_json())
-    names = {"--study": ROOT / "tests/studies/tiny.yaml", "--cells": tmp_path / "cells.csv"}
-    names |= {"--fits": tmp_path / "fit.json", "--csv": tmp_path / "a.csv", "--html": tmp_path / "a.html"}
-    script = ROOT / "workflow/scripts/estimate_alpha3.py"
-    monkeypatch.setattr(sys, "argv", [str(script), *(str(part) for pair in names.items() for part in pair)])
+    script = ROOT / "workflow/scripts/draw.py"
+    words = [script, "twostage.tables.alpha3:make_alpha3", "--study", ROOT / "tests/studies/tiny.yaml"]
+    words += ["--reads", tmp_path / "cells.csv", tmp_path / "fit.json"]
+    words += ["--out", tmp_path / "a.csv", tmp_path / "a.html"]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
     runpy.run_path(str(script), run_name="__main__")
     (written,) = pd.read_csv(tmp_path / "a.csv").itertuples()
     assert written.alpha3 == pytest.approx(fitted(cells).laws["mul"].fit.coefficients["alpha3"])

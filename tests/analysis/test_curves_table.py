@@ -283,10 +283,17 @@ def test_branch_folders_round_trip_and_others_are_refused():
 
 def test_the_script_writes_the_same_table(trained, curves, tmp_path, monkeypatch):
     (tmp_path / "curves.yaml").write_text(yaml.safe_dump(FIELDS))
-    words = ["gather_curves.py", "--study", str(tmp_path / "curves.yaml"), "--results", str(trained)]
+    words = [
+        "aggregate_cells.py",
+        "--study",
+        str(tmp_path / "curves.yaml"),
+        "curves",
+        "--results",
+        str(trained),
+    ]
     words += ["--wanted", *(branch.folder for branch in (FIRST, COSINE, *STAGE2.values()))]
     monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "tables/curves.csv")])
-    runpy.run_path(str(ROOT / "workflow/scripts/gather_curves.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / "workflow/scripts/aggregate_cells.py"), run_name="__main__")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "tables/curves.csv"), curves, check_exact=True)
 
 

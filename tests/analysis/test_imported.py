@@ -13,17 +13,11 @@ from results_tree import build, make_design, synthetic_curves
 
 from twostage.analysis import cells as cells_module
 from twostage.analysis.cells import aggregate_cells, read_cells, write_table
-from twostage.analysis.imported import (
-    COLUMNS,
-    check_headers,
-    check_rows,
-    curves_wanted,
-    table_paths,
-    unified_law_wanted,
-)
+from twostage.analysis.imported import check_rows
 from twostage.analysis.unified_fit import unified_table
 from twostage.common.errors import UserError
-from twostage.exhibits.comparisons import wanted_branches
+from twostage.exhibits.catalogue import curves_wanted, wanted_branches
+from twostage.exhibits.given_tables import COLUMNS, check_headers, table_paths, unified_law_wanted
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,7 +30,7 @@ def tables(tmp_path_factory):
     made = aggregate_cells(design, build(design, folder / "results"))
     write_table(made.cells, folder / "cells.csv")
     write_table(made.base_cells, folder / "base-cells.csv")
-    write_table(synthetic_curves(design, wanted_branches(design, ["gradient-norm"])), folder / "curves.csv")
+    write_table(synthetic_curves(design, wanted_branches(design)), folder / "curves.csv")
     return folder
 
 
@@ -137,15 +131,16 @@ def test_the_script_copies_bytes(tables, tmp_path, monkeypatch):
     arguments = [
         "--study",
         tmp_path / "mine.yaml",
+        "given",
         "--kind",
         "cells",
-        "--table",
+        "--from",
         tables / "cells.csv",
         "--out",
         out,
     ]
-    monkeypatch.setattr(sys, "argv", ["import_table", *map(str, arguments)])
-    runpy.run_path(str(ROOT / "workflow/scripts/import_table.py"), run_name="__main__")
+    monkeypatch.setattr(sys, "argv", ["aggregate_cells", *map(str, arguments)])
+    runpy.run_path(str(ROOT / "workflow/scripts/aggregate_cells.py"), run_name="__main__")
     assert out.read_bytes() == (tables / "cells.csv").read_bytes()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,11 @@ from study_changes import put
 
 from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.joint_fit import SizesFit, fit_joint, fit_scratch
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
 from twostage.design.paths import Stage2Run
 from twostage.exhibits import joint_design
-from twostage.exhibits.catalogue import load_checked
-from twostage.exhibits.joint_design import JOINT_FIGURES, joint_source
-from twostage.figures.from_fits import draw_from_fits
+from twostage.exhibits.catalogue import FIGURES, load_checked
 from twostage.laws import checks
 from twostage.study import load_study
 from twostage.tables.sizes import COEFFICIENTS, table_8
@@ -36,6 +37,20 @@ ROOT = Path(__file__).parents[2]
 JOINT = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "B": 20.0, "beta": 0.3, "E": 2.0}
 SCRATCH = {"A": 20.0, "alpha": 0.3, "B": 50.0, "beta": 0.2, "E": 2.0}
 SHIFT = {"generic": 1.0, "code": 0.8}  # factor of all scales, so that corpora and methods have different laws
+
+#: The figures of laws over sizes.
+JOINT_FIGURES = ("figure-4-left", "figure-4-right", "figure-9", "figure-10", "figure-11")
+
+
+def draw_from_fits(figure, *fits, n_final=None):
+    """Draw a figure of these fits, as a study would."""
+    study = make_design(laws={"catch_up_n_final": n_final}).study
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{rank}.json") for rank, _ in enumerate(fits)]
+        for file, fit in zip(files, fits, strict=True):
+            file.write_text(fit.to_json())
+        module, _, name = FIGURES[figure].draw.partition(":")
+        return getattr(importlib.import_module(module), name)(study, Sources(files))
 
 
 def shape(d_model, n_layer=2):
@@ -253,7 +268,7 @@ def test_sources_of_the_figures(fields, tmp_path):
     ]
     study = load(fields, tmp_path)
     code, generic = "fits/scratch/code.json", "fits/scratch/generic.json"
-    assert {figure: joint_source(study, figure).fits for figure in JOINT_FIGURES} == {
+    assert {figure: FIGURES[figure].reads(study) for figure in JOINT_FIGURES} == {
         "figure-4-left": ["fits/joint/cpt-code.json"],
         "figure-4-right": ["fits/joint/stack.json", generic],
         "figure-9": ["fits/joint/stack.json"],
@@ -351,16 +366,15 @@ def drawn(noisy, tmp_path_factory):
     )
     study = load_study(folder / "mine.yaml")
     for figure in JOINT_FIGURES:
-        source = joint_source(study, figure)
-        for path, option in ((source.joint_fit, "--method"), (source.scratch_fit, "--scratch")):
-            if path and not (folder / path).exists():
-                name = source.method if option == "--method" else source.corpus
-                run_script(
-                    "fit_joint_law", "--cells", folder / "cells.csv", option, name, "--delta", "1e-3", "--out", folder / path,
-                )  # fmt: skip
+        reads = FIGURES[figure].reads(study)
+        for path in reads:
+            if not (folder / path).exists():
+                law, name = Path(path).parent.name, Path(path).stem
+                words = ["--cells", folder / "cells.csv", "--delta", "1e-3", "--out", folder / path]
+                run_script("fit_law", *words, law, name)
         run_script(
-            "plot_figure", "--figure", figure, "--study", folder / "mine.yaml",
-            "--fits", *(folder / path for path in source.fits), "--png", folder / f"{figure}.png",
+            "draw", FIGURES[figure].draw, "--study", folder / "mine.yaml",
+            "--reads", *(folder / path for path in reads), "--out", folder / f"{figure}.png",
         )  # fmt: skip
     return folder
 
@@ -479,9 +493,7 @@ def test_laws_that_never_cross_are_a_result(exact):
 
 
 def test_figures_of_two_corpora_or_without_scratch_are_refused(fits):
-    with pytest.raises(UserError, match=r"figure-10: .*'generic'.*'code'"):
+    with pytest.raises(UserError, match=r"'generic'.*'code'"):
         draw_from_fits("figure-10", fits["stack"], fits["code"])
-    with pytest.raises(UserError, match=r"figure-11: the fit of models trained from scratch on 'code'"):
+    with pytest.raises(UserError, match=r"needs the fit of models trained from scratch on 'code'"):
         draw_from_fits("figure-11", fits["cpt-code"])
-    with pytest.raises(UserError, match="'figure-12'"):
-        draw_from_fits("figure-12", fits["cpt-code"])

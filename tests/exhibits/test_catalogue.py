@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import itertools
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from results_tree import make_design
 from twostage.cli.figures import listing
 from twostage.common.errors import UserError
 from twostage.exhibits.catalogue import (
+    ALL,
     FIGURES,
     TABLES,
     check_chosen,
@@ -23,24 +25,28 @@ from twostage.exhibits.catalogue import (
     figure_obstacle,
     not_drawn,
     table_obstacle,
+    wanted_branches,
 )
 from twostage.exhibits.comparisons import (
+    DATA_KEYS,
+    RATE_KEYS,
     ablation_pairs,
     chain,
     panel_branches,
     panels,
     schedule_branches,
-    wanted_branches,
 )
 from twostage.exhibits.presentation import (
     deviations,
-    figure_pairs,
     fitted_pairs,
     main_methods,
+    main_pairs,
+    other_pairs,
     shown_model,
-    table_pairs,
+    shown_pairs,
+    variant_pairs,
 )
-from twostage.study import FigureName, TableName, load_study
+from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]
 CURVES = {"every_steps": 10, "samples": 64}
@@ -87,11 +93,6 @@ def full(**changes):
 
 def without(*methods):
     return {"methods": {name: method for name, method in FULL["methods"].items() if name not in methods}}
-
-
-def test_the_catalogue_is_what_a_study_can_choose():
-    assert tuple(FIGURES) == get_args(FigureName)
-    assert tuple(TABLES) == get_args(TableName)
 
 
 def test_a_full_study_draws_everything_that_its_sections_allow():
@@ -163,11 +164,25 @@ def test_a_table_without_its_cells_names_key_and_fix(table, changes, word):
         check_chosen(full(**changes, tables=[table]))
 
 
-def test_names_outside_the_paper_are_refused():
-    with pytest.raises(UserError, match=r"figure 'figure-12'.*figure-11"):
-        figure_obstacle(full(), "figure-12")
-    with pytest.raises(UserError, match=r"table 'figure-1'.*table-8"):
-        table_obstacle(full(), "figure-1")
+def test_names_outside_the_catalogue_are_refused():
+    with pytest.raises(UserError, match=r"figures: 'figure-12'.*figure-11"):
+        check_chosen(full(figures=["figure-12"]))
+    with pytest.raises(UserError, match=r"tables: 'figure-1'.*table-8"):
+        check_chosen(full(tables=["figure-1"]))
+
+
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.rule_name)
+def test_every_declaration_names_a_function_and_a_caption(entry):
+    module, _, name = entry.draw.partition(":")
+    assert list(inspect.signature(getattr(importlib.import_module(module), name)).parameters) == [
+        "study",
+        "sources",
+    ]
+    assert entry.caption.startswith("\n**")
+
+
+def test_rules_have_names_of_their_own():
+    assert len({entry.rule_name for entry in ALL}) == len(ALL)
 
 
 def test_figures_that_are_not_chosen_have_that_reason():
@@ -195,9 +210,9 @@ def test_main_methods_and_variants():
     study = full()
     assert main_methods(study) == ["stack", "cpt-code", "cpt-math", "expand"]
     assert deviations(study, "stack-low") == ["schedule", "peak_lr_fraction"]
-    assert table_pairs(study, "table-2") == [("cpt-code-replay", "0.1M"), ("stack-fresh", "0.1M")]
-    assert table_pairs(study, "table-7") == fitted_pairs(study)
-    assert set(table_pairs(study, "table-1")) | set(table_pairs(study, "table-2")) == set(fitted_pairs(study))
+    assert variant_pairs(study) == [("cpt-code-replay", "0.1M"), ("stack-fresh", "0.1M")]
+    assert {pair[0] for pair in main_pairs(study)} == set(main_methods(study))
+    assert set(main_pairs(study)) | set(variant_pairs(study)) == set(fitted_pairs(study))
     chained = full(methods={"stack-code": STACK | {"corpus": "code"}, "stack": STACK | {"corpus": "generic"}})
     assert deviations(chained, "stack-code") == ["corpus"]
     assert deviations(chained, "stack") == []  # the base corpus, given explicitly
@@ -206,9 +221,8 @@ def test_main_methods_and_variants():
 def test_figures_show_the_size_that_most_methods_have():
     study = full()
     assert shown_model(study, "stack") == "0.1M"
-    assert figure_pairs(study, "figure-1") == [("cpt-code", "0.1M"), ("stack", "0.1M")]
-    assert figure_pairs(study, "figure-3") == figure_pairs(study, "figure-1")
-    assert figure_pairs(study, "figure-8") == [("cpt-math", "0.1M"), ("expand", "0.1M")]
+    assert shown_pairs(study) == [("cpt-code", "0.1M"), ("stack", "0.1M")]
+    assert other_pairs(study) == [("cpt-math", "0.1M"), ("expand", "0.1M")]
     variants = full(
         methods={
             "stack": STACK,
@@ -216,13 +230,13 @@ def test_figures_show_the_size_that_most_methods_have():
             "one": STACK | {"d1_steps": [100], "factor": 3},
         }
     )
-    assert figure_pairs(variants, "figure-8") == [("stack-x4", "33k")]
+    assert other_pairs(variants) == [("stack-x4", "33k")]
 
 
 def test_ablation_pairs():
     study = full()
-    assert ablation_pairs(study, "figure-6") == [("stack-fresh", "stack")]
-    assert ablation_pairs(study, "figure-7") == [("cpt-code-low", "cpt-code"), ("stack-low", "stack")]
+    assert ablation_pairs(study, DATA_KEYS) == [("stack-fresh", "stack")]
+    assert ablation_pairs(study, RATE_KEYS) == [("cpt-code-low", "cpt-code"), ("stack-low", "stack")]
 
 
 @pytest.mark.parametrize(
@@ -231,12 +245,12 @@ def test_ablation_pairs():
 )
 def test_methods_that_differ_in_more_are_no_pair(changes):
     study = full(methods={"cpt-code": CPT, "low": CPT | LOW | changes})
-    assert ablation_pairs(study, "figure-7") == []
+    assert ablation_pairs(study, RATE_KEYS) == []
 
 
 def test_twins_must_share_a_point():
     study = full(methods={"stack": STACK | {"d1_steps": [100, 200]}, "stack-low": STACK | LOW})
-    assert ablation_pairs(study, "figure-7") == []
+    assert ablation_pairs(study, RATE_KEYS) == []
 
 
 def test_a_panel_holds_all_arms_of_a_twin_at_their_largest_common_point():
@@ -244,7 +258,7 @@ def test_a_panel_holds_all_arms_of_a_twin_at_their_largest_common_point():
         "stack-lower": STACK | LOW | {"peak_lr_fraction": 0.01, "models": ["0.1M"], "d2_steps": [100, 200]}
     }
     study = full(methods=FULL["methods"] | lower)
-    (first, second) = panels(study, "figure-7")
+    (first, second) = panels(study, RATE_KEYS)
     assert first.methods == ("cpt-code", "cpt-code-low")
     assert (second.methods, second.model) == (("stack", "stack-low", "stack-lower"), "0.1M")
     assert (second.d1_steps, second.d2_steps) == (400, 200)
@@ -252,7 +266,7 @@ def test_a_panel_holds_all_arms_of_a_twin_at_their_largest_common_point():
 
 def test_wanted_branches_are_runs_of_the_design():
     design = make_design(**FULL, seeds=[0, 1])
-    branches = wanted_branches(design, drawable_figures(design.study))
+    branches = wanted_branches(design)
     assert len(set(branches)) == len(branches)
     known = {branch for run in design.runs() for branch in design.branches(run)}
     assert set(branches) <= known
@@ -261,16 +275,16 @@ def test_wanted_branches_are_runs_of_the_design():
         ("", 400 * step),
         ("cosine", 400 * step),
     ]
-    (panel,) = panels(design.study, "figure-6")
-    assert {(b.run.method, b.run.seed) for b in panel_branches(design, panel)} == {
+    drawn = panel_branches(design, DATA_KEYS)
+    assert {(b.run.method, b.run.seed) for b in drawn} == {
         (method, seed) for method in ("stack", "stack-fresh") for seed in (0, 1)
     }
-    assert {b.run.d1_tokens for b in panel_branches(design, panel)} == {design.decay_tokens("0.1M", 800)}
+    assert {b.run.d1_tokens for b in drawn} == {design.decay_tokens("0.1M", 800)}
 
 
 def test_a_chain_trains_every_step_of_its_run_once():
     design = make_design(**FULL)
-    for branch in wanted_branches(design, drawable_figures(design.study)):
+    for branch in wanted_branches(design):
         steps = [design.job_steps(job) for job in chain(design, branch)]
         assert steps[0][0] == 0
         assert all(before[1] == after[0] for before, after in itertools.pairwise(steps))
@@ -300,6 +314,6 @@ def test_the_command_names_reasons():
 
 
 def test_the_catalogue_needs_no_heavy_library():
-    code = "import sys, twostage.exhibits.catalogue, twostage.study, twostage.analysis.imported; print(*sys.modules)"
+    code = "import sys, twostage.exhibits.given_tables, twostage.common.imports; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "pandas", "matplotlib", "numpy"} & set(done.stdout.split())

@@ -17,6 +17,7 @@ from results_tree import build, make_design
 
 from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.method_fit import fit_method
+from twostage.exhibits.catalogue import FIGURES, TABLES
 from twostage.figures import figure_1, figure_3
 from twostage.figures.style import (
     d1_palette,
@@ -265,6 +266,7 @@ def test_scripts_go_from_evaluations_to_files(tmp_path):
     aggregate = [
         "--study",
         study,
+        "cells",
         "--results",
         results,
         "--cells",
@@ -275,18 +277,28 @@ def test_scripts_go_from_evaluations_to_files(tmp_path):
     assert run_script("aggregate_cells.py", *aggregate).returncode == 0
     fits = [tmp_path / f"out/{method}.json" for method in ("cpt-code", "stack")]
     for fit in fits:
-        fit_args = ["--cells", cells, "--method", fit.stem, "--model", "33k", "--forms", "mul", "mul0"]
-        assert run_script("fit_law.py", *fit_args, "--delta", "1e-3", "--out", fit).returncode == 0
+        words = [
+            "--cells",
+            cells,
+            "--delta",
+            "1e-3",
+            "--out",
+            fit,
+            "method",
+            fit.stem,
+            "33k",
+            "--forms",
+            "mul",
+        ]
+        assert run_script("fit_law.py", *words, "mul0").returncode == 0
     for table in ("table-1", "table-7"):
-        out = ["--csv", tmp_path / f"out/{table}.csv", "--html", tmp_path / f"out/{table}.html"]
-        done = run_script("make_table.py", "--table", table, "--study", study, "--fits", *fits, *out)
+        out = ["--out", *(tmp_path / f"out/{table}.{suffix}" for suffix in ("csv", "html"))]
+        done = run_script("draw.py", TABLES[table].draw, "--study", study, "--reads", *fits, *out)
         assert done.returncode == 0, done.stderr
         assert pd.read_csv(tmp_path / f"out/{table}.csv")["method"].tolist() == ["cpt-code", "stack"]
     for figure in DRAW:
-        png = ["--png", tmp_path / f"out/{figure}.png"]
-        done = run_script(
-            "plot_figure.py", "--figure", figure, "--study", study, "--cells", cells, "--fits", *fits, *png
-        )
+        out = ["--out", *(tmp_path / f"out/{figure}.{suffix}" for suffix in ("pdf", "png", "csv"))]
+        done = run_script("draw.py", FIGURES[figure].draw, "--study", study, "--reads", cells, *fits, *out)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / f"out/{figure}.png").stat().st_size > 10_000
 
@@ -298,7 +310,7 @@ def test_script_reports_a_missing_evaluation_without_a_traceback(tmp_path):
     results = build(design, tmp_path / "results")
     (results / design.cells()[0].path).unlink()
     cells = tmp_path / "cells.csv"
-    args = ["--study", study, "--results", results, "--cells", cells, "--base-cells", tmp_path / "base.csv"]
+    args = ["--study", study, "cells", "--results", results, "--cells", cells]
     done = run_script("aggregate_cells.py", *args)
     assert done.returncode == 2
     assert "1 of " in done.stderr
@@ -309,8 +321,8 @@ def test_script_reports_a_missing_evaluation_without_a_traceback(tmp_path):
 
 def test_fitting_an_unknown_method_is_one_clear_line(four, tmp_path):
     write_table(four[0], tmp_path / "cells.csv")
-    args = ["--cells", tmp_path / "cells.csv", "--method", "expand", "--model", "33k", "--forms", "mul"]
-    done = run_script("fit_law.py", *args, "--delta", "1e-3", "--out", tmp_path / "fit.json")
+    args = ["--cells", tmp_path / "cells.csv", "--delta", "1e-3", "--out", tmp_path / "fit.json"]
+    done = run_script("fit_law.py", *args, "method", "expand", "33k", "--forms", "mul")
     assert done.returncode == 2
     assert done.stderr.startswith("error: no cells of method 'expand'")
     assert not (tmp_path / "fit.json").exists()

@@ -10,9 +10,9 @@ from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import WITH_CONTROLS, build, make_design
 
 from twostage.analysis.cells import aggregate_cells, write_table
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
-from twostage.figures.crossover import BAND_WIDTH, draw
-from twostage.figures.drawing import Sources, draw_figure
+from twostage.figures.crossover import BAND_WIDTH, draw, draw_study
 from twostage.figures.style import save_figure
 from twostage.study import load_study
 from twostage.tables.crossover import crossover_table
@@ -32,7 +32,7 @@ def drawn(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crossover")
     design = make_design(**WITH_CONTROLS, seeds=list(request.param))
     write_table(aggregate_cells(design, build(design, folder)).cells, folder / "cells.csv")
-    return design, *draw_figure("crossover", design.study, Sources(folder / "cells.csv"))
+    return design, *draw_study(design.study, Sources([folder / "cells.csv"]))
 
 
 def test_no_text_is_clipped_and_none_overlaps(drawn):
@@ -56,8 +56,8 @@ def test_a_panel_for_each_method_with_a_control(drawn):
 def test_a_second_line_of_d1_has_room():
     """Methods that start from trunks have other D1; the archived losses of this repository have ten."""
     tables = ROOT / "results/reference/mini/tables"
-    figure, numbers = draw_figure(
-        "crossover", load_study(ROOT / "config/mini-reference.yaml"), Sources(tables / "cells.csv")
+    figure, numbers = draw_study(
+        load_study(ROOT / "config/mini-reference.yaml"), Sources([tables / "cells.csv"])
     )
     assert numbers["d1_tokens"].nunique() == 10
     assert_inside(figure)

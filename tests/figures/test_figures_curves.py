@@ -14,10 +14,12 @@ from results_tree import build, make_design, synthetic_curves
 
 from twostage.analysis.cells import aggregate_cells, read_cells, write_table
 from twostage.analysis.method_fit import fit_method
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
-from twostage.exhibits.comparisons import wanted_branches
-from twostage.exhibits.presentation import figure_fits, figure_pairs
-from twostage.figures.drawing import Sources, arm_label, draw_figure
+from twostage.exhibits.catalogue import wanted_branches
+from twostage.exhibits.presentation import fit_path, other_pairs
+from twostage.figures import figure_3, figure_5, figures_6_7, gradient_norm
+from twostage.figures.figures_6_7 import data_label, rate_label
 from twostage.figures.gradient_norm import interval_means
 from twostage.figures.style import save_figure
 from twostage.study import load_study
@@ -35,7 +37,12 @@ METHODS = {
     "stack-short": {"kind": "stack", "warmup_steps": 10, **LAST},
     "stack-fresh": {"kind": "stack", "data": "fresh", **LAST},
 }
-FIGURES = ("figure-5", "figure-6", "figure-7", "gradient-norm")
+DRAW = {
+    "figure-5": figure_5.draw_study,
+    "figure-6": figures_6_7.draw_figure_6,
+    "figure-7": figures_6_7.draw_figure_7,
+    "gradient-norm": gradient_norm.draw_study,
+}
 
 
 @pytest.fixture(scope="module", params=[(0,), (0, 1)], ids=["one seed", "two seeds"])
@@ -50,18 +57,18 @@ def drawn(request, tmp_path_factory):
         ablations={"schedule": {"model": "33k", "total_steps": 200}},
     )
     write_table(aggregate_cells(design, build(design, folder)).cells, folder / "cells.csv")
-    curves = synthetic_curves(design, wanted_branches(design, FIGURES))
+    curves = synthetic_curves(design, wanted_branches(design))
     write_table(curves, folder / "curves.csv")
-    return design, Sources(folder / "cells.csv", folder / "curves.csv")
+    return design, Sources([folder / "cells.csv", folder / "curves.csv"])
 
 
 @pytest.fixture(scope="module")
 def figures(drawn):
     design, sources = drawn
-    return {name: draw_figure(name, design.study, sources) for name in FIGURES}
+    return {name: draw(design.study, sources) for name, draw in DRAW.items()}
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", DRAW)
 def test_no_text_is_clipped_and_none_overlaps(name, figures):
     figure, _ = figures[name]
     texts = texts_of(figure)
@@ -82,7 +89,7 @@ def test_curves_and_final_losses_are_those_of_the_tables(name, arms, drawn, figu
     design, sources = drawn
     numbers = figures[name][1]
     assert set(numbers["method"]) == arms
-    curves, cells = sources.read_curves(), sources.read_cells()
+    curves, cells = sources.curves(), sources.cells()
     keys = ["method", "model", "seed", "d1_tokens", "d2_tokens"]
     runs = numbers[keys].drop_duplicates()
     for kind, table, column in (("curve", curves, "valid_loss_nats"), ("final", cells, "loss_nats")):
@@ -98,7 +105,7 @@ def test_curves_and_final_losses_are_those_of_the_tables(name, arms, drawn, figu
 def test_final_losses_are_in_the_legend(drawn, figures):
     _, sources = drawn
     texts = " ".join(text.replace("\n", " ") for text, _ in texts_of(figures["figure-6"][0]))
-    cells = sources.read_cells()
+    cells = sources.cells()
     own = cells[(cells["method"] == "stack-fresh")]["loss_nats"]
     assert f"fresh data: {own.mean():.4f}" in texts.replace("\xa0", " ")
     assert ("half range of 2 seeds" in texts) == (len(own) == 2)
@@ -106,16 +113,16 @@ def test_final_losses_are_in_the_legend(drawn, figures):
 
 def test_arms_are_named_by_what_differs(drawn):
     study = drawn[0].study
-    assert arm_label(study, "figure-7", "stack-low") == "constant at 0.1 × the peak"
-    assert arm_label(study, "figure-7", "stack-short") == "WSD, warmup 10 steps"
-    assert arm_label(study, "figure-7", "stack") == "WSD"
-    assert arm_label(study, "figure-6", "stack") == "the base model's data again"
+    assert rate_label(study, "stack-low") == "constant at 0.1 × the peak"
+    assert rate_label(study, "stack-short") == "WSD, warmup 10 steps"
+    assert rate_label(study, "stack") == "WSD"
+    assert data_label(study, "stack") == "the base model's data again"
 
 
 def test_gradient_norms_are_those_of_the_tables(drawn, figures):
     design, sources = drawn
     numbers = figures["gradient-norm"][1]
-    cells = sources.read_cells()
+    cells = sources.cells()
     means = numbers[numbers["panel"] == "mean"]
     assert len(means) == 2 * 4 * len(design.study.seeds)
     keys = ["method", "model", "seed", "d1_tokens", "d2_tokens"]
@@ -130,7 +137,7 @@ def test_gradient_norms_are_those_of_the_tables(drawn, figures):
 
 def test_gradient_norms_without_curves_are_the_means_alone(drawn, figures):
     design, sources = drawn
-    figure, numbers = draw_figure("gradient-norm", design.study, Sources(sources.cells))
+    figure, numbers = gradient_norm.draw_study(design.study, Sources(sources.files[:1]))
     assert set(numbers["panel"]) == {"mean"}
     both = figures["gradient-norm"][1]
     assert numbers["value"].tolist() == both.loc[both["panel"] == "mean", "value"].tolist()
@@ -141,9 +148,7 @@ def test_legends_of_many_token_counts_and_seeds_stay_apart():
     """Five D1, five D2 and three seeds, as in the archived losses of this repository."""
     study = load_study(ROOT / "config/mini-reference.yaml")
     tables = ROOT / "results/reference/mini/tables"
-    figure, numbers = draw_figure(
-        "gradient-norm", study, Sources(tables / "cells.csv", tables / "curves.csv")
-    )
+    figure, numbers = gradient_norm.draw_study(study, Sources([tables / "cells.csv", tables / "curves.csv"]))
     assert (numbers["d1_tokens"].nunique(), numbers["d2_tokens"].nunique(), numbers["seed"].nunique()) == (
         5,
         5,
@@ -170,14 +175,14 @@ def test_intervals_average_every_step_once():
 def test_figure_8_is_figure_3_of_the_other_methods(drawn, tmp_path):
     design, sources = drawn
     study, cells = design.study, read_cells(sources.cells)
-    assert figure_pairs(study, "figure-8") == [("expand", "33k")]
+    assert other_pairs(study) == [("expand", "33k")]
     paths = []
-    for relative in figure_fits(study, "figure-8"):
+    for relative in [fit_path(*pair) for pair in other_pairs(study)]:
         fit = fit_method(cells, "expand", "33k", forms=["mul0"], delta=1e-3)
         (tmp_path / relative).parent.mkdir(parents=True)
         (tmp_path / relative).write_text(fit.to_json())
         paths.append(tmp_path / relative)
-    _, numbers = draw_figure("figure-8", study, Sources(sources.cells, fits=paths))
+    _, numbers = figure_3.draw_study(study, Sources([sources.files[0], *paths]))
     own = cells[cells["method"] == "expand"]
     assert sorted(numbers.loc[numbers["kind"] == "measured", "value"]) == sorted(own["loss_nats"])
 
@@ -205,7 +210,7 @@ def pdf_numbers(content: bytes) -> list[float]:
 
 
 def draw_two(design, sources, folder):
-    figure, numbers = draw_figure("figure-7", design.study, sources)
+    figure, numbers = figures_6_7.draw_figure_7(design.study, sources)
     return figure, folder / "figure-7", numbers
 
 
@@ -226,20 +231,18 @@ def draw_two(design, sources, folder):
 )
 def test_missing_curves_are_named(figure, kept, words, drawn, tmp_path):
     design, sources = drawn
-    kept(sources.read_curves()).to_csv(tmp_path / "curves.csv", index=False)
+    kept(sources.curves()).to_csv(tmp_path / "curves.csv", index=False)
     with pytest.raises(UserError) as refusal:
-        draw_figure(figure, design.study, Sources(sources.cells, tmp_path / "curves.csv"))
+        DRAW[figure](design.study, Sources([sources.files[0], tmp_path / "curves.csv"]))
     for word in words:
         assert word in str(refusal.value)
 
 
 def test_missing_arguments_and_measurements_are_refused(drawn, tmp_path):
     design, sources = drawn
-    with pytest.raises(UserError, match=r"pass --curves"):
-        draw_figure("figure-5", design.study, Sources(sources.cells))
-    with pytest.raises(UserError, match=r"'figure-2' is not drawn from measurements"):
-        draw_figure("figure-2", design.study, sources)
-    cells = pd.read_csv(sources.cells).drop(columns="grad_norm_mean")
+    with pytest.raises(UserError, match=r"curves.csv: .*add it to `reads`"):
+        DRAW["figure-5"](design.study, Sources(sources.files[:1]))
+    cells = pd.read_csv(sources.files[0]).drop(columns="grad_norm_mean")
     cells.to_csv(tmp_path / "cells.csv", index=False)
     with pytest.raises(UserError, match="grad_norm_mean"):
-        draw_figure("gradient-norm", design.study, Sources(tmp_path / "cells.csv"))
+        DRAW["gradient-norm"](design.study, Sources([tmp_path / "cells.csv"]))

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from twostage.figures import figure_4_left, figure_4_right, figure_9, figure_10, figure_11
-from twostage.figures.published import FIGURES, draw_published
+from twostage.analysis.sources import Sources
+from twostage.exhibits.catalogue import FIGURES
+from twostage.figures import figure_4_right, figure_10, figure_11, figures_4_9, published
 from twostage.figures.style import save_figure
 from twostage.laws.consequences import draw_laws
 from twostage.laws.crossover import catch_up, d_star, scratch_tokens
@@ -28,6 +29,9 @@ BASE, STACK, CODE, CPT = (
     LAWS[name].law for name in ("Base (Slimpajama)", "Stack", "From-scratch (code)", "CPT (code)")
 )
 ROOT = Path(__file__).resolve().parents[2]
+
+
+PUBLISHED = [name for name, entry in FIGURES.items() if entry.published]
 
 
 def clipped_texts(figure: Figure) -> list[str]:
@@ -64,15 +68,14 @@ def grid() -> Points:
     return Points(loss=STACK.loss(d2, d1=d1, n=n) * noise, d1=d1, d2=d2, n=n)
 
 
-@pytest.mark.parametrize("module", [figure_4_left, figure_9])
-def test_extrapolation_shows_every_point_once(grid: Points, module: object, tmp_path: Path) -> None:
+def test_extrapolation_shows_every_point_once(grid: Points, tmp_path: Path) -> None:
     result = extrapolation_test(grid, "joint")
     table = extrapolation_table(grid, result)
     assert table["held_out"].sum() == 5
     assert table.loc[table["held_out"], "loss_nats"].max() <= table.loc[~table["held_out"], "loss_nats"].min()
     errors = (table["predicted_nats"] - table["loss_nats"])[table["held_out"]]
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(result.rms_nats, rel=1e-9)
-    figure, numbers = module.draw(table)  # type: ignore[attr-defined]
+    figure, numbers = figures_4_9.draw(table, "a test")
     assert numbers is table
     drawn = np.concatenate([np.asarray(c.get_offsets()) for c in figure.axes[0].collections])
     expected = table[["predicted_nats", "loss_nats"]].to_numpy()
@@ -95,7 +98,7 @@ def test_extrapolation_without_sizes(grid: Points) -> None:
     points = Points(loss=one_size.loss, d1=one_size.d1, d2=one_size.d2)
     table = extrapolation_table(points, extrapolation_test(points, "mul"))
     assert "n" not in table
-    figure, _ = figure_4_left.draw(table, method="a test")
+    figure, _ = figures_4_9.draw(table, "a test")
     assert clipped_texts(figure) == []
 
 
@@ -176,14 +179,14 @@ def test_bad_tables_are_refused(grid: Points) -> None:
         figure_10.draw(table[table["d1_tokens"] > 0], n_final=7e9)
     points = extrapolation_table(grid, extrapolation_test(grid, "joint"))
     with pytest.raises(ValueError, match="'held_out' is missing"):
-        figure_9.draw(points.drop(columns="held_out"))
-    with pytest.raises(ValueError, match="no row has held_out"):
-        figure_9.draw(points.assign(held_out=False))
+        figures_4_9.draw(points.drop(columns="held_out"), "a test")
+    with pytest.raises(ValueError, match="no row is held out"):
+        figures_4_9.draw(points.assign(held_out=False), "a test")
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_published_figures_need_no_training(name: str) -> None:
-    figure, numbers = draw_published(name)
+    figure, numbers = getattr(published, FIGURES[name].published.partition(":")[2])(None, Sources())
     assert len(numbers) > 50
     assert clipped_texts(figure) == []
     notes = " ".join(text.get_text() for text in [figure._supxlabel])  # type: ignore[attr-defined]
@@ -193,25 +196,17 @@ def test_published_figures_need_no_training(name: str) -> None:
         assert numbers["catch_up_tokens"].isna().all()
 
 
-def test_an_unknown_published_figure_is_refused() -> None:
-    with pytest.raises(ValueError, match="figure-1"):
-        draw_published("figure-1")
-
-
 def test_script_writes_the_same_bytes_twice(tmp_path: Path) -> None:
-    script = ROOT / "workflow" / "scripts" / "plot_published.py"
+    script = ROOT / "workflow" / "scripts" / "draw.py"
     outputs = []
     for run in ("first", "second"):
         stem = tmp_path / run / "figure-11"
         command = [
             sys.executable,
             script,
-            "--figure",
-            "figure-11",
-            "--published",
-            ROOT / "results" / "published",
-            "--stem",
-            stem,
+            FIGURES["figure-11"].published,
+            "--out",
+            stem.with_suffix(".pdf"),
         ]
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -221,21 +216,3 @@ def test_script_writes_the_same_bytes_twice(tmp_path: Path) -> None:
     assert outputs[0] == outputs[1]
     plotted = pd.read_csv(tmp_path / "first" / "figure-11.csv")
     assert {"d1_tokens", "d2_tokens", "loss_nats"} <= set(plotted)
-
-
-def test_script_explains_a_missing_folder(tmp_path: Path) -> None:
-    script = ROOT / "workflow" / "scripts" / "plot_published.py"
-    command = [
-        sys.executable,
-        script,
-        "--figure",
-        "figure-10",
-        "--published",
-        tmp_path,
-        "--stem",
-        tmp_path / "x",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert "results/published" in done.stderr

@@ -13,6 +13,7 @@ from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import make_design
 
 from twostage.design.design import Design
+from twostage.exhibits.catalogue import FIGURES
 from twostage.figures import dag, figure_2
 from twostage.planning.dag import rule_jobs
 from twostage.study import load_study
@@ -134,18 +135,9 @@ def test_figure_2_gives_the_number_of_omitted_names():
 
 @pytest.mark.parametrize("name", DRAW)
 def test_the_script_writes_all_three_files(name, tmp_path):
-    script = ROOT / "workflow/scripts/plot_illustration.py"
     png = tmp_path / f"{name}.png"
-    command = [
-        sys.executable,
-        script,
-        "--figure",
-        name,
-        "--study",
-        ROOT / "tests/studies/tiny.yaml",
-        "--png",
-        png,
-    ]
+    command = [sys.executable, ROOT / "workflow/scripts/draw.py", FIGURES[name].draw]
+    command += ["--study", ROOT / "tests/studies/tiny.yaml", "--out", png]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     assert png.read_bytes()[:4] == b"\x89PNG"
     assert png.with_suffix(".pdf").read_bytes()[:4] == b"%PDF"

@@ -13,7 +13,7 @@ from twostage.common.canonical import canonical_shapes
 from twostage.common.errors import UserError
 from twostage.design.design import Design
 from twostage.design.specs import GrowSpec, grow_spec
-from twostage.exhibits.presentation import fitted_pairs, main_methods, method_title, table_pairs
+from twostage.exhibits.presentation import fitted_pairs, main_methods, method_title, variant_pairs
 from twostage.figures import figure_2
 from twostage.model.checkpoint import load_weights, save_weights
 from twostage.study import load_study
@@ -43,7 +43,7 @@ def test_a_study_with_the_new_kind_is_designed_drawn_and_grown(tmp_path):
     # Titles, tables and figures.
     assert method_title(study, "interleave-x3") == "Model growth by interleaving ×3 (interleave-x3)"
     assert main_methods(study) == ["cpt-code", "stack", "interleave"]
-    assert table_pairs(study, "table-2") == [("interleave-x3", "33k")]
+    assert variant_pairs(study) == [("interleave-x3", "33k")]
     assert ("interleave", "33k") in fitted_pairs(study)
     figure, table = figure_2.draw(study, design)
     assert "interleave" in set(table["kind"])

@@ -142,13 +142,12 @@ def test_what_is_not_determined_is_listed(archived):
 
 
 def test_the_script_writes_page_and_claims(tmp_path, monkeypatch):
-    out = {name: tmp_path / f"out.{name}" for name in ("page", "csv", "html")}
-    arguments = [f"--{name}={path}" for name, path in out.items()]
-    tables = ["--tables", str(ARCHIVE / "table-1.csv"), str(ARCHIVE / "table-7.csv")]
-    study = f"--study={ROOT / 'config/mini-reference.yaml'}"
-    monkeypatch.setattr(sys, "argv", ["x", study, f"--cells={ARCHIVE / 'cells.csv'}", *tables, *arguments])
-    runpy.run_path(str(ROOT / "workflow/scripts/write_summary.py"), run_name="__main__")
-    assert out["page"].read_text().startswith("# What study `mini-reference` measured")
+    out = {name: tmp_path / f"out.{name}" for name in ("md", "csv", "html")}
+    words = ["x", "twostage.tables.summary:make_summary", "--study", ROOT / "config/mini-reference.yaml"]
+    words += ["--reads", *(ARCHIVE / f"{name}.csv" for name in ("cells", "table-1", "table-7"))]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in (*words, "--out", *out.values())])
+    runpy.run_path(str(ROOT / "workflow/scripts/draw.py"), run_name="__main__")
+    assert out["md"].read_text().startswith("# What study `mini-reference` measured")
     assert "does not hold" in out["html"].read_text()
     numbers = pd.read_csv(out["csv"])
     assert set(numbers["verdict"]) <= {HOLDS, OPEN, FAILS}

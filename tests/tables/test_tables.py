@@ -14,16 +14,21 @@ from results_tree import LAW, build, make_design
 
 from twostage.analysis.cells import aggregate_cells, method_cells
 from twostage.analysis.method_fit import MethodFit, fit_method
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
-from twostage.exhibits.presentation import figure_pairs, fitted_pairs, method_title, table_pairs
+from twostage.exhibits.presentation import (
+    fitted_pairs,
+    method_title,
+    other_pairs,
+    shown_pairs,
+)
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
 from twostage.laws.selection import leave_one_out
 from twostage.study import ExcludedCell, load_study
-from twostage.tables.laws import table_1, table_7
-from twostage.tables.maker import make_table
-from twostage.tables.not_drawn import not_drawn_table
-from twostage.tables.setup import table_3, table_4, table_5
+from twostage.tables.laws import make_table_1, make_table_2, table_1, table_7
+from twostage.tables.not_drawn import make_not_drawn
+from twostage.tables.setup import make_table_4, table_3, table_4, table_5
 from twostage.tables.table import excluded_notes, render_html
 
 FORMS = ("mul", "mul0", "add", "hyb")
@@ -196,15 +201,10 @@ def test_presentation_of_a_study():
         }
     ).study
     assert fitted_pairs(study) == [("stack", "33k"), ("cpt-code", "33k"), ("expand", "33k")]
-    assert figure_pairs(study, "figure-1") == [("cpt-code", "33k"), ("stack", "33k")]
-    assert figure_pairs(study, "figure-3") == figure_pairs(study, "figure-1")
-    assert figure_pairs(study, "figure-8") == [("expand", "33k")]
+    assert shown_pairs(study) == [("cpt-code", "33k"), ("stack", "33k")]
+    assert other_pairs(study) == [("expand", "33k")]
     assert method_title(study, "cpt-code") == "Continual pretraining on code, 25% replay (cpt-code)"
     assert method_title(study, "stack") == "Model growth by stacking ×4 (stack)"
-    with pytest.raises(UserError, match="figure-2"):
-        figure_pairs(study, "figure-2")
-    with pytest.raises(UserError, match="table-8"):
-        table_pairs(study, "table-8")
 
 
 # Tables 3, 4, 5 and 8 -------------------------------------------------------------------------------------------------
@@ -249,18 +249,23 @@ def test_models_of_other_names_have_no_paper_numbers():
     assert "[" not in "".join(table_5(study).shown.loc[0])
 
 
-def test_tables_are_made_by_name(cells, fits):
+def test_tables_are_made_from_files(fits, tmp_path):
     study = make_design().study
-    texts = [fit.to_json() for fit in fits]
-    assert make_table("table-1", study, texts).numbers.equals(table_1(fits).numbers)
-    assert make_table("table-2", study, texts).numbers.equals(table_1(fits).numbers)
-    assert make_table("table-2", study, texts).title != table_1(fits).title
-    assert make_table("table-4", study, []).numbers.equals(table_4(study).numbers)
-    with pytest.raises(UserError, match=r"table 'table-6'.*table-8"):
-        make_table("table-6", study, [])
+    files = [tmp_path / f"{rank}.json" for rank, _ in enumerate(fits)]
+    for file, fit in zip(files, fits, strict=True):
+        file.write_text(fit.to_json())
+    assert make_table_1(study, Sources(files)).numbers.equals(table_1(fits).numbers)
+    assert make_table_2(study, Sources(files)).numbers.equals(table_1(fits).numbers)
+    assert make_table_2(study, Sources(files)).title != table_1(fits).title
+    assert make_table_4(study, Sources()).numbers.equals(table_4(study).numbers)
+
+
+def test_a_file_that_no_declaration_names_is_not_read():
+    with pytest.raises(UserError, match=r"cells.csv.*add it to `reads`"):
+        Sources().cells()
 
 
 def test_what_is_not_drawn_is_a_table_with_reasons():
-    table = not_drawn_table(make_design().study)
+    table = make_not_drawn(make_design().study, Sources())
     assert "figure-5" in table.numbers["name"].tolist()
     assert "ablations.schedule" in render_html(table)

@@ -170,10 +170,10 @@ def test_the_script_writes_both_files(cells, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(fields))
     write_table(cells, tmp_path / "cells.csv")
     out = {kind: tmp_path / f"out/crossover.{kind}" for kind in ("csv", "html")}
-    given = {"cells": tmp_path / "cells.csv", "study": tmp_path / "mine.yaml", **out}
-    arguments = [str(text) for key, path in given.items() for text in (f"--{key}", path)]
-    monkeypatch.setattr(sys, "argv", ["measure_crossover", *arguments])
-    runpy.run_path(str(ROOT / "workflow/scripts/measure_crossover.py"), run_name="__main__")
+    words = ["draw", "twostage.tables.crossover:make_crossover", "--study", tmp_path / "mine.yaml"]
+    words += ["--reads", tmp_path / "cells.csv", "--out", *out.values()]
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    runpy.run_path(str(ROOT / "workflow/scripts/draw.py"), run_name="__main__")
     expected = crossover_table(read_cells(tmp_path / "cells.csv"), 1e-3)
     write_table(expected.numbers, tmp_path / "expected.csv")
     assert out["csv"].read_bytes() == (tmp_path / "expected.csv").read_bytes()

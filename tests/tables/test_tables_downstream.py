@@ -152,13 +152,13 @@ def test_scores_are_read_from_the_studys_checkpoints(tmp_path):
     for file, accuracy in zip(files, (0.5, 0.6), strict=True):
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(record({"piqa": accuracy})))
-    table = table_6(read_scores(design, tmp_path))
+    table = table_6(read_scores(design, files))
     assert cell(table, "piqa", "33k, D1 = 113K") == "50.00 ± 2.00"
     assert cell(table, "piqa", "33k, D1 = 901K") == "60.00 ± 2.00"
     files[1].write_text("{}")
     with pytest.raises(UserError, match="not a file of downstream scores") as error:
-        read_scores(design, tmp_path)
+        read_scores(design, files)
     assert str(files[1]) in str(error.value)
     Path(files[0]).unlink()
     with pytest.raises(UserError, match="no such file; make it with: snakemake"):
-        read_scores(design, tmp_path)
+        read_scores(design, files)

@@ -1,4 +1,4 @@
-"""Gather the evaluations of a study, or of one method at one size, into tables; see `twostage.analysis.cells`."""
+"""Gather what was measured into tables: losses (all, or of one method at one size), loss curves, or a table from elsewhere."""
 
 import argparse
 from pathlib import Path
@@ -7,29 +7,49 @@ from twostage.common.scripting import run_script
 
 
 def main() -> None:
-    """Parse the command line, aggregate, write the tables."""
+    """Parse the command line, gather, write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--study", type=Path, required=True, help="the study file")
-    parser.add_argument("--results", type=Path, required=True, help="folder of the study's results")
-    parser.add_argument("--method", help="only this method; needs --model")
-    parser.add_argument("--model", help="only this base model; needs --method")
-    parser.add_argument(
-        "--cells", type=Path, required=True, help="table of second-stage and from-scratch cells to write"
+    parser.add_argument("--study", required=True, help="the study file, or file:subset")
+    tables = parser.add_subparsers(dest="table", required=True)
+    cells = tables.add_parser("cells", help="a row for each evaluation; see `twostage.analysis.cells`")
+    cells.add_argument("--results", type=Path, required=True, help="folder of the study's results")
+    cells.add_argument("--only", nargs=2, metavar=("METHOD", "MODEL"), help="this method at this base model")
+    cells.add_argument(
+        "--cells", type=Path, required=True, help="table of stage-2 and from-scratch cells to write"
     )
-    parser.add_argument("--base-cells", type=Path, help="table of base checkpoints at D2 = 0 to write")
+    cells.add_argument("--base-cells", type=Path, help="table of base checkpoints at D2 = 0 to write")
+    curves = tables.add_parser("curves", help="losses during training; see `twostage.analysis.curves_table`")
+    curves.add_argument("--results", type=Path, required=True, help="folder of the study's results")
+    curves.add_argument(
+        "--wanted", nargs="+", required=True, help="folders of decay branches, relative to the results"
+    )
+    curves.add_argument("--out", type=Path, required=True, help="table to write")
+    given = tables.add_parser("given", help="a table of `cells_table`, unchanged, once it is complete")
+    given.add_argument("--kind", choices=("cells", "base_cells", "curves"), required=True)
+    given.add_argument("--from", dest="source", type=Path, required=True, help="table to take")
+    given.add_argument("--out", type=Path, required=True, help="table to write")
     args = parser.parse_args()
-    if (args.method is None) != (args.model is None):
-        parser.error("--method and --model go together")
 
     from twostage.analysis.cells import aggregate_cells, write_table
+    from twostage.analysis.curves_table import gather_curves, parse_branch
+    from twostage.analysis.imported import check_rows
+    from twostage.common.storage import write_atomic
     from twostage.design.design import Design
     from twostage.study import load_study
 
-    only = (args.method, args.model) if args.method else None
-    tables = aggregate_cells(Design(load_study(args.study)), args.results, only=only)
-    write_table(tables.cells, args.cells)
-    if args.base_cells:
-        write_table(tables.base_cells, args.base_cells)
+    study = load_study(args.study)
+    if args.table == "cells":
+        only = tuple(args.only) if args.only else None
+        gathered = aggregate_cells(Design(study), args.results, only=only)
+        write_table(gathered.cells, args.cells)
+        if args.base_cells:
+            write_table(gathered.base_cells, args.base_cells)
+    elif args.table == "curves":
+        wanted = [parse_branch(folder) for folder in args.wanted]
+        write_table(gather_curves(Design(study), args.results, wanted), args.out)
+    else:
+        check_rows(study, args.kind, args.source)
+        write_atomic(args.out, args.source.read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`twostage figures STUDY.yaml`: every figure and table of the paper, and what the study lacks for it."""
+"""`twostage figures [STUDY.yaml]`: every figure and table, and what it needs, or what the study lacks for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ def add_parser(subparsers: Any) -> None:
         help="list figures and tables that a study gets, and why not the others",
         description="List every figure and table: drawn, to be drawn, or what the study lacks for it.",
     )
-    parser.add_argument("study", metavar="STUDY", help="the study file, or file.yaml:subset")
+    parser.add_argument(
+        "study",
+        metavar="STUDY",
+        nargs="?",
+        help="the study file, or file.yaml:subset; default: list what each needs of a study",
+    )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results (default: %(default)s)"
     )
@@ -29,23 +34,37 @@ def run(args: argparse.Namespace) -> int:
     """List and print."""
     from twostage.exhibits.catalogue import load_checked
 
-    study = load_checked(args.study)
-    rows = listing(study, args.results / study.name)
+    if args.study is None:
+        name, rows = None, requirements()
+    else:
+        study = load_checked(args.study)
+        name, rows = study.name, listing(study, args.results / study.name)
     if args.json:
         from twostage.laws.jsonio import dumps
 
-        print(dumps({"study": study.name, "entries": rows}))
+        print(dumps({"study": name, "entries": rows}))
         return 0
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=f"Figures and tables of study {study.name}", title_justify="left")
-    for heading in ("name", "shows", "state", "file, or reason"):
+    shown = Table(title=f"Figures and tables of study {name}" if name else "Figures and tables")
+    headings = ("name", "shows", "state", "file, or reason") if name else ("name", "shows", "needs")
+    for heading in headings:
         shown.add_column(heading, overflow="fold")
     for row in rows:
-        shown.add_row(row["name"], row["shows"], row["state"], row["reason"] or row["path"])
+        last = [row["state"], row["reason"] or row["path"]] if name else [row["needs"]]
+        shown.add_row(row["name"], row["shows"], *last)
     Console().print(shown)
     return 0
+
+
+def requirements() -> list[dict[str, str]]:
+    """Return name, shows and needs (what a study must have) of each entry."""
+    from twostage.exhibits.figure_entries import FIGURES
+    from twostage.exhibits.table_entries import TABLES
+
+    entries = [*FIGURES.values(), *TABLES.values()]
+    return [{"name": one.name, "shows": one.shows, "needs": one.needs or "nothing"} for one in entries]
 
 
 def listing(study: Study, results: Path) -> list[dict[str, str]]:
@@ -54,16 +73,17 @@ def listing(study: Study, results: Path) -> list[dict[str, str]]:
     Args:
         results: the study's results folder.
     """
-    from twostage.exhibits.catalogue import FIGURES, TABLES, not_drawn
+    from twostage.exhibits.catalogue import not_drawn
+    from twostage.exhibits.figure_entries import FIGURES
+    from twostage.exhibits.table_entries import TABLES
 
     reasons = dict(not_drawn(study))
     rows = []
-    for entries, folder, kind in ((FIGURES, "figures", "pdf"), (TABLES, "tables", "csv")):
-        for name, entry in entries.items():
-            path = results / folder / f"{name}.{kind}"
-            reason = reasons.get(name, "")
-            state = "not drawn" if reason else "drawn" if path.is_file() else "to draw"
-            rows.append(
-                {"name": name, "shows": entry.shows, "state": state, "path": str(path), "reason": reason}
-            )
+    for entry in (*FIGURES.values(), *TABLES.values()):
+        path = results / next(iter(entry.files.values()))
+        reason = reasons.get(entry.name, "")
+        state = "not drawn" if reason else "drawn" if path.is_file() else "to draw"
+        rows.append(
+            {"name": entry.name, "shows": entry.shows, "state": state, "path": str(path), "reason": reason}
+        )
     return rows

@@ -1,179 +1,88 @@
-"""Every figure and table of the paper: what it shows, and what a study lacks for it.
+"""Which figures and tables a study gets, and why not the others.
 
-Pure functions of a study, for its own checks, for rules, for `twostage figures` and for the table of what is not drawn;
-without torch, pandas or matplotlib. What a study does not choose, it gets as far as it has the cells.
+From the declarations (`figure_entries`, `table_entries`) follow the names that a study may choose, why a study lacks a
+figure, the workflow's rules, the report and `twostage figures`. Pure functions of a study, without torch, pandas, matplotlib or numpy, so that parsing the DAG stays
+fast: the function that draws is only named here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from twostage.common.errors import UserError
-from twostage.exhibits.comparisons import ablation_pairs
-from twostage.exhibits.controls import control_obstacle
-from twostage.exhibits.joint_design import joint_obstacle, sizes_obstacle
-from twostage.exhibits.presentation import figure_pairs, table_pairs
+from twostage.design.design import Design
+from twostage.design.paths import Branch
+from twostage.exhibits.entry import CELLS, CURVES, Entry, TableEntry, by_name
+from twostage.exhibits.figure_entries import FIGURES
+from twostage.exhibits.table_entries import TABLES, TABLES_OF_OURS, excluded
 from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study, load_study, study_file
 
-Obstacle = Callable[[Study], str]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One figure or table. `obstacle` says why a study cannot have it, naming key and fix; "" where it can."""
-
-    title: str
-    shows: str
-    obstacle: Obstacle
-
-
-def _never(study: Study) -> str:
-    return ""
-
-
-def _no_grid(study: Study) -> str:
-    if figure_pairs(study, "figure-1"):
-        return ""
-    return (
-        "methods: none has two or more D1 and two or more D2 at one size; add points to grid.d1 and grid.d2"
-    )
-
-
-def _no_others(study: Study) -> str:
-    if problem := _no_grid(study):
-        return problem
-    if figure_pairs(study, "figure-8"):
-        return ""
-    return "methods: Figure 3 shows all that have two or more D1 and D2; add another continual-pretraining or growth method"
-
-
-def _no_curves(study: Study) -> str:
-    if study.cells_table is not None:
-        missing = study.cells_table.curves is None
-        return "cells_table.curves: there are no loss curves; name a curves.csv" if missing else ""
-    if study.validation is None:
-        return (
-            "validation: there are no losses during training; add validation: {every_steps: 20, samples: 64}"
-        )
-    return ""
-
-
-def _no_schedule_ablation(study: Study) -> str:
-    ablation = study.ablations.schedule
-    if ablation is None:
-        return (
-            "ablations.schedule: no run under another schedule; add schedule: {model: "
-            f"{study.base_models[0]}, total_steps: ...}}"
-        )
-    if ablation.model not in study.base_models:
-        return f"ablations.schedule.model: {ablation.model!r} is not in this part of the study; take one that has it"
-    return _no_curves(study)
-
-
-def _no_fresh_data(study: Study) -> str:
-    if ablation_pairs(study, "figure-6"):
-        return _no_curves(study)
-    return "methods: no growth method with data: fresh stands beside one that is equal in all else; add such a copy of one"
-
-
-def _no_changed_rate(study: Study) -> str:
-    if ablation_pairs(study, "figure-7"):
-        return _no_curves(study)
-    return (
-        "methods: none with its own schedule, peak_lr_fraction or warmup_steps stands beside one that is equal in all else; "
-        "add such a copy of one, e.g. with schedule: constant and peak_lr_fraction: 0.1"
-    )
-
-
-def _over_sizes(figure: str) -> Obstacle:
-    return lambda study: joint_obstacle(study, figure)
-
-
-def _rows(table: str, problem: str) -> Obstacle:
-    return lambda study: "" if table_pairs(study, table) else problem
-
-
-def _no_downstream(study: Study) -> str:
-    if study.cells_table is not None:
-        return "cells_table: scores of tasks are measured on checkpoints, and nothing is trained; remove cells_table"
-    if getattr(study, "downstream", None) is None:
-        return "downstream: no tasks are evaluated; add this section"
-    return ""
-
-
-_GRID = "add points to grid.d1 and grid.d2 (or to d1_steps and d2_steps)"
-#: Name -> entry, in the paper's order.
-FIGURES: dict[str, Entry] = {
-    "figure-1": Entry("Figure 1", "loss against D2 for each D1; exponent and factor against D1", _no_grid),
-    "figure-2": Entry("Figure 2", "illustration: the two stages", _never),
-    "figure-3": Entry("Figure 3", "loss against D1 for each D2, methods of Figure 1", _no_grid),
-    "figure-4-left": Entry(
-        "Figure 4 (left)", "joint law of continual pretraining, tested", _over_sizes("figure-4-left")
+#: Not the paper's: made for every study that has the cells, whatever `tables` chooses.
+OTHER_TABLES: dict[str, TableEntry] = TABLES_OF_OURS | by_name(
+    TableEntry(
+        name="not-drawn",
+        title="Not drawn",
+        draw="twostage.tables.not_drawn:make_not_drawn",
+        choice=lambda study: not_drawn(study),
+        rule="list_not_drawn",
+        message="list the figures and tables that study {study.name} lacks the cells for",
+        caption="""
+**Figures and tables that this study does not draw.** Those that the study lacks the cells for, with the key of the study file to
+change, and those that it does not select.
+""",
     ),
-    "figure-4-right": Entry("Figure 4 (right)", "D*: growth or from scratch", _over_sizes("figure-4-right")),
-    "figure-5": Entry("Figure 5", "loss curves: two schedules from scratch", _no_schedule_ablation),
-    "figure-6": Entry("Figure 6", "loss curves: repeated or fresh data in growth", _no_fresh_data),
-    "figure-7": Entry("Figure 7", "loss curves: other learning rates in stage 2", _no_changed_rate),
-    "figure-8": Entry("Figure 8", "as Figure 3, the other methods", _no_others),
-    "figure-9": Entry("Figure 9", "joint law of stacking, tested", _over_sizes("figure-9")),
-    "figure-10": Entry(
-        "Figure 10", "tokens from scratch to catch up with stacking", _over_sizes("figure-10")
+    TableEntry(
+        name="claims",
+        title="What the paper says",
+        draw="twostage.tables.summary:make_summary",
+        reads=lambda study: [CELLS, *_claimed_tables(study)],
+        choice=lambda study: [drawable_figures(study), excluded(study)],
+        page="summary.md",
+        rule="write_summary",
+        message="write what study {study.name} found, next to what the paper says",
+        caption="""
+**The paper's claims and this study's results.** For each claim that the study can test, the methods and base models for which it
+holds, does not hold, or is not decided. Where numbers have 95 % intervals, all of them must agree for a claim to hold or fail;
+otherwise it is not decided. The single findings are in ``claims.csv``; ``summary.md`` has this table and all others.
+""",
     ),
-    "figure-11": Entry(
-        "Figure 11",
-        "tokens from scratch to catch up with continual pretraining",
-        _over_sizes("figure-11"),
-    ),
-    "gradient-norm": Entry("Gradient norms", "against D2 for each D1, and their mean against D1", _no_grid),
-    "crossover": Entry(
-        "Crossover", "reuse minus models from scratch at equal D2, both measured", control_obstacle
-    ),
-    "dag": Entry("DAG", "the study's jobs and what they depend on", _never),
-}
-TABLES: dict[str, Entry] = {
-    "table-1": Entry(
-        "Table 1",
-        "leave-one-out errors of the laws, main methods",
-        _rows("table-1", f"methods: no main method has two or more D1 and D2; {_GRID}"),
-    ),
-    "table-2": Entry(
-        "Table 2",
-        "leave-one-out errors of the laws, variants",
-        _rows(
-            "table-2",
-            "methods: none with two or more D1 and D2 deviates from its kind's defaults; add one, e.g. with replay: 0.25",
-        ),
-    ),
-    "table-3": Entry("Table 3", "models and their sizes", _never),
-    "table-4": Entry("Table 4", "recipe of all runs", _never),
-    "table-5": Entry("Table 5", "recipe of each model", _never),
-    "table-6": Entry("Table 6", "scores of benchmark tasks", _no_downstream),
-    "table-7": Entry(
-        "Table 7",
-        "exponents of the multiplicative law",
-        _rows("table-7", f"methods: none has two or more D1 and D2; {_GRID}"),
-    ),
-    "table-8": Entry("Table 8", "coefficients of the laws over N", sizes_obstacle),
-}
+)
 
 
-def _obstacle(entries: dict[str, Entry], kind: str, study: Study, name: str) -> str:
+#: Every declaration.
+ALL: tuple[Entry, ...] = (*FIGURES.values(), *TABLES.values(), *OTHER_TABLES.values())
+
+
+def _claimed_tables(study: Study) -> list[str]:
+    """Tables that the claims of the paper are judged by, as far as the study has them."""
+    wanted = [
+        TABLES[name]
+        for name in drawable_tables(study)
+        if name in ("table-1", "table-2", "table-7", "table-8")
+    ]
+    wanted += [OTHER_TABLES[name] for name in ("alpha3", "crossover") if not OTHER_TABLES[name].lacks(study)]
+    return [entry.files["csv"] for entry in wanted]
+
+
+# What a study gets ----------------------------------------------------------------------------------------------------
+
+
+def _get(entries: Mapping[str, Entry], key: str, name: str) -> Entry:
     if name not in entries:
-        raise UserError(f"{kind} {name!r} is not in the paper; choose one of {', '.join(entries)}")
-    return entries[name].obstacle(study)
+        raise UserError(f"{key}: {name!r} is not in the catalogue; choose from {', '.join(entries)}")
+    return entries[name]
 
 
 def figure_obstacle(study: Study, name: str) -> str:
     """Why the study cannot draw a figure: one sentence with key and fix; "" where it can. `UserError`: no such figure."""
-    return _obstacle(FIGURES, "figure", study, name)
+    return _get(FIGURES, "figures", name).lacks(study)
 
 
 def table_obstacle(study: Study, name: str) -> str:
     """Why the study cannot fill a table, as `figure_obstacle`."""
-    return _obstacle(TABLES, "table", study, name)
+    return _get(TABLES, "tables", name).lacks(study)
 
 
 def drawable_figures(study: Study) -> tuple[str, ...]:
@@ -188,19 +97,34 @@ def drawable_tables(study: Study) -> tuple[str, ...]:
     return tuple(name for name in chosen if not table_obstacle(study, name))
 
 
+def drawn_entries(study: Study) -> list[Entry]:
+    """Declarations of all figures and tables that the study gets."""
+    figures = [FIGURES[name] for name in drawable_figures(study)]
+    tables = [TABLES[name] for name in drawable_tables(study)]
+    return [*figures, *tables, *(entry for entry in OTHER_TABLES.values() if not entry.lacks(study))]
+
+
 def not_drawn(study: Study) -> list[tuple[str, str]]:
     """(name, reason) of every figure and table that is not drawn: what the study lacks, or that it does not choose it."""
-    rows = []
-    for key, entries, drawn in (
-        ("figures", FIGURES, drawable_figures(study)),
-        ("tables", TABLES, drawable_tables(study)),
-    ):
-        for name, entry in entries.items():
-            if name not in drawn:
-                rows.append(
-                    (name, entry.obstacle(study) or f"{key}: the study does not choose it; add {name!r}")
-                )
-    return rows
+    drawn = drawn_entries(study)
+    return [
+        (entry.name, entry.lacks(study) or f"{entry.key}: the study does not choose it; add {entry.name!r}")
+        for entry in [*FIGURES.values(), *TABLES.values()]
+        if entry not in drawn
+    ]
+
+
+def wanted_branches(design: Design) -> list[Branch]:
+    """The branches whose loss curves the study's figures draw, each once; the trunk segments before belong to a curve."""
+    figures = [FIGURES[name] for name in drawable_figures(design.study)]
+    return list(dict.fromkeys(branch for figure in figures for branch in figure.curves(design)))
+
+
+def curves_wanted(study: Study) -> bool:
+    """Tell whether anything is drawn from loss curves, or they are given."""
+    if study.cells_table is not None:
+        return study.cells_table.curves is not None
+    return any(CURVES in FIGURES[name].reads(study) for name in drawable_figures(study))
 
 
 def check_chosen(study: Study) -> None:
@@ -210,9 +134,9 @@ def check_chosen(study: Study) -> None:
             raise UserError(
                 f"laws.forms: {name!r} is not a law of D1 and D2; choose from {', '.join(GRID_FORMS)}"
             )
-    for key, entries, chosen in (("figures", FIGURES, study.figures), ("tables", TABLES, study.tables)):
+    for entries, key, chosen in ((FIGURES, "figures", study.figures), (TABLES, "tables", study.tables)):
         for name in chosen or ():
-            if reason := entries[name].obstacle(study):
+            if reason := _get(entries, key, name).lacks(study):
                 raise UserError(f"{key}: {name!r} cannot be drawn: {reason}, or leave {name!r} out of {key}")
 
 

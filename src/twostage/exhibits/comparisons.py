@@ -1,27 +1,22 @@
 """Methods that differ in one respect only, and the loss curves that show what it does (Figures 5, 6, 7, gradient norms).
 
 Pure functions of a study and its design, for `catalogue`, rules and figures. Reads no curve: `curves.csv` is gathered
-from the runs that `wanted_branches` names.
+from the runs that `catalogue.wanted_branches` names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from twostage.design.design import Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
-from twostage.exhibits.presentation import PLACES, figure_pairs
+from twostage.exhibits.presentation import PLACES, shown_pairs
 from twostage.methods import Method
 from twostage.study import Study
 
-#: Figure -> the keys of a method that its arms may differ in.
-COMPARED: dict[str, tuple[str, ...]] = {
-    "figure-6": ("data",),
-    "figure-7": ("schedule", "peak_lr_fraction", "warmup_steps"),
-}
-#: Figures whose curves come from `curves.csv`; gradient norms can do without.
-CURVE_FIGURES = ("figure-5", *COMPARED, "gradient-norm")
+#: Keys of a method that may differ between those that are compared: Figure 6, Figure 7.
+DATA_KEYS = ("data",)
+RATE_KEYS = ("schedule", "peak_lr_fraction", "warmup_steps")
 
 
 @dataclass(frozen=True)
@@ -39,13 +34,11 @@ class Panel:
     d2_steps: int
 
 
-def ablation_pairs(study: Study, figure: str) -> list[tuple[str, str]]:
-    """Return (method, twin): a method with changed keys, and the one that has their defaults and is equal in all else.
+def ablation_pairs(study: Study, keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return (method, twin): a method that changes any of `keys`, and one with their defaults that is equal in all else.
 
-    Figure 6: `data`; Figure 7: any of `schedule`, `peak_lr_fraction`, `warmup_steps`. Models and points do not count,
-    but twins share at least one of each. Continual pretraining comes first.
+    Models and points do not count, but twins share at least one of each. Continual pretraining comes first.
     """
-    keys = COMPARED[figure]
     pairs = []
     for name, method in study.methods.items():
         if _defaults(study, method, keys):
@@ -84,10 +77,10 @@ def _meet(study: Study, names: tuple[str, ...]) -> Panel | None:
     return None
 
 
-def panels(study: Study, figure: str) -> list[Panel]:
-    """The panels of Figure 6 or 7: one for each twin, with all methods that differ from it where they meet."""
+def panels(study: Study, keys: tuple[str, ...]) -> list[Panel]:
+    """One panel for each twin, with all methods that differ from it in `keys`, at points that they share."""
     arms: dict[str, list[str]] = {}
-    for name, twin in ablation_pairs(study, figure):
+    for name, twin in ablation_pairs(study, keys):
         arms.setdefault(twin, []).append(name)
     found = []
     for twin, names in arms.items():
@@ -99,14 +92,15 @@ def panels(study: Study, figure: str) -> list[Panel]:
 # Which runs are read ------------------------------------------------------------------------------------------------
 
 
-def panel_branches(design: Design, panel: Panel) -> list[Branch]:
-    """The runs that a panel of Figure 6 or 7 draws: every method, every seed of the whole study."""
+def panel_branches(design: Design, keys: tuple[str, ...]) -> list[Branch]:
+    """The runs of all panels: every method, every seed of the whole study."""
     branches = []
-    for name in panel.methods:
-        for seed in design.study.seeds:
+    for panel in panels(design.study, keys):
+        d2 = design.decay_tokens(panel.model, panel.d2_steps)
+        for name in panel.methods:
             d1 = design.d1_tokens(name, panel.model, panel.d1_steps)
-            run = Stage2Run(name, panel.model, seed, d1)
-            branches.append(Branch(run, design.decay_tokens(panel.model, panel.d2_steps)))
+            runs = [Stage2Run(name, panel.model, seed, d1) for seed in design.study.seeds]
+            branches += [Branch(run, d2) for run in runs]
     return branches
 
 
@@ -125,27 +119,13 @@ def schedule_branches(design: Design) -> list[Branch]:
 def trajectory_branches(design: Design) -> list[Branch]:
     """The runs whose gradient norms are drawn: of each row's method the longest D2 at each D1, first seed."""
     branches = []
-    for method, model in figure_pairs(design.study, "gradient-norm"):
+    for method, model in shown_pairs(design.study):
         section, grid = design.study.methods[method], design.study.grid_of(model)
         d2 = design.decay_tokens(model, max(section.d2_steps or grid.d2.points))
         for steps in section.d1_steps or grid.d1.points:
             run = Stage2Run(method, model, design.study.seeds[0], design.d1_tokens(method, model, steps))
             branches.append(Branch(run, d2))
     return branches
-
-
-def wanted_branches(design: Design, figures: Iterable[str]) -> list[Branch]:
-    """The branches whose curves the figures draw, each once; the trunk segments before them belong to a curve."""
-    branches: list[Branch] = []
-    for figure in figures:
-        if figure == "figure-5":
-            branches += schedule_branches(design)
-        elif figure in COMPARED:
-            for panel in panels(design.study, figure):
-                branches += panel_branches(design, panel)
-        elif figure == "gradient-norm":
-            branches += trajectory_branches(design)
-    return list(dict.fromkeys(branches))
 
 
 def chain(design: Design, branch: Branch) -> list[Segment | Branch]:

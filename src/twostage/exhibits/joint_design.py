@@ -1,53 +1,30 @@
-"""Which of Figures 4 (left, right), 9, 10 and 11 a study can draw, from which laws over N, and where those lie.
+"""Which laws over N a study can fit (Figures 4, 9, 10, 11, Table 8), and the paths of their fit files.
 
 Pure functions of a study, for its own checks, for rules and for scripts; without pandas, so that parsing the DAG stays
-fast. Nothing is fitted here (`analysis.joint_fit`) and nothing drawn (`figures.from_fits`).
+fast. Nothing is fitted here (`analysis.joint_fit`) and nothing drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from twostage.common.errors import UserError
 from twostage.methods import Method
 from twostage.study import Study
 
-#: Figure -> kind of the method behind it (the first such method with enough sizes), and whether it needs the law of
-#: models trained from scratch on the method's corpus.
-JOINT_FIGURES: dict[str, tuple[str, bool]] = {
-    "figure-4-left": ("cpt", False),
-    "figure-4-right": ("stack", True),
-    "figure-9": ("stack", False),
-    "figure-10": ("stack", True),
-    "figure-11": ("cpt", True),
-}
 #: As in `laws.checks`, whose NumPy would make parsing slow; a test keeps them equal.
 MIN_SIZES, MIN_SIZE_RANGE = 3, 4.0
 MIN_STEPS = 2  # distinct D1 and D2 of each model: with fewer the exponents are not identified
 
 
-@dataclass(frozen=True)
-class JointSource:
-    """What a figure is drawn from: a method, and the corpus of the from-scratch runs (None: not needed)."""
+def joint_fit_path(method: str) -> str:
+    """The fit file of a method's joint law, relative to `results/<study>/`."""
+    return f"fits/joint/{method}.json"
 
-    method: str
-    corpus: str | None
 
-    @property
-    def joint_fit(self) -> str:
-        """The joint law's fit file, relative to `results/<study>/`."""
-        return f"fits/joint/{self.method}.json"
-
-    @property
-    def scratch_fit(self) -> str | None:
-        """The from-scratch law's fit file, relative to `results/<study>/`."""
-        return None if self.corpus is None else f"fits/scratch/{self.corpus}.json"
-
-    @property
-    def fits(self) -> list[str]:
-        """Both fit files, those that are needed."""
-        return [path for path in (self.joint_fit, self.scratch_fit) if path is not None]
+def scratch_fit_path(corpus: str) -> str:
+    """The fit file of models from scratch on a corpus, relative to `results/<study>/`."""
+    return f"fits/scratch/{corpus}.json"
 
 
 def check_joint(study: Study, method: str) -> None:
@@ -64,30 +41,22 @@ def check_scratch(study: Study, corpus: str) -> None:
         raise UserError(f"the law of models from scratch on {corpus!r} cannot be fitted: {shortage}")
 
 
-def joint_source(study: Study, figure: str) -> JointSource:
-    """Return what a figure is drawn from.
+def joint_fits(study: Study, kind: str, *, scratch: bool) -> list[str]:
+    """Fit files of the first method of a kind with enough sizes, and of models from scratch on its corpus if asked for.
 
-    Raises:
-        UserError: the study lacks the sizes, the method or the from-scratch runs; key, value and fix are named.
+    Relative to `results/<study>/`; empty where there is no such method, or not enough models from scratch.
     """
-    source = _source(study, figure)
-    if isinstance(source, str):
-        raise UserError(f"figures: {figure!r} cannot be drawn: {source}, or leave {figure!r} out of figures")
-    return source
+    found = _joint_source(study, kind, scratch=scratch)
+    return [] if isinstance(found, str) else found
 
 
-def joint_obstacle(study: Study, figure: str) -> str:
-    """Why a figure cannot be drawn, with the fix; empty where it can."""
-    source = _source(study, figure)
-    return source if isinstance(source, str) else ""
+def joint_obstacle(study: Study, kind: str, *, scratch: bool) -> str:
+    """Why `joint_fits` is empty, naming key, value and fix; empty where it is not."""
+    found = _joint_source(study, kind, scratch=scratch)
+    return found if isinstance(found, str) else ""
 
 
-def _source(study: Study, figure: str) -> JointSource | str:
-    if figure not in JOINT_FIGURES:
-        raise UserError(
-            f"figure {figure!r} is not drawn from laws over N; those are {', '.join(JOINT_FIGURES)}"
-        )
-    kind, needs_scratch = JOINT_FIGURES[figure]
+def _joint_source(study: Study, kind: str, *, scratch: bool) -> list[str] | str:
     problem = f"it needs a method of kind {kind} at {MIN_SIZES} or more sizes over {MIN_SIZE_RANGE:g}x in N"
     names = [name for name, method in study.methods.items() if method.kind == kind]
     if not names:
@@ -96,19 +65,19 @@ def _source(study: Study, figure: str) -> JointSource | str:
     method = next((name for name, shortage in shortages.items() if not shortage), None)
     if method is None:
         return f"{problem}; {'; '.join(dict.fromkeys(shortages.values()))}"
-    if not needs_scratch:
-        return JointSource(method, None)
+    if not scratch:
+        return [joint_fit_path(method)]
     corpus = study.corpus_of(method)
     if shortage := _shortage_of_scratch(study, corpus):
         return f"it compares method {method} with models trained from scratch on {corpus!r}; {shortage}"
-    return JointSource(method, corpus)
+    return [joint_fit_path(method), scratch_fit_path(corpus)]
 
 
 def sizes_fits(study: Study) -> list[str]:
     """Every law over N that the study can fit, relative to `results/<study>/`: of models from scratch, then of methods."""
     corpora = dict.fromkeys([study.stage1.corpus, *(section.corpus for section in study.scratch.values())])
-    scratch = [f"fits/scratch/{corpus}.json" for corpus in corpora if not _shortage_of_scratch(study, corpus)]
-    joint = [f"fits/joint/{name}.json" for name in study.methods if not _shortage_of_method(study, name)]
+    scratch = [scratch_fit_path(corpus) for corpus in corpora if not _shortage_of_scratch(study, corpus)]
+    joint = [joint_fit_path(name) for name in study.methods if not _shortage_of_method(study, name)]
     return scratch + joint
 
 

@@ -1,10 +1,12 @@
-"""Which fits and figure rows a study has, where they lie, and what methods are called in them.
+"""Which fits and figure rows a study has, the paths of the fits, and what methods are called in figures.
 
 Pure functions of the study for rules, tables and figures; without pandas or matplotlib, so that parsing the DAG stays
 fast. Whether a figure can be drawn at all is `catalogue`'s question.
 """
 
 from __future__ import annotations
+
+from itertools import chain
 
 from twostage.common.errors import UserError
 from twostage.study import Study
@@ -64,30 +66,21 @@ def deviations(study: Study, name: str) -> list[str]:
     return changed
 
 
-def table_pairs(study: Study, table: str) -> list[tuple[str, str]]:
-    """The (method, base model) that a table has a row for: main ones in Table 1, variants in Table 2, all in Table 7.
-
-    Raises:
-        UserError: not a table with a row for each method.
-    """
+def main_pairs(study: Study) -> list[tuple[str, str]]:
+    """The (method, base model) of Table 1: main methods with a grid."""
     main = main_methods(study)
-    if table not in ("table-1", "table-2", "table-7"):
-        raise UserError(f"table {table!r} has no row for each method; choose table-1, table-2 or table-7")
-    return [
-        (name, model)
-        for name, model in fitted_pairs(study)
-        if table == "table-7" or (name in main) == (table == "table-1")
-    ]
+    return [pair for pair in fitted_pairs(study) if pair[0] in main]
+
+
+def variant_pairs(study: Study) -> list[tuple[str, str]]:
+    """The (method, base model) of Table 2: all others with a grid."""
+    main = main_methods(study)
+    return [pair for pair in fitted_pairs(study) if pair[0] not in main]
 
 
 def fit_path(method: str, model: str) -> str:
     """The fit file, relative to `results/<study>/`."""
     return f"fits/{method}/{model}.json"
-
-
-def table_fits(study: Study, table: str) -> list[str]:
-    """The fit files behind Table 1, 2 or 7, a row each, relative to `results/<study>/`."""
-    return [fit_path(*pair) for pair in table_pairs(study, table)]
 
 
 # Figures 1, 3, 8 and gradient norms ---------------------------------------------------------------------------------
@@ -109,36 +102,34 @@ def shown_model(study: Study, method: str) -> str:
     return max(models, key=lambda model: counts[model])
 
 
-def figure_pairs(study: Study, figure: str) -> list[tuple[str, str]]:
-    """The (method, base model) that a figure shows, a row or panel each; only methods with a grid of at least 2 x 2.
+def shown_pairs(study: Study) -> list[tuple[str, str]]:
+    """The (method, base model) that Figures 1 and 3 and gradient norms show, a row or panel each.
 
-    Figures 1 and 3 and gradient norms: `figure_1_methods`, or the first continual pretraining and the first growth
-    method. Figure 8, in the form of Figure 3: the main methods that Figure 3 leaves out, or, if there are none, the
-    variants that it leaves out; continual pretraining first.
-
-    Raises:
-        UserError: not a figure with a row or panel for each method.
+    `figure_1_methods`, or the first continual pretraining and the first growth method; only methods with a grid.
     """
-    fitted = list(dict.fromkeys(name for name, _ in fitted_pairs(study)))
-    continued = [name for name in fitted if not study.methods[name].grows]
-    growth = [name for name in fitted if study.methods[name].grows]
-    first = [name for name in study.figure_1_methods if name in fitted] or continued[:1] + growth[:1]
-    if figure in ("figure-1", "figure-3", "gradient-norm"):
-        chosen = first
-    elif figure == "figure-8":
-        others = [name for name in continued + growth if name not in first]
-        main = main_methods(study)
-        chosen = [name for name in others if name in main] or others
-    else:
-        raise UserError(
-            f"figure {figure!r} has no panel for each method; choose figure-1, figure-3, figure-8 or gradient-norm"
-        )
+    continued, growth = _fitted_methods(study)
+    fitted = continued + growth
+    chosen = [name for name in study.figure_1_methods if name in fitted] or continued[:1] + growth[:1]
     return [(method, shown_model(study, method)) for method in chosen]
 
 
-def figure_fits(study: Study, figure: str) -> list[str]:
-    """The fit files behind a figure, relative to `results/<study>/`, in the order of `figure_pairs`."""
-    return [fit_path(*pair) for pair in figure_pairs(study, figure)]
+def other_pairs(study: Study) -> list[tuple[str, str]]:
+    """The (method, base model) of Figure 8: the main methods that Figure 3 leaves out.
+
+    If there are none, the variants that it leaves out; continual pretraining first.
+    """
+    shown = {method for method, _ in shown_pairs(study)}
+    others = [name for name in chain(*_fitted_methods(study)) if name not in shown]
+    main = main_methods(study)
+    chosen = [name for name in others if name in main] or others
+    return [(method, shown_model(study, method)) for method in chosen]
+
+
+def _fitted_methods(study: Study) -> tuple[list[str], list[str]]:
+    """Methods with a grid: continual pretraining, growth."""
+    names = list(dict.fromkeys(name for name, _ in fitted_pairs(study)))
+    continued = [name for name in names if not study.methods[name].grows]
+    return continued, [name for name in names if name not in continued]
 
 
 def method_title(study: Study, name: str) -> str:

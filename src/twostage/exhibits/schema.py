@@ -10,7 +10,8 @@ import sys
 from typing import Any
 
 from twostage.common.storage import write_atomic
-from twostage.exhibits.catalogue import FIGURES, TABLES
+from twostage.exhibits.figure_entries import FIGURES
+from twostage.exhibits.table_entries import TABLES
 from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study
 

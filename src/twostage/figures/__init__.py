@@ -1,4 +1,4 @@
-"""Draws the figures, one module each: `draw(...)` takes tables and returns a Figure and the plotted numbers.
+"""The figures, one module each: `draw_study(study, sources)` returns a `style.Drawing`, the figure and the plotted numbers.
 
-The draw functions are pure. `workflow/scripts` read the tables and write the files with `style.save_figure`.
+Most leave the drawing to a pure function `draw` of tables and fits. They are declared in `exhibits.figure_entries`.
 """

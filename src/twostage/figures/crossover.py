@@ -18,9 +18,21 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from twostage.analysis.measured_crossover import Comparison, compare, find_crossing
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
+from twostage.exhibits.controls import shown_controls
+from twostage.exhibits.presentation import method_title
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
-from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, format_tokens, token_axis
+from twostage.figures.style import (
+    INK,
+    TEXT_WIDTH_INCHES,
+    Drawing,
+    apply_style,
+    d1_palette,
+    format_tokens,
+    token_axis,
+)
+from twostage.study import Study
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4
@@ -156,3 +168,12 @@ def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: b
         ncols=math.ceil(len(lines) / _legend_lines(palette)),
     )
     figure.legend(handles=marks, loc="lower center", ncols=len(marks))
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of a study that have models from scratch to compare with."""
+    panels = {
+        f"{method_title(study, one.method)}, {one.model}": (one.method, one.model)
+        for one in shown_controls(study)
+    }
+    return Drawing(*draw(sources.cells(), panels))

@@ -12,8 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
-from twostage.analysis.method_fit import CurveFit
+from twostage.analysis.method_fit import CurveFit, MethodFit
+from twostage.analysis.sources import Sources
+from twostage.exhibits.presentation import method_title
 from twostage.figures.style import format_tokens, seed_markers, token_axis
+from twostage.study import Study
 
 Colour = tuple[float, float, float]
 CURVE_POINTS = 60  # per drawn curve
@@ -96,3 +99,9 @@ def draw_legend(figure: SubFigure, title: str, palette: Mapping[float, Colour], 
             for seed in sorted(seeds)
         ]
     figure.legend(handles=handles, title=title, loc="center", ncols=min(len(handles), LEGEND_COLUMNS))
+
+
+def titled_fits(study: Study, sources: Sources) -> dict[str, MethodFit]:
+    """The fits behind a figure, by the titles of their methods."""
+    fits = [MethodFit.from_json(text) for text in sources.texts()]
+    return {method_title(study, fit.method): fit for fit in fits}

@@ -11,9 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
 from twostage.design.design import Design
 from twostage.figures.boxes import LINE, Point, Rect, canvas, draw_arrow, draw_box, draw_panel
-from twostage.figures.style import TEXT_WIDTH_INCHES
+from twostage.figures.style import TEXT_WIDTH_INCHES, Drawing
 from twostage.planning.dag import RuleJobs, rule_jobs
 from twostage.study import Study
 
@@ -177,3 +178,8 @@ def _draw_tokens(axes: Axes, boxes: dict[str, Rect]) -> None:
         va="top",
         fontsize=6,
     )
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """As `draw`."""
+    return Drawing(*draw(study, Design(study)))

@@ -18,9 +18,26 @@ from matplotlib.ticker import MaxNLocator
 from twostage.analysis.cells import method_cells
 from twostage.analysis.method_fit import MethodFit
 from twostage.analysis.power_laws import Coefficient, PowerLaws, Trend
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
-from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, write_reason
-from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, plain_log_axis, token_axis
+from twostage.figures.curve_panel import (
+    LEGEND_INCHES,
+    Colour,
+    draw_curves,
+    draw_legend,
+    titled_fits,
+    write_reason,
+)
+from twostage.figures.style import (
+    INK,
+    TEXT_WIDTH_INCHES,
+    Drawing,
+    apply_style,
+    d1_palette,
+    plain_log_axis,
+    token_axis,
+)
+from twostage.study import Study
 
 ROW_INCHES = 2.3
 PANEL_CHARACTERS = 26  # of token labels, see style.token_axis
@@ -175,3 +192,8 @@ def _negative(coefficient: Coefficient) -> tuple[float, float, float]:
 def _exponential(coefficient: Coefficient) -> tuple[float, float, float]:
     lower, upper = _ends(coefficient)
     return float(np.exp(coefficient.value)), float(np.exp(lower)), float(np.exp(upper))
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of a study."""
+    return Drawing(*draw(sources.cells(), titled_fits(study, sources)))

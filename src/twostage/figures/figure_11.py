@@ -5,8 +5,11 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
 from twostage.figures.catch_up_panels import draw_catch_up
-from twostage.figures.style import format_tokens
+from twostage.figures.from_fits import catch_up_of
+from twostage.figures.style import Drawing, format_tokens
+from twostage.study import Study
 
 
 def draw(
@@ -18,3 +21,9 @@ def draw(
     """
     title = f"Continual pretraining ({method}) or from scratch: {format_tokens(n_final)} parameters"
     return draw_catch_up(table, title=title, reused=method, note=note)
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the study's own laws."""
+    shown = catch_up_of(study, sources)
+    return Drawing(*draw(shown.table, n_final=shown.n_final, method=shown.method, note=shown.note))

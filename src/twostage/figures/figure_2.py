@@ -14,10 +14,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from twostage.analysis.sources import Sources
 from twostage.design.design import Design
 from twostage.design.paths import Stage1Run, Stage2Run
 from twostage.figures.boxes import Rect, canvas, draw_arrow, draw_bar, draw_box, draw_cylinder, draw_panel
-from twostage.figures.style import INK, d1_palette, format_tokens
+from twostage.figures.style import INK, Drawing, d1_palette, format_tokens
 from twostage.methods import Method
 from twostage.study import Study
 
@@ -254,3 +255,8 @@ def _draw_question(axes: Axes, panel: Rect) -> Rect:
         panel.centre[0], panel.bottom + 0.1, "$L(D_1, D_2)$ = ?", ha="center", va="bottom", fontsize=7.5
     )
     return chart
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """As `draw`."""
+    return Drawing(*draw(study, Design(study)))

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 
 from twostage.analysis.cells import method_cells
 from twostage.analysis.method_fit import MethodFit
-from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend
-from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d2_palette
+from twostage.analysis.sources import Sources
+from twostage.figures.curve_panel import LEGEND_INCHES, draw_curves, draw_legend, titled_fits
+from twostage.figures.style import TEXT_WIDTH_INCHES, Drawing, apply_style, d2_palette
+from twostage.study import Study
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4
@@ -69,3 +71,8 @@ def draw(cells: pd.DataFrame, fits: Mapping[str, MethodFit]) -> tuple[Figure, pd
     seeds = sorted({seed for fit in fits.values() for seed in fit.seeds})
     draw_legend(bottom, "second-stage tokens $D_2$ (lines: fits)", palette, seeds)
     return figure, pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of a study."""
+    return Drawing(*draw(sources.cells(), titled_fits(study, sources)))

@@ -1,24 +1,24 @@
-"""Figure 5: models trained from scratch under two learning-rate schedules. `draw` is pure."""
+"""Figure 5: models trained from scratch under two learning-rate schedules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from twostage.analysis.sources import Sources
+from twostage.design.design import Design
+from twostage.exhibits.comparisons import schedule_branches
+from twostage.figures.loss_curves import SCHEDULES, Arm, draw_rows
+from twostage.figures.style import Drawing
+from twostage.study import Study
 
-import pandas as pd
-from matplotlib.figure import Figure
 
-from twostage.figures.loss_curves import Arm, draw_rows
-
-
-def draw(
-    curves: pd.DataFrame, cells: pd.DataFrame, arms: Sequence[Arm], *, corpus: str
-) -> tuple[Figure, pd.DataFrame]:
-    """Draw the losses of models from scratch under two schedules; returns the figure and the plotted numbers.
-
-    Args:
-        curves, cells: the study's tables.
-        arms: one for each schedule; their D2 is the length of the run, their D1 is 0.
-        corpus: the base corpus.
-    """
-    title = f"From scratch on {corpus} ({arms[0].model}): two schedules"
-    return draw_rows({title: arms}, curves, cells, corpus=corpus, token_label="tokens $D$")
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the losses of models from scratch under two schedules."""
+    design = Design(study)
+    arms = [
+        Arm(SCHEDULES[design.schedule(branch.run)], design.label(branch), branch.run.model, 0, branch.tokens)
+        for branch in schedule_branches(design)
+    ]
+    corpus = study.stage1.corpus
+    rows = {f"From scratch on {corpus} ({arms[0].model}): two schedules": arms}
+    return Drawing(
+        *draw_rows(rows, sources.curves(), sources.cells(), corpus=corpus, token_label="tokens $D$")
+    )

@@ -15,17 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from twostage.analysis.power_laws import Coefficient
+from twostage.analysis.sources import Sources
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.figure_1 import with_half_width
 from twostage.figures.style import (
     INK,
     TEXT_WIDTH_INCHES,
+    Drawing,
     apply_style,
     d1_palette,
     plain_log_axis,
     token_axis,
 )
-from twostage.toy.fit import Theory, ToyFit
+from twostage.toy.fit import Theory, ToyFit, fit_toy
+from twostage.toy.setting import MODEL
 
 HEIGHT_INCHES = 2.75
 PANEL_CHARACTERS = 24  # of token labels, see style.token_axis
@@ -190,3 +193,10 @@ def _rows(panel: str, kind: str, fixed: Mapping[str, Any], **columns: Iterable[A
 def _ends(coefficient: Coefficient) -> tuple[float, float]:
     lower, upper = coefficient.interval.lower, coefficient.interval.upper
     return (np.nan if lower is None else lower, np.nan if upper is None else upper)
+
+
+def draw_simulated(study: None, sources: Sources) -> Drawing:
+    """Fit and draw the losses of `toy.setting.MODEL` in `losses.csv`; no study."""
+    table = sources.tables()["losses"]
+    losses, plain = (table[table["model"] == name] for name in ("splitting", "no splitting"))
+    return Drawing(*draw(losses, fit_toy(losses), fit_toy(plain), Theory.of(MODEL)))

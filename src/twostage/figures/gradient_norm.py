@@ -17,11 +17,14 @@ from matplotlib.figure import Figure
 
 from twostage.analysis.cells import method_cells
 from twostage.analysis.norm_slope import norm_slope
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
+from twostage.exhibits.presentation import method_title, shown_pairs
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.loss_curves import token_ticks
 from twostage.figures.style import (
     TEXT_WIDTH_INCHES,
+    Drawing,
     apply_style,
     d1_palette,
     d2_palette,
@@ -29,6 +32,7 @@ from twostage.figures.style import (
     seed_markers,
     token_axis,
 )
+from twostage.study import Study
 
 ROW_INCHES = 2.2
 INTERVALS = 60  # of a trajectory
@@ -159,3 +163,11 @@ def _draw_means(axes: Axes, frame: pd.DataFrame, palette: Mapping[float, Colour]
         }
         for _, row in frame.iterrows()
     ]
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw the methods of Figure 1."""
+    rows = {
+        f"{method_title(study, method)}, {model}": (method, model) for method, model in shown_pairs(study)
+    }
+    return Drawing(*draw(sources.cells(), sources.curves() if sources.has("curves.csv") else None, rows))

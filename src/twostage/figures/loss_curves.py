@@ -37,6 +37,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 START_SHARE = 0.04
 END_SHARE = 0.2  # share of the tokens in the right panel
 LEGEND_CHARACTERS = 42  # per line
+SCHEDULES = {"wsd": "WSD", "constant": "constant", "cosine": "cosine"}
 COLUMNS = ("panel", "arm", "kind", "method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "value")
 
 

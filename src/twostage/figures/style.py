@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
@@ -157,3 +157,14 @@ def save_figure(figure: Figure, stem: str | Path, data: pd.DataFrame) -> None:
         figure.savefig(path, format="png", dpi=PNG_DPI)
     with atomic_path(stem.with_name(stem.name + ".csv")) as path:
         data.to_csv(path, index=False, float_format="%.17g", lineterminator="\n")
+
+
+class Drawing(NamedTuple):
+    """A figure, and the numbers that are plotted in it."""
+
+    figure: Figure
+    numbers: pd.DataFrame
+
+    def write(self, files: Sequence[Path]) -> None:
+        """Write PDF, PNG and CSV next to each other; `files` are their paths, in any order."""
+        save_figure(self.figure, files[0].with_suffix(""), self.numbers)

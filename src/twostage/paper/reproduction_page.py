@@ -6,10 +6,12 @@ Wording and number formats are here. A test fails where the page in the reposito
 from __future__ import annotations
 
 import math
+import sys
 
 import pandas as pd
 
 from twostage.common.markdown import markdown_table
+from twostage.common.storage import write_atomic
 from twostage.common.units import format_quantity
 from twostage.paper.reproduction import (
     BOX_DRAWS,
@@ -23,7 +25,7 @@ from twostage.paper.reproduction import (
     statistical_intervals,
 )
 
-COMMAND = "python workflow/scripts/write_published_page.py --out docs/published.md"
+COMMAND = "python -m twostage.paper.reproduction_page docs/published.md"
 
 
 def reproduction_page() -> str:
@@ -109,3 +111,7 @@ def _exponents() -> pd.DataFrame:
     table["alpha_eff = 0 at D1"] = [format_quantity(x) for x in table["zero_at_tokens"]]
     table["negative inside the grid"] = ["yes" if x else "no" for x in table["negative_inside_grid"]]
     return table.drop(columns=["zero_at_tokens", "negative_inside_grid"])
+
+
+if __name__ == "__main__":
+    write_atomic(sys.argv[1], reproduction_page())

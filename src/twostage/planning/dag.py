@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from twostage.corpora import dataspecs
 from twostage.design.design import Design
 from twostage.design.paths import Stage2Run
-from twostage.exhibits import catalogue, joint_design, presentation
+from twostage.exhibits import catalogue
 from twostage.study import Study
 
 
@@ -30,7 +30,8 @@ def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
     Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` and `make_table` count all
     figures and tables of the study.
     """
-    figures, tables = catalogue.drawable_figures(study), catalogue.drawable_tables(study)
+    entries = catalogue.drawn_entries(study)
+    fits = {path for entry in entries for path in entry.reads(study) if path.startswith("fits/")}
     segments, branches = design.jobs()
     runs = design.runs()
     cells = design.cells()
@@ -38,15 +39,7 @@ def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
     read = {corpus for run in runs for corpus in design.mixture(run)} | {cell.corpus for cell in cells}
     prepared = read | set(dataspecs.tokenizer_spec(study).corpora)
     grown = [run for run in runs if isinstance(run, Stage2Run) and design.grows(run)]
-    over_sizes = {
-        path
-        for figure in figures
-        if figure in joint_design.JOINT_FIGURES
-        for path in joint_design.joint_source(study, figure).fits
-    }
-    if "table-8" in tables:
-        over_sizes |= set(joint_design.sizes_fits(study))
-    joint = {path for path in over_sizes if path.startswith("fits/joint/")}
+    joint, scratch = (sum(path.startswith(f"fits/{kind}/") for path in fits) for kind in ("joint", "scratch"))
     counts = [
         ("data", "prepare_corpus", len(prepared)),
         ("data", "train_tokenizer", 1),
@@ -61,10 +54,10 @@ def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
     counts += [
         ("losses", "evaluate_checkpoint", sum(cell.path not in excluded for cell in cells)),
         ("losses", "aggregate_cells", 1),
-        ("laws", "fit_law", len(presentation.fitted_pairs(study))),
-        ("laws", "fit_joint_law", len(joint)),
-        ("laws", "fit_scratch_law", len(over_sizes - joint)),
-        ("results", "plot_figure", len(figures)),
-        ("results", "make_table", len(tables)),
+        ("laws", "fit_law", len(fits) - joint - scratch),
+        ("laws", "fit_joint_law", joint),
+        ("laws", "fit_scratch_law", scratch),
+        ("results", "plot_figure", sum(entry.rule_name.startswith("plot_") for entry in entries)),
+        ("results", "make_table", sum(entry.rule_name.startswith("make_") for entry in entries)),
     ]
     return [RuleJobs(*count) for count in counts]

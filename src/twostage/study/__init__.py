@@ -30,7 +30,7 @@ from twostage.study.models import (
     Validation,
 )
 from twostage.study.runs import Ablations, Repeat, ScheduleAblation, Scratch, Stage1
-from twostage.study.study import CellsTable, ExcludedCell, FigureName, Laws, Study, Subset, TableName
+from twostage.study.study import CellsTable, ExcludedCell, Laws, Study, Subset
 
 __all__ = [
     "PIN_ME",
@@ -44,7 +44,6 @@ __all__ = [
     "EmbeddedCorpus",
     "EvaluationSettings",
     "ExcludedCell",
-    "FigureName",
     "FilesCorpus",
     "Grid",
     "HuggingFaceCorpus",
@@ -61,7 +60,6 @@ __all__ = [
     "Stage1",
     "Study",
     "Subset",
-    "TableName",
     "Tokenizer",
     "TokenizerFile",
     "Validation",

@@ -13,8 +13,9 @@ import pandas as pd
 from twostage.analysis.alpha3 import DRAWS, UNITS, Alpha3, alpha3_of
 from twostage.analysis.estimate_text import GAP, interval_text
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.sources import Sources
 from twostage.laws.fit import Interval
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
 UNIT_TITLES = {"points": "points", "trunks": "first stages", "seeds": "seeds"}
@@ -171,3 +172,9 @@ def _ordered(numbers: pd.DataFrame) -> pd.DataFrame:
     own = [f"{_SEED_COLUMN}{seed}" for seed in seeds]
     ordered = numbers.reindex(columns=[*_BEFORE_SEEDS, *own, *_AFTER_SEEDS])
     return ordered.astype(dict.fromkeys(_COUNTS, "Int64"))
+
+
+def make_alpha3(study: Study, sources: Sources) -> Table:
+    """`alpha3_table` of a study."""
+    fits = [MethodFit.from_json(text) for text in sources.texts()]
+    return alpha3_table(sources.cells(), fits, study.excluded_cells)

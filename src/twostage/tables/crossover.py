@@ -22,8 +22,9 @@ from twostage.analysis.measured_crossover import (
     compare,
     find_crossing,
 )
+from twostage.analysis.sources import Sources
 from twostage.common.units import format_quantity
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes
 
 COLUMNS = (
@@ -282,3 +283,8 @@ def _law_text(summary: dict[str, Any]) -> str:
     where = str(summary["fit_outcome"]).removeprefix("laws: ")
     beyond = "" if where.startswith("within") else f" ({where.split()[0]} the measured)"
     return f"{format_quantity(value)}{interval}{beyond}"
+
+
+def make_crossover(study: Study, sources: Sources) -> Table:
+    """`crossover_table` of a study."""
+    return crossover_table(sources.cells(), study.laws.huber_delta, study.excluded_cells)

@@ -16,11 +16,13 @@ from typing import Any
 import pandas as pd
 
 from twostage.analysis.estimate_text import GAP
+from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
 from twostage.common.units import format_quantity
 from twostage.design.design import Design
-from twostage.evaluation.downstream_spec import downstream_branches, scores_file
+from twostage.evaluation.downstream_spec import downstream_branches
 from twostage.paper.published import published_table
+from twostage.study import Study
 from twostage.tables.table import Table
 
 #: The harness's task -> row of the paper's Table 6.
@@ -67,15 +69,14 @@ class Score:
     text: str
 
 
-def read_scores(design: Design, results: Path) -> list[CheckpointScores]:
-    """Read the scores of the study's downstream points from `results/<study>/`.
+def read_scores(design: Design, files: Sequence[Path]) -> list[CheckpointScores]:
+    """Read the scores of the study's downstream points, a file each, in their order.
 
     Raises:
         UserError: the study has no section `downstream`, or a file is missing or is not a file of downstream scores.
     """
     scores = []
-    for branch in downstream_branches(design):
-        file = results / scores_file(branch)
+    for branch, file in zip(downstream_branches(design), files, strict=True):
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
             record["tasks"], record["harness_version"], record["spec"]["limit"]
@@ -223,3 +224,8 @@ def _notes(scores: Sequence[CheckpointScores], rows: Sequence[str], common: Sequ
     if without:
         notes.append(f"{', '.join(without)}: the task reports no acc; its metrics are in downstream.json.")
     return tuple(notes)
+
+
+def make_table_6(study: Study, sources: Sources) -> Table:
+    """`table_6` of a study."""
+    return table_6(read_scores(Design(study), sources.files))

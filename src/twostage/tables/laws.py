@@ -13,10 +13,11 @@ import pandas as pd
 
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.sources import Sources
 from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.laws.declarations import DECLARED
 from twostage.paper.published import published_table
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
 EXPONENTS = ("alpha1", "alpha2", "alpha3")
@@ -49,7 +50,7 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         best = min(known, key=lambda form: known[form]) if known else ""
         reasons = [law.reason for law in fit.laws.values() if law.reason]
         variant = PAPER_VARIANTS.get(fit.method, "")
-        printed = paper.loc[variant] if variant else {}
+        printed: pd.Series[str] | dict[str, str] = paper.loc[variant] if variant else {}
         theirs = {form: str(printed.get(f"rms_{form}", "")) for form in forms}
         noise = None if fit.noise is None else 1e3 * fit.noise.sd_nats
         rows.append(
@@ -157,3 +158,23 @@ class _Notes:
 
 def _thousand(value: float | None) -> float | None:
     return None if value is None else 1e3 * value
+
+
+def make_table_1(study: Study, sources: Sources) -> Table:
+    """`table_1` of a study."""
+    return table_1(read_fits(sources), study.excluded_cells)
+
+
+def make_table_2(study: Study, sources: Sources) -> Table:
+    """`table_2` of a study."""
+    return table_2(read_fits(sources), study.excluded_cells)
+
+
+def make_table_7(study: Study, sources: Sources) -> Table:
+    """`table_7` of a study."""
+    return table_7(read_fits(sources), study.excluded_cells)
+
+
+def read_fits(sources: Sources) -> list[MethodFit]:
+    """The fit files, a row each."""
+    return [MethodFit.from_json(text) for text in sources.texts()]

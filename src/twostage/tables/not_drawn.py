@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from twostage.exhibits.catalogue import FIGURES, TABLES, not_drawn
+from twostage.analysis.sources import Sources
+from twostage.exhibits.catalogue import not_drawn
+from twostage.exhibits.figure_entries import FIGURES
+from twostage.exhibits.table_entries import TABLES
 from twostage.study import Study
 from twostage.tables.table import Table
 
 
-def not_drawn_table(study: Study) -> Table:
+def make_not_drawn(study: Study, sources: Sources) -> Table:
     """Return the figures and tables that the study does not draw: name, title, shows, reason. Empty if it draws all."""
     rows = [
         {"name": name, "title": entry.title, "shows": entry.shows, "reason": reason}

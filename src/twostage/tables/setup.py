@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from twostage.analysis.estimate_text import GAP
+from twostage.analysis.sources import Sources
 from twostage.design.trunk_points import total_with_decay
 from twostage.paper.published import published_table
 from twostage.study import Study
@@ -174,3 +175,18 @@ def _text(value: object) -> str:
         return f"{value:.3g}"
     text = str(value)
     return f"{int(text):,}" if text.isdigit() else text
+
+
+def make_table_3(study: Study, sources: Sources) -> Table:
+    """`table_3` of a study."""
+    return table_3(study)
+
+
+def make_table_4(study: Study, sources: Sources) -> Table:
+    """`table_4` of a study."""
+    return table_4(study)
+
+
+def make_table_5(study: Study, sources: Sources) -> Table:
+    """`table_5` of a study."""
+    return table_5(study)

@@ -12,9 +12,10 @@ import pandas as pd
 
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.joint_fit import SizesFit
+from twostage.analysis.sources import Sources
 from twostage.design.design import SCRATCH
 from twostage.paper.published import published_table
-from twostage.study import ExcludedCell
+from twostage.study import ExcludedCell, Study
 from twostage.tables.table import Table, excluded_notes
 
 #: Coefficient in the paper's notation -> its heading.
@@ -95,3 +96,8 @@ def _estimate(one: SizesFit, coefficient: str) -> tuple[float | None, float | No
 def _without_empty(shown: pd.DataFrame) -> pd.DataFrame:
     """Drop columns that have only gaps, e.g. α₁ in a study without joint laws."""
     return shown.loc[:, [name for name in shown.columns if set(shown[name]) != {GAP}]]
+
+
+def make_table_8(study: Study, sources: Sources) -> Table:
+    """`table_8` of a study."""
+    return table_8([SizesFit.from_json(text) for text in sources.texts()], study.excluded_cells)

@@ -7,12 +7,14 @@ an equal page.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, loo_rows, name_of
 from twostage.analysis.estimate_text import GAP, estimate_text, interval_text
 from twostage.analysis.measured_crossover import CROSSES
+from twostage.analysis.sources import Sources
 from twostage.common.markdown import markdown_table
 from twostage.common.units import format_quantity
 from twostage.design.design import SCRATCH
@@ -305,3 +307,9 @@ def _loose(row: pd.Series, name: str) -> str:
 def _figures(study: Study) -> list[str]:
     names = [name for name in FIGURES if name in drawable_figures(study)]
     return ["## Figures", *(f"![{name}](figures/{name}.png)" for name in names)] if names else []
+
+
+def make_summary(study: Study, sources: Sources) -> Table:
+    """The claims with the page."""
+    tables = {"cells": sources.cells()} | sources.tables()
+    return replace(claims_table(tables, study), page=summary(tables, study))

@@ -5,21 +5,36 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.cells import write_table
+from twostage.common.storage import write_atomic
 from twostage.study import ExcludedCell
+
+if TYPE_CHECKING:
+    from twostage.analysis.method_fit import MethodFit
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table. `numbers`: content of the CSV file. `shown`: the same as text, for a page. `notes`: printed below it."""
+    """A table. `numbers`: content of the CSV file. `shown`: the same as text, for a page. `notes`: printed below it. `page`: Markdown."""
 
     title: str
     numbers: pd.DataFrame
     shown: pd.DataFrame
     notes: tuple[str, ...]
+    page: str = ""
+
+    def write(self, files: Sequence[Path]) -> None:
+        """Write the numbers (.csv), the table as a page (.html) and `page` (.md), those that are asked for."""
+        for path in files:
+            if path.suffix == ".csv":
+                write_table(self.numbers, path)
+            else:
+                write_atomic(path, self.page if path.suffix == ".md" else render_html(self))
 
 
 def excluded_notes(excluded: Sequence[ExcludedCell]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The panel of Figures 4 (left) and 9: measured against predicted loss, with the held-out lowest losses marked."""
+"""Figures 4 (left) and 9: measured against predicted loss, with the held-out lowest losses marked."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from twostage.figures.style import INK, d1_palette, format_tokens, new_figure
+from twostage.analysis.joint_fit import SizesFit
+from twostage.analysis.sources import Sources
+from twostage.figures.style import INK, Drawing, d1_palette, format_tokens, new_figure
+from twostage.laws.curves import extrapolation_table
+from twostage.study import Study
 
 HELD_OUT_COLOUR = "#e6550d"
 _COLUMNS = {"loss_nats", "predicted_nats", "held_out"}
 
 
-def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
+def draw(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
     """Draw measured against predicted loss, and the relative errors below.
 
     Args:
@@ -82,3 +86,10 @@ def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.Data
     )
     top.legend(handles=handles, loc="upper left")
     return figure, table
+
+
+def draw_study(study: Study, sources: Sources) -> Drawing:
+    """Draw a joint law of the study, with the lowest losses that it has not seen."""
+    (joint,) = (SizesFit.from_json(text) for text in sources.texts())
+    table = extrapolation_table(joint.points, joint.extrapolation)
+    return Drawing(*draw(table, f"Joint scaling law: {joint.name}"))

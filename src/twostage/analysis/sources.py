@@ -1,0 +1,46 @@
+"""The files that a figure or table is made from: those that its declaration names for the study, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from twostage.analysis.cells import read_cells
+from twostage.common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Paths below `results/<study>/`, in the order of `exhibits.entry.Entry.reads`."""
+
+    files: Sequence[Path] = ()
+
+    def cells(self) -> pd.DataFrame:
+        """The table of cells."""
+        return read_cells(self._file("cells.csv"))
+
+    def curves(self) -> pd.DataFrame:
+        """The table of loss curves."""
+        return pd.read_csv(self._file("curves.csv"))
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file of this name is among them."""
+        return any(path.name == name for path in self.files)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables but that of the cells, by the names of their files."""
+        paths = [path for path in self.files if path.suffix == ".csv" and path.name != "cells.csv"]
+        return {path.stem: pd.read_csv(path) for path in paths}
+
+    def texts(self) -> list[str]:
+        """The JSON files (fits, scores) as text."""
+        return [path.read_text(encoding="utf-8") for path in self.files if path.suffix == ".json"]
+
+    def _file(self, name: str) -> Path:
+        for path in self.files:
+            if path.name == name:
+                return path
+        raise UserError(f"{name}: this is made from {name}; add it to `reads` of its declaration")

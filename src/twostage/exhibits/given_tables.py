@@ -1,0 +1,90 @@
+"""Tables that a study takes from elsewhere (`cells_table`): which they are, and whether their columns suffice.
+
+Reads first lines only, so that parsing the DAG stays fast; `analysis.imported` reads a whole table, in the job that
+imports it.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Literal
+
+from twostage.common.errors import UserError
+from twostage.exhibits.catalogue import drawable_figures
+from twostage.exhibits.figure_entries import FIGURES
+from twostage.study import Study
+
+Kind = Literal["cells", "base_cells", "curves"]
+#: Columns without which nothing can be fitted or drawn; `evaluation` and `excluded` may be absent (none is excluded).
+COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "cells": (
+        "method",
+        "model",
+        "seed",
+        "d1_tokens",
+        "d2_tokens",
+        "valid_corpus",
+        "n_base",
+        "n_final",
+        "loss_nats",
+    ),
+    "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
+    "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
+}
+
+
+def table_paths(study: Study) -> dict[Kind, str]:
+    """The tables that a study takes its numbers from, by kind; none where it trains."""
+    given = study.cells_table
+    if given is None:
+        return {}
+    paths: dict[Kind, str | None] = {
+        "cells": given.cells,
+        "base_cells": given.base_cells,
+        "curves": given.curves,
+    }
+    return {kind: path for kind, path in paths.items() if path is not None}
+
+
+def check_headers(study: Study, results: str | Path) -> None:
+    """Refuse, before anything runs, tables that are not there, lack a column, or are the study's own outputs.
+
+    Args:
+        results: the study's results folder.
+
+    Raises:
+        UserError: naming key, file and column.
+    """
+    for kind, path in table_paths(study).items():
+        key = f"cells_table.{kind}"
+        if Path(path).resolve().is_relative_to(Path(results).resolve()):
+            raise UserError(
+                f"{key}: {path} is in {results}, which this study writes; copy it elsewhere, e.g. next to the study file"
+            )
+        present = _header(key, Path(path))
+        for column in COLUMNS[kind]:
+            if column not in present:
+                raise UserError(
+                    f"{key}: {path} has no column {column!r}; add it (columns: {', '.join(present)})"
+                )
+        for figure in (FIGURES[name] for name in drawable_figures(study)):
+            for table, column in figure.columns:
+                if table == kind and column not in present:
+                    raise UserError(
+                        f"{key}: {path} has no column {column!r}, which {figure.name} shows; "
+                        "add it, or list under figures what to draw"
+                    )
+
+
+def _header(key: str, path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{key}: {path} cannot be read ({error}); correct the path or the file") from None
+
+
+def unified_law_wanted(study: Study) -> bool:
+    """Tell whether one law over both stages can be fitted: it needs the base checkpoints at D2 = 0."""
+    return study.cells_table is None or study.cells_table.base_cells is not None

@@ -1,0 +1,79 @@
+"""What a study lacks for a figure or table: one sentence that names the key to change and the fix; "" where it lacks nothing.
+
+Those about laws over model sizes are in `joint_design`, those about models from scratch in `controls`.
+"""
+
+from __future__ import annotations
+
+from twostage.exhibits.comparisons import DATA_KEYS, RATE_KEYS, ablation_pairs
+from twostage.exhibits.presentation import other_pairs, shown_pairs
+from twostage.study import Study
+
+
+def no_grid(study: Study) -> str:
+    """Why no method has a grid to fit laws to."""
+    if shown_pairs(study):
+        return ""
+    return (
+        "methods: none has two or more D1 and two or more D2 at one size; add points to grid.d1 and grid.d2"
+    )
+
+
+def no_others(study: Study) -> str:
+    """Why no methods are left for Figure 8."""
+    if problem := no_grid(study):
+        return problem
+    if other_pairs(study):
+        return ""
+    return "methods: Figure 3 shows all that have two or more D1 and D2; add another continual-pretraining or growth method"
+
+
+def no_curves(study: Study) -> str:
+    """Why there are no losses during training."""
+    if study.cells_table is not None:
+        missing = study.cells_table.curves is None
+        return "cells_table.curves: there are no loss curves; name a curves.csv" if missing else ""
+    if study.validation is None:
+        return (
+            "validation: there are no losses during training; add validation: {every_steps: 20, samples: 64}"
+        )
+    return ""
+
+
+def no_schedule_ablation(study: Study) -> str:
+    """Why there are no two runs under different schedules."""
+    ablation = study.ablations.schedule
+    if ablation is None:
+        return (
+            "ablations.schedule: no run under another schedule; add schedule: {model: "
+            f"{study.base_models[0]}, total_steps: ...}}"
+        )
+    if ablation.model not in study.base_models:
+        return f"ablations.schedule.model: {ablation.model!r} is not in this part of the study; take one that has it"
+    return no_curves(study)
+
+
+def no_fresh_data(study: Study) -> str:
+    """Why no growth method on fresh data can be compared with one on the data of stage 1."""
+    if ablation_pairs(study, DATA_KEYS):
+        return no_curves(study)
+    return "methods: no growth method with data: fresh is there with a copy that is equal in all else; add such a copy of one"
+
+
+def no_changed_rate(study: Study) -> str:
+    """Why no two methods differ in the learning rate alone."""
+    if ablation_pairs(study, RATE_KEYS):
+        return no_curves(study)
+    return (
+        "methods: none with its own schedule, peak_lr_fraction or warmup_steps is there with a copy that is equal in all else; "
+        "add such a copy of one, e.g. with schedule: constant and peak_lr_fraction: 0.1"
+    )
+
+
+def no_downstream(study: Study) -> str:
+    """Why there are no scores of benchmark tasks."""
+    if study.cells_table is not None:
+        return "cells_table: scores of tasks are measured on checkpoints, and nothing is trained; remove cells_table"
+    if getattr(study, "downstream", None) is None:
+        return "downstream: no tasks are evaluated; add this section"
+    return ""

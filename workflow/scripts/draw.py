@@ -1,0 +1,29 @@
+"""Draw a figure, or make a table: call the function that its declaration names; see `twostage.exhibits.catalogue`."""
+
+import argparse
+from importlib import import_module
+from pathlib import Path
+
+from twostage.analysis.sources import Sources
+from twostage.common.scripting import run_script
+from twostage.study import load_study
+
+
+def main() -> None:
+    """Parse the command line, draw, write the files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("function", help="module:function, as `draw` of a declaration")
+    parser.add_argument("--study", help="the study file, or file:subset; default: none is needed")
+    # "*": some are drawn from the study alone.
+    parser.add_argument("--reads", type=Path, nargs="*", default=[], help="files to draw from, in its order")
+    parser.add_argument("--out", type=Path, nargs="+", required=True, help="files to write, by their suffix")
+    args = parser.parse_args()
+
+    module, _, name = args.function.partition(":")
+    draw = getattr(import_module(module), name)
+    study = load_study(args.study) if args.study else None
+    draw(study, Sources(args.reads)).write(args.out)
+
+
+if __name__ == "__main__":
+    run_script(main)
