@@ -52,7 +52,7 @@ check: $(VENV)/.installed ## formatters, linters and types
 	$(BIN)/mypy
 
 schema: $(VENV)/.installed ## write config/study.schema.json from the models
-	$(BIN)/python -m twostage.study.schema config/study.schema.json
+	$(BIN)/python -m twostage.exhibits.schema config/study.schema.json
 
 # Torch first and alone: any other package would install its newest build, with gigabytes of CUDA libraries.
 $(VENV)/.installed: envs/cpu.txt pyproject.toml

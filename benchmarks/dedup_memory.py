@@ -1,4 +1,4 @@
-"""Memory and time of finding exact duplicates, against a Python set of whole digests, each in its own process.
+"""Memory and time to find exact duplicates, compared with a Python set of full digests, each in its own process.
 
 python benchmarks/dedup_memory.py [--millions 4]
 """
@@ -18,7 +18,7 @@ def _status(key: str) -> int:
 
 
 def measure(side: str, count: int) -> dict[str, float]:
-    """Add `count` digests; return bytes held and at the peak, and microseconds, per document."""
+    """Add `count` digests; return bytes after the last one, bytes at the peak, and microseconds, all per document."""
     from twostage.corpora.digests import DigestSet
 
     seen: set[bytes] | DigestSet = set() if side == "set" else DigestSet()
@@ -32,12 +32,14 @@ def measure(side: str, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure both sides and print them with their ratio."""
+    """Measure both sets and print the results with their ratio."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--millions", type=int, default=4)
-    parser.add_argument("--side", choices=("set", "ours"), help="measure one in this process, print JSON")
+    parser.add_argument(
+        "--side", choices=("set", "ours"), help="measure only this set, in this process, and print JSON"
+    )
     args = parser.parse_args()
     if args.side:
         print(json.dumps(measure(args.side, args.millions * 1_000_000)))

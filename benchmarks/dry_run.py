@@ -1,4 +1,4 @@
-"""How long the workflow takes to plan a study, against Snakemake's own start-up (`snakemake --version`) in the same run.
+"""Time that the workflow takes to plan a study, compared with Snakemake's start-up (`snakemake --version`).
 
 python benchmarks/dry_run.py [--study config/tiny.yaml] [--runs 5]
 """

@@ -1,8 +1,8 @@
-"""CPU seconds of the Snakemake head while jobs run, as it is and as this workflow runs it (`head.stop_alarms`).
+"""CPU seconds of the Snakemake head while jobs run, as it is and as this workflow runs it (`head.remove_rate_limit`).
 
 python benchmarks/head.py [--jobs 200] [--seconds 2]
 
-Jobs sleep, so that all CPU time above the jobs' own is the head's; two run at a time. Both variants in one run.
+The jobs only sleep, two at a time, so that almost all CPU time is that of the main process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 SNAKEFILE = """
-from twostage.cluster.head import stop_alarms
+from twostage.cluster.head import remove_rate_limit
 
 onstart:
     {onstart}
@@ -27,11 +27,11 @@ rule one:
     output: "{{i}}.txt"
     shell: "sleep {seconds}; touch {{output}}"
 """
-VARIANTS = {"Snakemake as it is": "pass", "with stop_alarms": "stop_alarms(workflow.scheduler)"}
+VARIANTS = {"Snakemake as it is": "pass", "with remove_rate_limit": "remove_rate_limit(workflow.scheduler)"}
 
 
 def cpu_seconds(onstart: str, jobs: int, seconds: float) -> float:
-    """Run the jobs; return the CPU time of the head and of what it starts."""
+    """Run the jobs; return the CPU time of the main process and its jobs."""
     with tempfile.TemporaryDirectory() as folder:
         text = SNAKEFILE.format(onstart=onstart, jobs=jobs, seconds=seconds)
         Path(folder, "Snakefile").write_text(text, encoding="utf-8")

@@ -1,14 +1,14 @@
-"""Speed, memory and accuracy of the law fits against SciPy's BFGS with random starts, in the same run, on one core.
+"""Speed, memory and accuracy of the law fits compared with SciPy's BFGS with random starts, on one core.
 
-Run as `python benchmarks/laws.py [--json OUT.json] [--coverage SIMULATIONS]`. SciPy's share is sampled and scaled, and
-the output says so: the paper's procedure would take hours.
+Run as `python benchmarks/laws.py [--json OUT.json] [--coverage SIMULATIONS]`. The paper's procedure would take hours, so
+SciPy's time is measured on a sample of starts and scaled; the output has the number of starts.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before NumPy: one core for everybody
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before NumPy is imported, so that both use one core
 
 import argparse
 import json
@@ -32,13 +32,13 @@ from twostage.laws.selection import leave_one_out_table
 from twostage.laws.uncertainty import bootstrap, profile_intervals
 
 FORMS_OF_TABLE = ("mul", "mul0", "add", "hyb")
-STARTS_PER_FIT = 1000  # of the alternative, as the issue states it
+STARTS_PER_FIT = 1000  # of SciPy
 STACK = {"A": 33.394, "alpha1": 0.087, "alpha2": 0.119, "alpha3": 0.0029968, "E": 0.973}
 CHINCHILLA = {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28}
 
 
 def stack_grid(seed: int = 0, noise: float = 1e-3) -> Points:
-    """The paper's 5 x 5 grid with the Stack law of Table 8 and Gaussian log-noise."""
+    """Return the paper's 5 x 5 grid with the Stack law of Table 8 and Gaussian noise of ln L."""
     tokens = 0.577e9 * 2.0 ** np.arange(5)
     d1, d2 = (axis.ravel() for axis in np.meshgrid(tokens, tokens, indexing="ij"))
     loss = FORMS["mul"].predict(STACK, d1=d1, d2=d2)
@@ -46,7 +46,7 @@ def stack_grid(seed: int = 0, noise: float = 1e-3) -> Points:
 
 
 def chinchilla_points(count: int = 240) -> Points:
-    """240 runs spread over sizes and tokens, log-noise 1 %."""
+    """Return `count` runs over random sizes and tokens, with 1 % noise of ln L."""
     rng = np.random.default_rng(0)
     n, d2 = (np.exp(rng.uniform(*np.log(ends), count)) for ends in ((7e7, 1.6e10), (5e9, 5e11)))
     loss = FORMS["chinchilla"].predict(CHINCHILLA, d2=d2, n=n)
@@ -54,7 +54,7 @@ def chinchilla_points(count: int = 240) -> Points:
 
 
 def timed(run: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.process_time) -> float:
-    """Median seconds after one warm-up: CPU time of this process, which other load on the machine changes least."""
+    """Return the median seconds after one warm-up; by default CPU time, which depends least on other load."""
     run()
     times = []
     for _ in range(repeats):
@@ -65,7 +65,7 @@ def timed(run: Callable[[], Any], repeats: int, clock: Callable[[], float] = tim
 
 
 def scipy_seconds_per_start(points: Points, form: str, starts: int, seed: int) -> tuple[float, float]:
-    """Mean CPU seconds of one SciPy BFGS start (finite differences, log-sum-exp), and the sample's best objective."""
+    """Return the mean CPU seconds of a SciPy BFGS start (finite differences, log-sum-exp) and the best objective found."""
     features, y, spec = log_features(points, FORMS[form]), points.log_loss, Objective()
     best, begin = np.inf, time.process_time()
     for start in random_starts(FORMS[form], starts, np.random.default_rng(seed)):
@@ -77,7 +77,7 @@ def scipy_seconds_per_start(points: Points, form: str, starts: int, seed: int) -
 
 
 def leave_one_out_table_benchmark(sample: int) -> dict[str, Any]:
-    """25 folds x 4 forms, certified, against 1000 BFGS starts per fit (sampled and scaled)."""
+    """Time 25 folds x 4 forms, certified, and 1000 BFGS starts per fit (sampled and scaled)."""
     points = stack_grid()
     ours = timed(lambda: leave_one_out_table(points, FORMS_OF_TABLE), 9)
     table = leave_one_out_table(points, FORMS_OF_TABLE)
@@ -99,7 +99,7 @@ def leave_one_out_table_benchmark(sample: int) -> dict[str, Any]:
 
 
 def bootstrap_benchmark(refits: int = 4000, sample: int = 10) -> dict[str, Any]:
-    """Bootstrap refits of a 240-point Chinchilla fit, against one warm SciPy BFGS start per refit (sampled)."""
+    """Time bootstrap refits of a 240-point Chinchilla fit, and one warm SciPy BFGS start per refit (sampled)."""
     points = chinchilla_points()
     fit = fit_law(points, "chinchilla")
     begin = time.process_time()
@@ -119,7 +119,7 @@ def bootstrap_benchmark(refits: int = 4000, sample: int = 10) -> dict[str, Any]:
 
 
 def cold_start_benchmark() -> dict[str, float]:
-    """Wall seconds of a fresh process that fits 25 points, and of one that only starts Python and imports NumPy."""
+    """Return wall seconds of a new process that fits 25 points, and of one that only imports NumPy."""
     setup = "import numpy as np; d=np.tile(1e9*2.0**np.arange(5),5); e=np.repeat(1e9*2.0**np.arange(5),5);"
     fit = (
         "from twostage.laws.fit import fit_law; from twostage.laws.points import Points;"
@@ -133,7 +133,7 @@ def cold_start_benchmark() -> dict[str, float]:
 
 
 def fit_benchmark() -> dict[str, float]:
-    """One certified fit of 25 points per form, and the five profile-likelihood intervals of Eq. 2, in milliseconds."""
+    """Time a certified fit of 25 points for each form, and the five profile-likelihood intervals of Eq. 2, in milliseconds."""
     points = stack_grid()
     times = {form: 1e3 * timed(lambda form=form: fit_law(points, form), 5) for form in FORMS_OF_TABLE}
     times["mul_lad"] = 1e3 * timed(lambda: fit_law(points, "mul", objective="lad"), 3)
@@ -146,7 +146,7 @@ def fit_benchmark() -> dict[str, float]:
 
 
 def coverage_benchmark(simulations: int) -> dict[str, dict[str, float]]:
-    """Share of simulations whose nominal 95 % interval holds the truth: profile likelihood and three bootstraps."""
+    """Return the share of simulations whose 95 % interval contains the true value: profile likelihood and three bootstraps."""
     hits: dict[str, dict[str, int]] = {}
     for seed in range(simulations):
         points = stack_grid(seed)
@@ -165,7 +165,7 @@ def coverage_benchmark(simulations: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--sample", type=int, default=20, help="SciPy starts timed per form (default 20)")
     parser.add_argument(
         "--coverage", type=int, default=0, help="simulations for the coverage of intervals (default none)"

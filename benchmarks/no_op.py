@@ -1,8 +1,8 @@
-"""How long Snakemake takes to plan a study, and to find that everything is there already, with `profiles/slurm`.
+"""Time that Snakemake takes with `profiles/slurm` to plan a study, and to find that all outputs exist.
 
-Nothing is trained: in a copy of the workflow every declared output (manifests, metrics, tables, figures) is written as a
-placeholder, and `snakemake --touch` records them as made, with the parameters of each job. What is then timed is the real
-command. Payload, which no rule declares, is missing; Snakemake never looks at it.
+Nothing is trained. In a copy of the workflow every declared output (manifests, metrics, tables, figures) is written as a
+placeholder, and `snakemake --touch` records it with the parameters of its job. Then the real command is timed. Data files
+that no rule declares are missing, because Snakemake does not check them.
 
 python benchmarks/no_op.py [--study config/paper.yaml] [--runs 3]
 """
@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config", "envs", "profiles", "report", "results/published", "rules", "src", "workflow")
 TARGETS = ("all_figures", "all_tables")
-# The pause of a tenth of a second that each touched job makes is for file systems with coarse times.
+# Each touched job pauses for 0.1 s, for file systems with coarse time stamps; this benchmark skips the pause.
 TOUCH = "import snakemake.executors.touch as t; t.Executor.SLEEPING_TIME = 0; from snakemake.cli import main; main()"
 PLACEHOLDER = json.dumps({"ranks": 1, "tokens_per_s": None})
 
@@ -49,7 +49,7 @@ def snakemake(root: Path, *words: str, by: tuple[str, ...] = ("-m", "snakemake")
 
 
 def fill(root: Path, study: str) -> int:
-    """Write every declared output as a placeholder and record it; return their number."""
+    """Write and record a placeholder for every declared output; return their number."""
     words = ("--config", f"study={study}", "--", *TARGETS)
     summary, _, _ = snakemake(root, "--summary", *words)
     rows = summary[summary.index("output_file\t") :].splitlines()[1:]

@@ -1,10 +1,10 @@
-"""Tokenisation speed against the tokenizers library's own batch encoding, on the same cores, in the same run.
+"""Tokenisation speed compared with the batch encoding of the tokenizers library, on the same cores.
 
     python benchmarks/tokenization.py [--cores 2] [--vocab-size 2048] [--megabytes 8]
 
-Text is the embedded code corpus. Both sides start from documents in memory and end with token ids; ours also appends
-end-of-document tokens, packs 16-bit arrays and checks the ids. Rounds alternate; the best of each side counts. The
-processes of ours are started once per round, inside of the timing.
+The text is the embedded code corpus. Both sides start from documents in memory and end with token ids; ours also appends
+end-of-document tokens, packs 16-bit arrays and checks the ids. Rounds alternate, and the best round of each side counts.
+Our time includes the start of our processes, once per round.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=8.0)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    # Both sides get the same cores; the library's threads are set before it is loaded.
+    # Both sides use the same cores; the library reads the number of threads when it is loaded.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     os.environ["RAYON_NUM_THREADS"] = str(args.cores)
 
@@ -45,7 +45,7 @@ def main() -> None:
         best = {"library": float("inf"), "ours": float("inf")}
         tokens = {"library": 0, "ours": 0}
         for _ in range(args.rounds):
-            # A new tokenizer each time: it caches words, and our processes start with an empty cache too.
+            # A new tokenizer in each round has an empty cache of words, like those of our processes.
             tokenizer = load_tokenizer(tokenizer_path)
             os.environ["TOKENIZERS_PARALLELISM"] = "true" if args.cores > 1 else "false"
             start = time.perf_counter()

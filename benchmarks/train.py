@@ -1,10 +1,10 @@
-"""Training tokens per CPU-second of our trainer against a plain PyTorch loop of the same shape, in the same process.
+"""Training tokens per CPU-second of our trainer, compared with a plain PyTorch loop of the same shape in the same process.
 
     python benchmarks/train.py [--json PATH] [--sizes tiny,d64,15m] [--blocks N] [--profile SIZE]
 
-Blocks of steps alternate (ours, plain, plain, ours ...) on one thread, so that a busy machine slows both alike; the
-ratio is the median over pairs of blocks. Both read the same samples through the same `SampleStream`. `--profile` prints
-where the time of our step goes instead. The start-up time is the CPU time of a whole training job of one step.
+Blocks of steps alternate (ours, plain, plain, ours ...) on one thread, so that other load slows both equally. The ratio is
+the median over pairs of blocks. Both read the same samples from the same `SampleStream`. The start-up time is the CPU time
+of a complete training job of one step. `--profile` prints a profile of our step instead.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from twostage.common.architecture import Architecture
 from twostage.common.storage import payload_entries, write_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.design.schedule import Schedule
@@ -38,7 +39,6 @@ from twostage.model import megatron_cpu
 from twostage.model.build import start_process_group
 from twostage.model.checkpoint import to_canonical
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 from twostage.training.trainer import Execution, Trainer
 
 SCRIPT = Path(__file__).parents[1] / "workflow/scripts/train.py"
@@ -118,7 +118,7 @@ class Llama(nn.Module):
 
 
 def plain_update(state: dict[str, torch.Tensor], spec: TrainSpec) -> Callable[[int, torch.Tensor], float]:
-    """Return the update of a model that starts from the same weights, as one would write it with PyTorch alone."""
+    """Return the update of a model with the same initial weights, written with PyTorch alone."""
     model = Llama(spec.architecture)
     _copy(state, model)
     parameters = list(model.parameters())
@@ -190,7 +190,7 @@ def train_spec(architecture: Architecture, batch_size: int, **changes: Any) -> T
 
 
 def measure(name: str, folder: Path, blocks: int) -> dict[str, Any]:
-    """Return tokens per CPU-second of both loops, and the ratio by pairs of blocks."""
+    """Return tokens per CPU-second of both loops, and the median ratio over pairs of blocks."""
     architecture, batch_size, steps = SIZES[name]
     spec = train_spec(architecture, batch_size)
     tokens = write_tokens(folder / name, architecture.vocab_size)
@@ -211,7 +211,7 @@ def measure(name: str, folder: Path, blocks: int) -> dict[str, Any]:
 
     first = {which: block(which, 1)[1] for which in ("ours", "plain")}
     if abs(first["ours"] - first["plain"]) > 1e-4:
-        raise AssertionError(f"the two loops do not compute the same: first losses {first}")
+        raise AssertionError(f"the two loops compute different losses: {first}")
     for which in ("ours", "plain"):
         block(which, steps)  # warm up
     speeds: dict[str, list[float]] = {"ours": [], "plain": []}
@@ -231,7 +231,7 @@ def measure(name: str, folder: Path, blocks: int) -> dict[str, Any]:
 
 
 def start_up(folder: Path, repeats: int = 3) -> dict[str, float]:
-    """Return CPU-seconds of a whole job of one step (checkpoint included), and of importing torch alone."""
+    """Return CPU-seconds of a complete job of one step (with its checkpoint), and of importing torch alone."""
     architecture, batch_size, _ = SIZES["tiny"]
     spec = train_spec(architecture, batch_size, stop_step=1)
     tokens = write_tokens(folder / "start-up", architecture.vocab_size)
@@ -255,7 +255,7 @@ def start_up(folder: Path, repeats: int = 3) -> dict[str, float]:
 
 
 def profile(name: str, folder: Path, n_steps: int = 30) -> None:
-    """Print where the CPU time of our step goes, by PyTorch operator and by Python function."""
+    """Print the CPU time of our step by PyTorch operator and by Python function."""
     import cProfile
     import pstats
 
@@ -290,7 +290,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", default=",".join(SIZES), help="comma-separated names")
     parser.add_argument("--blocks", type=int, default=21, help="pairs of blocks per size")
-    parser.add_argument("--json", type=Path, help="write the numbers to this file, too")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--profile", choices=SIZES, help="profile our loop at this size instead")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -14,8 +14,8 @@ rule fit_law:
         code=library_code(
             "analysis/cells.py",
             "analysis/method_fit.py",
-            "analysis/curves.py",
-            "analysis/power_law.py",
+            "analysis/power_laws.py",
+            "analysis/power_law_solver.py",
             *LAWS_CODE,
         ),
     output:

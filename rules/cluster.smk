@@ -1,12 +1,12 @@
-# Execution on a cluster: what each job asks Slurm for, and the head that drives a study. Functions only. Nothing here
-# is part of a job's identity; without a `site:` (profiles/slurm/site.yaml) no such resource exists.
+# Execution on a cluster: the Slurm resources of each job, and the lock of the Snakemake process (head) of a study. Nothing
+# here is part of a job's identity. Without a `site:` section (profiles/slurm/site.yaml), these resources do not exist.
 import functools
 import json
 import shutil
 
 from snakemake.logging import logger
 
-from twostage.cluster.head import Head, restart, stop_alarms
+from twostage.cluster.head import Head, remove_rate_limit, restart
 from twostage.cluster.site import parse_site
 from twostage.cluster.supervise import bad_input_marker
 from twostage.planning import disk, walltime
@@ -21,28 +21,28 @@ THROUGHPUT = explained(load_site_throughput)(SITE) if SITE else None
 
 @functools.cache
 def training_size(job):
-    """Architecture, tokens and batch of a segment or branch."""
+    """Return architecture, tokens and batch size of a segment or branch."""
     batch_size = study.models[job.run.model].batch_size
     return design.architecture(job.run), design.job_tokens(job), batch_size
 
 
 @functools.cache
 def measured_speed(architecture):
-    """Tokens per second of one GPU by the site's benchmark; None, and a word of it for each size, where it has none."""
+    """Return tokens per second of one GPU by the site's benchmark; None, with a warning, if this size was not measured."""
     if not THROUGHPUT:
         return None
     gap = THROUGHPUT.gap(architecture.n_params, study.recipe.precision)
     if gap:
         logger.warning(
             f"site.throughput: no speed for a model of {architecture.n_params:,} parameters ({gap}); "
-            f"its walltime follows from assumed_mfu: {SITE.assumed_mfu:g}"
+            f"its walltime is estimated from assumed_mfu: {SITE.assumed_mfu:g}"
         )
         return None
     return THROUGHPUT.tokens_per_s(architecture)
 
 
 def training_plan(job):
-    """GPUs and hours; from the speed that the trunk before it has reached, once it is there."""
+    """Return GPUs and hours of a job. If its parent has been trained, its measured speed is used."""
     size = training_size(job)
     plan = walltime.plan_training(
         *size, SITE, tokens_per_s_of_one=measured_speed(size[0])
@@ -62,7 +62,7 @@ def training_plan(job):
 
 
 def on_site(function):
-    """Resource function that exists only where there is a site."""
+    """Wrap a resource function: the resource exists only if there is a site."""
 
     @explained
     def resource(wildcards, attempt):
@@ -72,10 +72,10 @@ def on_site(function):
 
 
 def slurm_options(log, function=lambda wildcards: ""):
-    """Options for sbatch that the plugin has no resource for.
+    """Return a function for sbatch options for which the Slurm plugin has no resource.
 
-    After bad input sbatch itself refuses the next attempt, by an option that does not exist: nothing is submitted, the
-    message says why, and the other jobs go on.
+    After invalid input, the next attempt gets an option that does not exist. Then sbatch rejects it with a message that
+    contains this option, and the other jobs continue.
     """
 
     def options(wildcards, attempt):
@@ -87,7 +87,7 @@ def slurm_options(log, function=lambda wildcards: ""):
 
 
 def training_resources(job_of, log):
-    """Everything that a training job asks for; `log` is the rule's log, `job_of` finds the job from wildcards."""
+    """Return the resources of a training job. `job_of` returns the job of wildcards, `log` is the log of the rule."""
 
     def gpus(wildcards):
         return walltime.plan_training(*training_size(job_of(wildcards)), SITE).gpus
@@ -99,7 +99,7 @@ def training_resources(job_of, log):
         return gpus(wildcards) // nodes(wildcards)
 
     def options(wildcards):
-        # SIGTERM comes early enough to save; the total of GPUs alone could be dealt out unevenly.
+        # SIGTERM early enough to save. Without --gpus-per-node, Slurm could distribute the GPUs unevenly.
         spread = (
             f" --gpus-per-node={per_node(wildcards)}" if nodes(wildcards) > 1 else ""
         )
@@ -146,7 +146,7 @@ def training_resources(job_of, log):
 
 
 def queue(partition):
-    """Where jobs wait, and on whose account."""
+    """Return the resources for partition, account and quality of service."""
     return {
         "slurm_partition": on_site(lambda w, attempt: partition),
         "slurm_account": on_site(lambda w, attempt: SITE.account),
@@ -155,7 +155,7 @@ def queue(partition):
 
 
 def minutes(expected, limit):
-    """Walltime by attempt, at most `limit`; `expected` is a number or a function of the wildcards."""
+    """Return a function for the walltime: `expected` (a number or a function of wildcards) times attempt, at most `limit`."""
 
     def runtime(wildcards, attempt):
         wanted = expected(wildcards) if callable(expected) else expected
@@ -165,7 +165,7 @@ def minutes(expected, limit):
 
 
 def gpu_resources(log, *, runtime):
-    """A job on one GPU that takes about `runtime` minutes at most."""
+    """Return the resources of a job on one GPU that takes up to about `runtime` minutes."""
     return {
         "device": SITE.device if SITE else "cpu",
         "launcher": "",
@@ -179,7 +179,7 @@ def gpu_resources(log, *, runtime):
 
 
 def cpu_resources(log, *, mem_mb, runtime):
-    """A job without a GPU; numbers or functions of the wildcards, of which a second attempt gets more."""
+    """Return the resources of a job without a GPU. Arguments are numbers or functions of wildcards; retries get more."""
 
     def memory(wildcards, attempt):
         return (mem_mb(wildcards) if callable(mem_mb) else mem_mb) * attempt
@@ -193,10 +193,10 @@ def cpu_resources(log, *, mem_mb, runtime):
 
 
 def corpus_bytes(wildcards):
-    """Text of a corpus at most; None where the study does not say."""
+    """Return the largest size of a corpus's text; None if the study does not limit it."""
     if wildcards.corpus not in study.corpora:
         raise UserError(
-            f"corpus {wildcards.corpus}: not in study {study.name}, which has {', '.join(study.corpora)}"
+            f"corpus {wildcards.corpus}: not in study {study.name}; choose one of {', '.join(study.corpora)}"
         )
     return study.corpora[wildcards.corpus].max_bytes
 
@@ -209,7 +209,7 @@ def prepare_min(wildcards):
     return walltime.prepare_min(corpus_bytes(wildcards))
 
 
-#: Processes that encode a corpus; the tokens do not depend on it. The paper's would take two days with one.
+#: Processes that encode a corpus. The tokens do not depend on it. One process would take two days for the paper's corpora.
 TOKENIZE_WORKERS = 8 if SITE else 1
 
 
@@ -227,7 +227,7 @@ def export_mb(wildcards):
 
 
 def local_rules():
-    """Rules that ask Slurm for nothing: seconds on a small file each, run beside the head instead of in the queue."""
+    """Return the rules without Slurm resources. Their jobs take seconds and run on the machine of the head, not in the queue."""
     return [rule.name for rule in workflow.rules if "slurm_extra" not in rule.resources]
 
 
@@ -237,7 +237,7 @@ HEAD = Head(f"{ROLLING}/head", study.name, logger.warning)
 
 
 def jobs_of_this_run():
-    """All jobs of this run with, for training jobs, segment or branch."""
+    """Yield each job of this run, with its segment or branch for a training job, else None."""
     makers = {"train_trunk_segment": segment_of, "train_decay_branch": branch_of}
     for job in workflow.dag.needrun_jobs():
         yield job, (
@@ -246,7 +246,7 @@ def jobs_of_this_run():
 
 
 def start_head():
-    """Tell what is about to run, refuse what is too much, take the lock, settle what a dead head has left."""
+    """Report the planned jobs, check `max_gpu_hours`, take the lock, and wait for the jobs of a killed head."""
     planned = list(jobs_of_this_run())
     training = [job for _, job in planned if job]
     gpu_hours = sum(training_plan(job).gpu_hours for job in training)
@@ -258,28 +258,28 @@ def start_head():
     )
     if THROUGHPUT:
         logger.warning(
-            f"walltimes by speeds measured on a {THROUGHPUT.device} ({SITE.throughput})"
+            f"walltimes are estimated from speeds measured on a {THROUGHPUT.device} ({SITE.throughput})"
         )
     if SITE.max_gpu_hours is not None and gpu_hours > SITE.max_gpu_hours:
         raise WorkflowError(
-            f"study {study.name}: about {gpu_hours:,.1f} GPU-hours are above this site's limit, "
-            f"max_gpu_hours: {SITE.max_gpu_hours:g}; ask for fewer targets, or raise it in the site file"
+            f"study {study.name}: about {gpu_hours:,.1f} GPU-hours exceed this site's limit, "
+            f"max_gpu_hours: {SITE.max_gpu_hours:g}; request fewer targets, or raise it in the site file"
         )
     explained(HEAD.claim)()
     if explained(HEAD.settle_earlier_runs)():
         HEAD.release()
         logger.warning(
-            f"study {study.name}: the earlier snakemake's jobs have ended; planning anew"
+            f"study {study.name}: the jobs of the earlier snakemake have ended; planning again"
         )
         restart()
     for marker in Path(LOGS).rglob("*.bad-input"):
         marker.unlink()
-    if hasattr(workflow.scheduler._executor, "run_uuid"):  # Slurm's
+    if hasattr(workflow.scheduler._executor, "run_uuid"):  # the Slurm executor
         HEAD.record(workflow.scheduler._executor.run_uuid)
 
 
 onstart:
-    stop_alarms(workflow.scheduler)
+    remove_rate_limit(workflow.scheduler)
     if SITE:
         start_head()
 

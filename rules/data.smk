@@ -1,5 +1,5 @@
-# Data: documents of each corpus (cleaned, split), one tokenizer for all of them, token files. Only manifests and the
-# tokenizer are declared; documents and tokens are payload beside them, verified by the job that reads them.
+# Data: documents of each corpus (cleaned and split), one tokenizer for all corpora, token files. Outputs are the manifests
+# and the tokenizer. The job that reads documents or tokens checks them against the manifest.
 
 
 rule prepare_corpus:

@@ -1,5 +1,5 @@
-# Benchmarks (Table 6): base checkpoints as Hugging Face folders, the lm-eval harness on them, and the table. Any decay
-# branch can be asked for by its path; the table takes those of the study's section `downstream`.
+# Benchmarks (Table 6): exports base checkpoints to Hugging Face folders, runs the lm-eval harness on them, and makes the
+# table. Any decay branch can be requested by its path; the table has those of the study's section `downstream`.
 
 
 rule export_checkpoint:

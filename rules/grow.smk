@@ -1,5 +1,5 @@
-# Model growth: from a base checkpoint to the start of stage 2; weights from a decayed one, a whole training state from
-# a trunk (start: trunk). Continual pretraining needs no such job; its trunk starts from the base checkpoint itself.
+# Model growth: makes the initial checkpoint of stage 2 from a base checkpoint: weights from a decay branch, or a training
+# state from a trunk (start: trunk). Continual pretraining needs no such job; it starts from the base checkpoint.
 
 
 rule grow_checkpoint:

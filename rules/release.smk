@@ -1,11 +1,11 @@
-# Deletion of checkpoints that nothing planned will read again (section `checkpoints` of the study, `release`). Manifests
-# stay; released.json beside them is the visible fact.
+# Deletes the files of checkpoints that no planned job will read again (`release` in the study's section `checkpoints`).
+# Manifests stay; released.json is written next to them.
 
 
 rule release_trunk:
     input:
         manifest=f"{RESULTS}/{{run}}/trunk/{{tokens}}/checkpoint/manifest.json",
-        users=users_of_trunk,
+        consumers=consumers_of_trunk,
     output:
         f"{RESULTS}/{{run}}/trunk/{{tokens}}/checkpoint/released.json",
     log:
@@ -18,13 +18,14 @@ rule release_trunk:
     message:
         "release trunk {wildcards.run} at {wildcards.tokens} tokens"
     shell:
-        "python $SCRIPTS/release_checkpoint.py --manifest {input.manifest} --users {input.users} > {log} 2>&1"
+        "python $SCRIPTS/release_checkpoint.py --manifest {input.manifest} "
+        "--consumers {input.consumers} > {log} 2>&1"
 
 
 rule release_grown:
     input:
         manifest=f"{RESULTS}/{{run}}/init/checkpoint/manifest.json",
-        users=users_of_grown,
+        consumers=consumers_of_grown,
     output:
         f"{RESULTS}/{{run}}/init/checkpoint/released.json",
     log:
@@ -37,4 +38,5 @@ rule release_grown:
     message:
         "release grown {wildcards.run}"
     shell:
-        "python $SCRIPTS/release_checkpoint.py --manifest {input.manifest} --users {input.users} > {log} 2>&1"
+        "python $SCRIPTS/release_checkpoint.py --manifest {input.manifest} "
+        "--consumers {input.consumers} > {log} 2>&1"

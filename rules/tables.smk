@@ -49,7 +49,7 @@ use rule make_table_1 as make_table_2 with:
 use rule make_table_1 as make_table_3 with:
     input:
         **table_input(
-            "table-3", "study/architecture.py", "tables/setup.py", published=[3]
+            "table-3", "common/architecture.py", "tables/setup.py", published=[3]
         ),
     output:
         **table_output("table-3"),
@@ -65,7 +65,7 @@ use rule make_table_1 as make_table_3 with:
 use rule make_table_1 as make_table_4 with:
     input:
         **table_input(
-            "table-4", "study/architecture.py", "tables/setup.py", published=[4]
+            "table-4", "common/architecture.py", "tables/setup.py", published=[4]
         ),
     output:
         **table_output("table-4"),

@@ -55,8 +55,8 @@ rule plot_toy_model:
         code=library_code(
             "toy/model.py",
             "toy/fit.py",
-            "analysis/curves.py",
-            "analysis/power_law.py",
+            "analysis/power_laws.py",
+            "analysis/power_law_solver.py",
             "figures/figure_toy.py",
             "figures/figure_1.py",
             "figures/curve_panel.py",

@@ -1,5 +1,5 @@
-# Training: trunk segments and decay branches, in both stages alike. Only where a run starts differs
-# (segment_parent in common.smk): drawn weights, the decayed base checkpoint, or its grown version.
+# Training: trunk segments and decay branches of both stages. Runs differ only in their start (segment_parent in
+# common/inputs.smk): random weights, a base checkpoint, or a grown one.
 
 
 rule train_trunk_segment:
@@ -14,7 +14,7 @@ rule train_trunk_segment:
     threads: 1
     resources:
         **training_resources(segment_of, f"{LOGS}/{{run}}/trunk-{{tokens}}.log"),
-        payload=segment_payload,
+        checkpoint_files=segment_checkpoint_files,
     params:
         spec=segment_spec,
         rolling=f"{ROLLING}/{{run}}/trunk-{{tokens}}",
@@ -26,8 +26,8 @@ rule train_trunk_segment:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} --payload {resources.payload} "
-        "{resources.train_flags}"
+        "--save-every-s {resources.save_every_s} "
+        "--checkpoint-files {resources.checkpoint_files} {resources.train_flags}"
 
 
 rule train_decay_branch:
@@ -42,7 +42,7 @@ rule train_decay_branch:
     threads: 1
     resources:
         **training_resources(branch_of, f"{LOGS}/{{run}}/decay-{{branch}}.log"),
-        payload=branch_payload,
+        checkpoint_files=branch_checkpoint_files,
     params:
         spec=branch_spec,
         rolling=f"{ROLLING}/{{run}}/decay-{{branch}}",
@@ -54,5 +54,5 @@ rule train_decay_branch:
         "--parent {input.parent} --data {input.data} "
         "--out {output.manifest} --rolling {params.rolling} "
         "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} --payload {resources.payload} "
-        "{resources.train_flags}"
+        "--save-every-s {resources.save_every_s} "
+        "--checkpoint-files {resources.checkpoint_files} {resources.train_flags}"

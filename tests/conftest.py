@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    """Write the result of a run of the Slurm tests, or tell of the last one."""
+    """Record the result of the Slurm tests, or report the last recorded result."""
     target = config.getoption("--slurm-report")
     if target:
         found = [
@@ -74,7 +74,7 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = random.Random(0)
     words = ["".join(draw.choices("abcdefghijklmnop", k=draw.randint(2, 7))) for _ in range(120)]
     for number in range(40):
-        # A rank-frequency law, so that there is something to learn.
+        # Words follow a rank-frequency law, so that a model can learn something.
         text = " ".join(words[min(int(draw.paretovariate(0.7)) - 1, len(words) - 1)] for _ in range(400))
         write_atomic(root / f"text/{number}.txt", text)
     corpus = FilesCorpus(source="files", paths=(str(root / "text/*.txt"),), valid_fraction=0.2)
@@ -90,7 +90,7 @@ def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trunk(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trunk of 20 steps, trained at one go."""
+    """A trunk of 20 steps, trained in a single segment."""
     from tiny_training import run, train_spec
 
     return run(train_spec(), tmp_path_factory.mktemp("trunk"), corpus_folder)
@@ -106,7 +106,7 @@ def half(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def learned(corpus_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of a decayed checkpoint after 100 + 10 steps: trained enough for the weights to matter."""
+    """Manifest of a decayed checkpoint after 100 + 10 steps, far enough from the initial weights."""
     from tiny_training import losses, manifest, run, train_spec
 
     folder = tmp_path_factory.mktemp("learned")

@@ -1,4 +1,4 @@
-"""Cells of a method and of models from scratch with losses from given functions: test data, never results."""
+"""Synthetic cells of a method and of models from scratch, with losses from given functions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ METHODS = {"cpt-code": ("code", N), "stack": ("generic", GROWN)}
 
 
 def mul(d1: float, d2: float) -> float:
-    """A law of reuse whose crossing with `power` moves to larger D2 with D1."""
+    """Loss of reuse: a law that crosses `power` at a D2 which grows with D1."""
     return 850 * d1**-0.24 * d2 ** (-0.39 + 0.0135 * np.log(d1)) + 2.2
 
 
 def power(d: float) -> float:
-    """A law of models from scratch."""
+    """Loss of models from scratch."""
     return 105 * d**-0.29 + 2.1
 
 
 def true_crossing(d1: float) -> float:
-    """D2 in tokens at which `mul` and `power` meet."""
+    """D2 in tokens at which `mul` and `power` are equal."""
     return float(np.exp(brentq(lambda x: power(np.exp(x)) - mul(d1, np.exp(x)), np.log(1e5), np.log(1e7))))
 
 
@@ -39,7 +39,7 @@ def reuse_rows(
     seeds: Iterable[int] = (0,),
     noise: float = 0.0,
 ) -> list[dict]:
-    """Rows of a method at base model 33k; `noise`: standard deviation in nats, other draws for each seed."""
+    """Rows of a method at base model 33k; `noise`: standard deviation in nats, drawn anew for each seed."""
     corpus, n_final = METHODS[method]
     return [
         row(method, "33k", corpus, n_final, seed, a, b, loss(a, b) + noise * draw(seed, a, b))
@@ -83,7 +83,7 @@ def row(method, model, corpus, n_final, seed, d1, d2, loss) -> dict:
 
 
 def draw(*key: int) -> float:
-    """A standard normal number of its own for each key."""
+    """Return a standard normal number that depends on the key."""
     return float(np.random.default_rng(key).standard_normal())
 
 

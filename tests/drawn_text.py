@@ -1,4 +1,4 @@
-"""What can be read on a figure: its texts, whether they are inside, and whether they are apart. Shared by tests of figures."""
+"""Checks of the texts on a figure: none is clipped, none overlaps another. Shared by tests of figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def texts_of(figure):
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
-    # Matplotlib keeps labels of ticks beyond the view; it does not draw them.
+    # Matplotlib keeps labels of ticks outside the view, but does not draw them.
     beyond = set()
     for axis in itertools.chain.from_iterable((axes.xaxis, axes.yaxis) for axes in figure.axes):
         low, high = sorted(axis.get_view_interval())
@@ -23,7 +23,7 @@ def texts_of(figure):
 
 
 def assert_inside(figure):
-    """No text is clipped."""
+    """Assert that no text is clipped."""
     box = figure.bbox
     for text, extent in texts_of(figure):
         inside = extent.x0 >= box.x0 and extent.x1 <= box.x1 and extent.y0 >= box.y0 and extent.y1 <= box.y1
@@ -31,6 +31,6 @@ def assert_inside(figure):
 
 
 def assert_apart(texts):
-    """No two of these texts, as `texts_of` returns them, overlap."""
+    """Assert that no two texts overlap; `texts`: as `texts_of` returns them."""
     for (one, a), (other, b) in itertools.combinations(texts, 2):
         assert a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0, (one, other)

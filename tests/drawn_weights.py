@@ -1,4 +1,4 @@
-"""Weights that were drawn and not trained, under canonical names, and the oracle that runs them: Hugging Face's LLaMA."""
+"""Random weights under canonical names, and Hugging Face's LLaMA, which runs them as an independent reference."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, LlamaRotaryEmbedding
 
-from twostage.model.canonical import canonical_shapes
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, canonical_shapes
 from twostage.model.checkpoint import save_weights
-from twostage.model.growth import StateDict
-from twostage.study.architecture import Architecture
 
 
 def random_state(arch: Architecture, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> StateDict:
-    """Random weights and gains; embeddings so small that the epsilon of the norms matters (x^2 near epsilon)."""
+    """Random weights and gains; embeddings are so small (x^2 near epsilon) that the epsilon of the norms matters."""
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, shape in canonical_shapes(arch).items():
@@ -50,12 +49,12 @@ def llama(state: StateDict, arch: Architecture) -> LlamaForCausalLM:
         # eager attention takes its softmax in float32
         attn_implementation="sdpa" if dtype == torch.float64 else "eager",
     )
-    # Set afterwards: the constructor refuses widths that are no multiple of n_head, which the model itself can do.
+    # Set afterwards, because the constructor refuses widths that are not a multiple of n_head; the model accepts them.
     config.num_attention_heads = config.num_key_value_heads = arch.n_head
-    with torch.device("meta"):  # no time spent on an initialisation that is overwritten
+    with torch.device("meta"):  # skips the initialisation, which is overwritten
         model = LlamaForCausalLM(config)
     model.model.rotary_emb = LlamaRotaryEmbedding(config)
-    if dtype == torch.float64:  # LlamaRMSNorm computes in float32 whatever it is given
+    if dtype == torch.float64:  # LlamaRMSNorm always computes in float32
         for name, module in list(model.named_modules()):
             if isinstance(module, LlamaRMSNorm):
                 model.set_submodule(name, torch.nn.RMSNorm(arch.d_model, eps=arch.norm_eps, dtype=dtype))
@@ -69,7 +68,7 @@ def token_ids(arch: Architecture, *, batch: int = 2, seed: int = 1) -> torch.Ten
 
 
 def poisoned(folder: Path, arch: Architecture, poison: Callable[[StateDict], object]) -> Path:
-    """Save weights as a stage-2 job reads them, after `poison` has changed some; return the manifest."""
+    """Save weights as a stage-2 job reads them, changed by `poison`; return the manifest."""
     state = random_state(arch, dtype=torch.float32)
     poison(state)
     save_weights(folder, state, arch, {})

@@ -1,8 +1,8 @@
 """Megatron's GPU-only optimizer classes on a CPU, for tests.
 
-Float16Optimizer and DistributedOptimizer ask a tensor's `type()` for a name that begins with `torch.cuda.`; nothing else
-in them needs a GPU. Within `on_cpu()` CPU tensors answer so. What runs is Megatron's own code on real bf16 and fp32
-tensors: rounding of kernels, streams and nccl stay for the tests in `tests/gpu/`.
+Float16Optimizer and DistributedOptimizer require that a tensor's `type()` begins with `torch.cuda.`; nothing else
+in them requires a GPU. Within `on_cpu()` CPU tensors return such a name. Megatron's own code then runs on bf16 and fp32
+tensors. Rounding of GPU kernels, streams and nccl are tested in `tests/gpu/`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small models to grow, and the oracle of what they compute: Hugging Face's LLaMA on the canonical weights."""
+"""Small models to grow, with Hugging Face's LLaMA on the canonical weights as an independent reference."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from drawn_weights import llama, token_ids
 
-from twostage.model.growth import StateDict
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict
 
 # d', h', f' of the six sizes of the paper (1.4 d, 1.5 h, 4 d' on multiples of 16), in the order of Table 3
 PAPER_WIDTHS = [

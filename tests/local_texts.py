@@ -1,4 +1,4 @@
-"""Local text for tests of corpora: made-up documents, folders of them, and a corpus that reads them."""
+"""Synthetic text for tests of corpora: documents, folders of them, and a corpus that reads them."""
 
 from __future__ import annotations
 

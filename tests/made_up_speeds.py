@@ -1,4 +1,4 @@
-"""The file of a GPU benchmark with made-up numbers, as `benchmarks/gpu/run.py` writes it."""
+"""A file of synthetic GPU speeds in the format of `benchmarks/gpu/run.py`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
 # Table 3: name, n_layer, d_model, n_head, N
 TABLE_3 = [

@@ -1,4 +1,4 @@
-"""A results folder as the jobs leave it, with losses from a known law instead of training: test data, never results."""
+"""A synthetic results folder in the format of the jobs, with losses from a known law instead of training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAW = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "E": 2.5}
 STEPS = (100, 200, 400, 800)
 
 _SMALL = {"n_layer": 2, "d_model": 32, "n_head": 2, "batch_size": 8, "warmup_steps": 50, "peak_lr": 8e-3}
-#: Sections for `make_design`: methods of which some have a model from scratch at their size and corpus, and some have none.
+#: Sections for `make_design`: some methods have a model from scratch at their size and corpus, others have none.
 WITH_CONTROLS = {
     "models": {"33k": _SMALL, "13k": _SMALL | {"d_model": 20}, "33k-2N": _SMALL | {"n_layer": 4}},
     "stage1": {"corpus": "generic", "models": ["33k", "13k"]},
@@ -57,13 +57,13 @@ def make_design(*, steps=STEPS, **changes) -> Design:
 
 
 def mul_loss(d1, d2, law=LAW):
-    """Eq. 2, written out."""
+    """Eq. 2."""
     d1, d2 = np.asarray(d1, float), np.asarray(d2, float)
     return law["A"] * d1 ** -law["alpha1"] * d2 ** (-law["alpha2"] + law["alpha3"] * np.log(d1)) + law["E"]
 
 
 def loss_of(design: Design, cell: Cell) -> float:
-    """The loss of a cell without noise; other corpora and methods are shifted so that no two cells agree."""
+    """Return the loss of a cell without noise; corpora and methods are shifted so that no two cells are equal."""
     run, tokens = cell.branch.run, cell.branch.tokens
     corpus = 0.0 if cell.corpus == "generic" else 0.3
     if not isinstance(run, Stage2Run):
@@ -79,7 +79,7 @@ def build(design: Design, results: Path, *, noise: float = 0.003, seed: int = 0)
     random = np.random.default_rng(seed)
     for cell in design.cells():
         branch = cell.branch
-        # a trunk's seed must matter, as it does in training
+        # the losses must depend on the trunk's seed, as in training
         loss = loss_of(design, cell) * float(np.exp(noise * random.normal()))
         record = {
             "spec": evaluate_spec(design, branch, cell.corpus).model_dump(mode="json"),
@@ -113,10 +113,10 @@ def build(design: Design, results: Path, *, noise: float = 0.003, seed: int = 0)
 
 
 def synthetic_curves(design: Design, branches: list[Branch], every: int = 10) -> pd.DataFrame:
-    """Rows of `curves.csv` for some runs: every step a rate and a gradient norm, now and then a validation loss.
+    """Rows of `curves.csv` for some runs: a rate and a gradient norm at every step, a validation loss at some steps.
 
-    Losses fall as a power of the tokens, from above the base's loss (re-warming) to a little less than the run's final
-    one; a validation loss stands at every multiple of `every` steps and at the end.
+    Losses decrease as a power of the tokens, from above the base's loss (re-warming) to slightly below the run's final
+    loss. There is a validation loss at every multiple of `every` steps and at the end.
     """
     random = np.random.default_rng(1)
     rows = []

@@ -1,4 +1,4 @@
-"""Changes to the fields of a study file, for tests of what is refused."""
+"""Changes to the fields of a study file, for tests of refused studies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """A change that sets the field at `path`, whose parts are separated by slashes: names of models have dots."""
+    """Return a change that sets the field at `path`. Slashes separate its parts, because names of models contain dots."""
 
     def apply(fields: dict[str, Any]) -> None:
         *parents, last = path.split("/")

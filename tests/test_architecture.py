@@ -1,4 +1,4 @@
-"""The shape of a model against Table 3 of arXiv 2510.06548 and against Hugging Face's parameter counts."""
+"""Model shapes, compared with Table 3 of arXiv 2510.06548 and with Hugging Face's parameter counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from paper_sizes import SIZES, TABLE_3, paper_size
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
 TINY = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=50, context=8)
 
@@ -22,7 +22,7 @@ def test_n_params_is_table_3(index: int) -> None:
     assert arch.n_embedding_params == 2 * 32_000 * arch.d_model
 
 
-# heads that fill the width, more of them (as after width expansion), fewer of them, another MLP width
+# heads that match the width, wider heads (as after width expansion), narrower heads, another MLP width
 @pytest.mark.parametrize(
     ("n_head", "head_dim", "d_mlp"), [(2, 16, 128), (4, 12, 128), (1, 8, 128), (2, 16, 88)]
 )
@@ -70,7 +70,7 @@ def test_is_immutable() -> None:
         TINY.n_layer = 3  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("module", ["twostage.study.architecture", "twostage.design.growth_shapes"])
+@pytest.mark.parametrize("module", ["twostage.common.architecture", "twostage.methods"])
 def test_sizing_models_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

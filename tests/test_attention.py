@@ -1,4 +1,4 @@
-"""The choice of an attention backend: every obstacle, and what `auto` says about it."""
+"""The choice of an attention backend: each reason against a backend, and the explanation that `auto` gives."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_auto_explains_every_backend_it_passes_over():
     choice = resolve("auto", 94, "cuda", {"sdpa", "te"})
     assert choice.backend == "sdpa"
     for words in (
-        "not te: head_dim 94 is no multiple of 8",
+        "not te: head_dim 94 is not a multiple of 8",
         "not flash: flash-attn is not usable",
         "padded to 96",
     ):
         assert words in choice.reason
-    # The first of the order has nothing to explain.
+    # The first backend of the order needs no explanation.
     assert "not " not in resolve("auto", 80, "cuda", ALL).reason
 
 
@@ -56,12 +56,12 @@ def test_gpu_kernels_are_not_for_the_cpu_nor_for_fp32(backend, device, precision
 @pytest.mark.parametrize(
     ("requested", "head_dim", "available", "words"),
     [
-        ("te", 60, ALL, "head_dim 60 is no multiple of 8"),
+        ("te", 60, ALL, "head_dim 60 is not a multiple of 8"),
         ("te", 80, {"sdpa"}, "transformer-engine is not usable"),
         ("flash", 80, {"sdpa"}, "flash-attn is not usable"),
         ("flash", 264, ALL, "above 256"),
         ("sdpa", 80, set(), "PyTorch is not importable"),
-        ("xformers", 80, ALL, "is not known"),
+        ("xformers", 80, ALL, "is unknown"),
     ],
 )
 def test_an_impossible_request_is_refused(requested, head_dim, available, words):
@@ -117,8 +117,8 @@ def test_all_models_of_an_auto_study_get_the_same_backend_on_one_machine():
 def test_a_job_on_a_cpu_uses_pytorchs_and_explains_why():
     choice = choose(candidates("auto", (80,)), 80, "cpu", ALL, "fp32")
     assert choice.backend == "sdpa"
-    assert "CUDA only" in choice.reason
-    with pytest.raises(UserError, match=r"'te'.*CUDA only"):
+    assert "it needs CUDA" in choice.reason
+    with pytest.raises(UserError, match=r"'te'.*it needs CUDA"):
         choose(("te",), 80, "cpu", ALL, "fp32")
     with pytest.raises(UserError, match="no attention backend"):
         choose(("te", "flash"), 80, "cpu", ALL, "fp32")

@@ -1,4 +1,4 @@
-"""From a results folder to cells.csv: every number in its place, and nothing that does not belong together."""
+"""From a results folder to cells.csv: all numbers are correct, and cells that are not comparable are refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_one_row_for_each_run_on_its_own_corpus(design, pristine):
     assert not tables.cells.duplicated(list(KEY)).any()
     assert len(tables.base_cells) == 4
     assert set(tables.base_cells["valid_corpus"]) == {"code"}
-    # every evaluation is in exactly one place: a loss of its own, a forgetting loss, or a base cell
+    # every evaluation is used exactly once: as a loss, as a forgetting loss, or as a base cell
     assert 16 + 16 + 4 + tables.cells["forgetting_loss_nats"].notna().sum() + 4 == len(design.cells())
 
 
@@ -150,13 +150,18 @@ def test_mixed_cells_are_refused(design, results, path, keys, value, column):
 @pytest.mark.parametrize(
     ("path", "keys", "value", "message"),
     [
-        (Branch(CPT, TOKENS[2]).metrics, ("spec", "batch_size"), 4, r"batch_size: file 4, study 8"),
-        (CPT_EVAL, ("spec", "batch_size"), 7, r"batch_size: file 7, study 32"),
+        (
+            Branch(CPT, TOKENS[2]).metrics,
+            ("spec", "batch_size"),
+            4,
+            r"batch_size: 4 in the file, 8 in the study",
+        ),
+        (CPT_EVAL, ("spec", "batch_size"), 7, r"batch_size: 7 in the file, 32 in the study"),
         (CPT_EVAL, ("spec", "unheard_of"), 7, r"unheard_of"),
         (CPT_EVAL, ("n_final",), 12, r"a model of 12 parameters"),
     ],
 )
-def test_cells_of_another_definition_are_refused(design, results, path, keys, value, message):
+def test_cells_with_another_spec_are_refused(design, results, path, keys, value, message):
     edit(results / path, set_in(*keys, value=value))
     with pytest.raises(UserError, match=message):
         aggregate_cells(design, results)
@@ -224,7 +229,7 @@ def test_seeds_are_rows_of_their_own(tmp_path):
 
 
 def test_test_data_follow_the_law(design, tmp_path):
-    """The builder itself: without noise the rows are Eq. 2."""
+    """Check of the test data: without noise the rows are Eq. 2."""
     cells = aggregate_cells(design, build(design, tmp_path, noise=0.0)).cells
     own = {cell.path: loss_of(design, cell) for cell in design.cells()}
     assert cells["loss_nats"].tolist() == [own[path] for path in cells["evaluation"]]

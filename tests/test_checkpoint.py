@@ -1,4 +1,4 @@
-"""Checkpoints: equal bytes for equal states, exact round trips, and refusals that name file and fix."""
+"""Checkpoints: equal states give equal bytes, round trips are exact, and errors name the file and the fix."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ def test_the_manifest_holds_shape_origin_and_checksums_only(saved_weights):
 
 
 def test_saving_again_ends_a_release(tmp_path, saved_weights):
-    """Weights and training state alike: what says that a payload is gone must not outlive its return."""
+    """For weights and training state: the mark of a released payload must be removed when the payload is saved again."""
     manifest, state = saved_weights
     this = trainer()
     for again, path in (
         (lambda folder: checkpoint.save_weights(folder, state, TINY, {"step": 7}), manifest),
         (lambda folder: save(this, folder), save(this, tmp_path / "state")),
     ):
-        release_payload(path, users=[path])
-        with pytest.raises(UserError, match="released after its last planned use"):
+        release_payload(path, consumers=[path])
+        with pytest.raises(UserError, match="deleted after its last planned use"):
             verify_payload(path)
         again(path.parent)
         assert verify_payload(path)
@@ -105,7 +105,7 @@ def test_incomplete_weights_are_not_saved(tmp_path):
 
 def test_weights_of_another_shape_do_not_load_into_a_model():
     other = TINY.with_shape(n_layer=3)
-    with pytest.raises(UserError, match="does not fit the model"):
+    with pytest.raises(UserError, match="does not match the model"):
         checkpoint.load_into(trainer().core, random_state(other, dtype=torch.float32), other)
 
 
@@ -150,9 +150,9 @@ def test_a_damaged_payload_is_named_with_the_fix(tmp_path, kind, damage, message
 
 def test_the_other_kind_of_checkpoint_is_refused(saved_weights, saved_state):
     this = trainer()
-    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'weights'; 'training-state' is needed"):
         checkpoint.load_training_state(saved_weights[0], this.core, this.optimizer)
-    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'training-state'; 'weights' is needed"):
         checkpoint.load_weights(saved_state)
 
 
@@ -186,7 +186,7 @@ def test_a_state_round_trips_bit_exactly(tmp_path, k):
     first = trainer()
     got = updates(first, range(1, k + 1))
     manifest = save(first, tmp_path, k)
-    second = trainer(seed=99)  # other initial weights: everything must come from the file
+    second = trainer(seed=99)  # other initial weights, so that everything must come from the file
     assert not torch.equal(weights(second)["lm_head.weight"], weights(first)["lm_head.weight"])
     assert checkpoint.load_training_state(manifest, second.core, second.optimizer) == {"step": k}
     got += updates(second, range(k + 1, 11))

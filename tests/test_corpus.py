@@ -1,4 +1,4 @@
-"""Corpora: what is dropped, split and counted, what the files hold, and what is refused."""
+"""Corpora: dropped documents, splits, counts, the written files, and refused input."""
 
 from __future__ import annotations
 
@@ -108,7 +108,9 @@ def test_near_duplicates_of_validation_documents_leave_the_training_split(tmp_pa
     copies = {
         "edited": " ".join([*words[:50], "EDIT", *words[51:]]),
         "quoted": made_up_text(1000, 300) + " " + texts[held_out] + " " + made_up_text(1001, 300),
-        "third": " ".join(words[:33]) + " " + made_up_text(1002, 67),  # a third in common: stays
+        "third": " ".join(words[:33])
+        + " "
+        + made_up_text(1002, 67),  # a third is shared: not a near-duplicate
     }
     names = iter(n for n in range(100, 1000) if split_of(f"{n:04d}.txt", 0.2) == "train")
     folder = write_texts(tmp_path / "in", texts)

@@ -1,4 +1,4 @@
-"""Every declared dependency is imported by the code that needs it, pinned in the lock, and nothing else is imported."""
+"""Every declared dependency is imported where it is declared for, pinned in the lock, and nothing else is imported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GPU_LOCK = read_lock(ROOT / "envs/gpu.txt")
 TOOLS = ("report", "test", "check")
 #: Needed by a dependency that does not declare it, or started as a program: where its name must stand instead.
 INDIRECT = {
-    # Megatron's checkpoint writer uses it undeclared; without it a save hangs for ever.
+    # Megatron's checkpoint writer uses it without declaring it; without it a save hangs.
     "psutil": Path(next(iter(find_spec("megatron.core").submodule_search_locations))) / "dist_checkpointing",
     # What the harness loads an exported model with.
     "accelerate": Path(find_spec("lm_eval").origin).parent / "models",
@@ -157,16 +157,16 @@ def test_python_versions_are_the_same_everywhere():
 
 
 def test_the_lock_is_closed():
-    """Every requirement of a locked package is itself locked: pip takes no version of its own choice."""
+    """Every requirement of a locked package is also locked, so pip never chooses a version."""
     missing = set()
     for name in LOCK:
         try:
             lines = requires(name) or []
         except PackageNotFoundError:
-            continue  # the test environment may lack what only `make check` needs
+            continue  # the test environment may lack packages that only `make check` uses
         for line in lines:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 missing |= {canonicalize_name(requirement.name)} - LOCK.keys()
-    # CUDA libraries belong to PyTorch's default build; its CPU build has none.
+    # CUDA libraries are requirements of PyTorch's default build only.
     assert not {name for name in missing if not name.startswith(("nvidia-", "cuda-", "triton"))}

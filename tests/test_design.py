@@ -1,4 +1,4 @@
-"""The design of a study: grid arithmetic, parents, cells, and the economy of tokens."""
+"""The design of a study: grid arithmetic, parents, cells, specs, and that nothing is trained twice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from design_totals import planned_tokens
 
 from twostage.common.errors import UserError
 from twostage.design.design import Design
@@ -37,7 +38,7 @@ def tiny():
 
 
 def test_tokens_of_the_papers_longest_runs():
-    """Table 5's iterations are 1.1 x 16,000 / 32,000 / 64,000, decay included; tokens by hand."""
+    """Table 5's iterations are 1.1 x 16,000 / 32,000 / 64,000, with the decay; tokens calculated by hand."""
     hand = {(128, 16_000): 2_306_867_200, (512, 16_000): 9_227_468_800, (1024, 64_000): 73_819_750_400}
     for (batch, trunk), tokens in hand.items():
         design = make(
@@ -90,14 +91,14 @@ def test_cells_are_the_full_grid_each_once(tiny):
 
 
 def test_planned_tokens_are_the_minimum(tiny):
-    """By hand: a chain costs its longest trunk, and each point a decay of a tenth; nothing is counted twice."""
+    """By hand: each run trains its longest trunk once, and a decay of a tenth at each point."""
     chain = 800 + (100 + 200 + 400 + 800) // 10
     runs = 1 + 4 + 4  # the base, and one stage-2 run per D1 and method
-    assert tiny.planned_tokens() == runs * chain * UNIT
+    assert planned_tokens(tiny) == runs * chain * UNIT
 
 
 def intervals(design: Design):
-    """Every interval of training as (the state it starts from, its identity), from the specs alone."""
+    """Yield every interval of training as (run, state that it starts from, spec)."""
     segments, branches = design.jobs()
     for job in segments:
         run = job.run
@@ -178,10 +179,10 @@ def test_off_grid_artifacts_are_refused(tiny, artifact, words):
 
 
 @pytest.mark.parametrize("path", ["stage1/generic", "stage2/stack/33k/seed-0", "stage1/a/b/seed-x", "../etc"])
-def test_paths_that_are_no_runs(path):
+def test_paths_of_other_folders_are_refused(path):
     with pytest.raises(UserError, match="not a run folder"):
         parse_run(path)
-    with pytest.raises(UserError, match="lies in no trunk segment or decay branch"):
+    with pytest.raises(UserError, match="not a file of a trunk segment or decay branch"):
         parse_artifact(path + "/metrics.json")
 
 
@@ -199,7 +200,7 @@ def test_growth_doubles_n():
         assert design.architecture(run).n_params == pytest.approx(2 * base, rel=0.01)
 
 
-def test_specs_round_trip_and_hold_no_end_of_the_grid(tiny):
+def test_specs_round_trip_without_the_end_of_the_grid(tiny):
     branch = tiny.branches(BASE)[0]
     spec = branch_spec(tiny, branch)
     assert TrainSpec.parse(spec.canonical()) == spec
@@ -214,7 +215,7 @@ def test_the_seed_reaches_both_stages_and_the_growth():
     assert grow_spec(design, run).seed == 3
 
 
-def test_specs_refuse_what_the_study_lacks(tiny):
+def test_specs_of_unknown_corpora_and_growths_are_refused(tiny):
     branch = tiny.branches(BASE)[0]
     with pytest.raises(UserError, match="'math' is not in study tiny"):
         evaluate_spec(tiny, branch, "math")

@@ -1,4 +1,4 @@
-"""The locks, the installer and the container recipes agree with each other and with what megatron-core declares."""
+"""The lock files, the installer and the container recipes agree with each other and with megatron-core's requirements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twostage.doctor.packages import read_lock
 
 ROOT = Path(__file__).parents[1]
 ENVS = ROOT / "envs"
-#: Packages whose version on GPUs differs from the CPU lock's on purpose, with the reason. None so far.
+#: Packages whose version in the GPU lock differs from the CPU lock intentionally, with the reason. None so far.
 DIFFERENT_ON_PURPOSE: dict[str, str] = {}
 RECIPES = ("Containerfile", "gpu.Containerfile", "twostage.def")
 
@@ -63,7 +63,7 @@ def test_transformer_engine_is_within_what_megatron_declares():
     for name in ("transformer-engine", "transformer-engine-cu13", "transformer-engine-torch"):
         assert pins[name] in engine.specifier, name
         assert pins[name] == pins["transformer-engine"], "its three parts are one release"
-    # The CUDA generation is Megatron's, too, and torch's libraries are of the same.
+    # Megatron and torch's libraries use the same CUDA version.
     assert engine.extras >= {"core_cu13", "pytorch"}
     assert pins["cuda-toolkit"].startswith("13.")
     assert megatron_te_range() == str(engine.specifier)
@@ -107,7 +107,7 @@ def test_installer_refuses_a_machine_without_compiler(tmp_path):
 
 
 def test_installer_refuses_a_torch_without_cuda(tmp_path):
-    """With a compiler and an environment whose pip changes nothing, this environment's CPU torch is refused."""
+    """With a compiler and a pip that does nothing, the CPU build of torch in this environment is refused."""
     nvcc, python = tmp_path / "cuda/bin/nvcc", tmp_path / "venv/bin/python"
     for program, text in (
         (nvcc, "#!/bin/sh\n"),
@@ -133,7 +133,7 @@ def test_installer_refuses_a_torch_without_cuda(tmp_path):
 
 
 def copied(recipe: str) -> list[Path]:
-    """Every file that a recipe copies: Containerfiles from their context envs/, Apptainer from the root."""
+    """Return the files that a recipe copies: Containerfiles from their context envs/, Apptainer from the root."""
     text = (ENVS / recipe).read_text()
     if recipe.endswith(".def"):
         section = text.split("%files\n")[1].split("\n%")[0]
@@ -148,7 +148,7 @@ def test_recipes_copy_files_that_exist_and_install_the_locks(recipe):
     assert files
     assert all(path.is_file() for path in files), files
     text = (ENVS / recipe).read_text()
-    # What is run or read in the image was copied there before.
+    # Files that are run or read in the image must be copied first.
     used = set(re.findall(r"/opt/twostage/([\w.-]+)", text.replace("COPY", "")))
     assert used - {""} <= {path.name for path in files}
     assert "NOT RUN" in text

@@ -1,4 +1,4 @@
-"""Validation losses against a float64 evaluation by Hugging Face's model, on the same windows of the same file."""
+"""Validation losses, compared with a float64 evaluation by Hugging Face's model on the same windows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def record(checkpoint, corpus_folder):
 
 @pytest.fixture(scope="module")
 def sample_means(checkpoint, corpus_folder):
-    """Mean loss of every window in float64, read from the file without our readers."""
+    """Return the mean loss of every window in float64, reading the file without our readers."""
     stream = np.fromfile(corpus_folder / "valid.bin", dtype=np.uint16).astype(np.int64)
     n_samples = (len(stream) - 1) // 16
     windows = np.stack([stream[16 * i : 16 * i + 17] for i in range(n_samples)])
@@ -53,7 +53,7 @@ def sample_means(checkpoint, corpus_folder):
 
 def test_the_loss_equals_hugging_face_in_float64(record, sample_means):
     assert record["n_samples"] == len(sample_means) > 200
-    assert record["n_samples"] % SPEC.batch_size  # the last batch is a smaller one
+    assert record["n_samples"] % SPEC.batch_size  # the last batch is smaller
     assert record["n_tokens"] == 16 * len(sample_means)
     assert record["loss_nats"] == pytest.approx(sample_means.mean(), abs=1e-6)
 
@@ -98,7 +98,7 @@ def test_weights_that_are_not_finite_are_refused(corpus_folder, tmp_path):
     state["model.layers.0.self_attn.o_proj.weight"][0, 0] = math.nan
     manifest = save(tmp_path, state)
     with pytest.raises(
-        UserError, match="the validation loss is nan; the checkpoint holds values that are not finite"
+        UserError, match="the validation loss is nan: the checkpoint has values that are not finite"
     ) as error:
         evaluate_checkpoint(SPEC, manifest=manifest, tokens=corpus_folder)
     assert str(manifest) in str(error.value)
@@ -107,7 +107,7 @@ def test_weights_that_are_not_finite_are_refused(corpus_folder, tmp_path):
 def test_another_vocabulary_is_refused(corpus_folder, tmp_path):
     other = TINY.with_shape(vocab_size=301)
     manifest = save(tmp_path, random_state(other, dtype=torch.float32), other)
-    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, the checkpoint has 301"):
+    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, but the checkpoint has 301"):
         evaluate_checkpoint(SPEC, manifest=manifest, tokens=corpus_folder)
 
 
@@ -136,7 +136,7 @@ def test_a_split_too_short_for_an_error_bar_is_refused(corpus_folder, tmp_path):
     manifest = save(tmp_path, random_state(architecture, dtype=torch.float32), architecture)
     spec = EvaluateSpec(corpus="words", context=context, batch_size=32)
     with pytest.raises(
-        UserError, match=rf"has 1 samples of {context} tokens, at least 2 are needed; raise valid_fraction"
+        UserError, match=rf"has 1 samples of {context} tokens; at least 2 are needed; raise valid_fraction"
     ):
         evaluate_checkpoint(spec, manifest=manifest, tokens=corpus_folder)
 

@@ -1,4 +1,4 @@
-"""The GPU benchmark as a dry run on a CPU: the script comes through, and says that it measured nothing."""
+"""The GPU benchmark as a dry run on a CPU: all parts run, and the output is marked as a dry run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def dry_run(tmp_path_factory):
     return done.stdout, out
 
 
-def test_every_check_passes_on_its_own_emulation(dry_run):
+def test_every_check_passes_on_a_cpu(dry_run):
     report = json.loads(dry_run[1].read_text())
     assert len(report["checks"]) == 5
     assert all(found["ok"] for found in report["checks"])
@@ -35,12 +35,12 @@ def test_every_check_passes_on_its_own_emulation(dry_run):
     assert curve["worst_step"] > 0
 
 
-def test_every_part_is_there(dry_run):
+def test_every_part_has_results(dry_run):
     report = json.loads(dry_run[1].read_text())
     (size,) = report["sizes"]
     assert {"ours", "plain compiled PyTorch", "transformers"} <= set(size["variants"])
     assert all(found["tokens_per_s"] > 0 for found in size["variants"].values())
-    # The three loops start from their own draws, all near a uniform guess.
+    # The three loops start from different random weights, all with nearly the loss of a uniform guess.
     assert all(abs(found["first_loss"] - 6.24) < 0.5 for found in size["variants"].values())
     assert size["split"]["forward_s"] > 0
     (packed,) = report["packing"]
@@ -49,7 +49,7 @@ def test_every_part_is_there(dry_run):
     assert state["bytes"] > 12 * size["n_params"]
 
 
-def test_a_dry_run_passes_for_no_measurement(dry_run):
+def test_a_dry_run_is_not_accepted_as_a_measurement(dry_run):
     text, out = dry_run
     assert text.count("DRY RUN ON A CPU") == 2
     with pytest.raises(UserError, match="a dry run on a CPU"):

@@ -1,4 +1,4 @@
-"""The growth job on real checkpoints: from a trained decay branch to a grown model that Megatron trains further."""
+"""The growth job on real checkpoints: from a trained decay branch to a grown model that Megatron continues to train."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from tiny_training import TINY, run, steps, train_spec
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.specs import EvaluateSpec, GrowSpec
 from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.stack import stacked_architecture
 from twostage.model.checkpoint import load_weights
 from twostage.training.grow import grow_checkpoint
 
@@ -49,7 +50,7 @@ def test_expansion_keeps_the_loss_of_the_trained_model(learned, corpus_folder, t
     assert WIDE.n_params / TINY.n_params == pytest.approx(2, rel=0.05)
     before = loss(learned, corpus_folder)
     assert loss(grown, corpus_folder) == pytest.approx(before, abs=1e-5)
-    # Stacking does not, which shows that the comparison can fail.
+    # Negative control: stacking changes the loss.
     assert abs(loss(grow(STACK, learned, tmp_path / "deep"), corpus_folder) - before) > 0.01
 
 
@@ -88,7 +89,7 @@ def test_growing_twice_gives_equal_bytes(spec, learned, tmp_path):
     assert read_manifest(one)["origin"]["kind"] == spec.kind
 
 
-def test_the_seed_names_the_split(learned, tmp_path):
+def test_the_split_depends_on_the_seed_only(learned, tmp_path):
     one = grow(EXPAND, learned, tmp_path / "a")
     other = grow(EXPAND.model_copy(update={"seed": 4}), learned, tmp_path / "b")
     assert read_manifest(one)["payload"] != read_manifest(other)["payload"]
@@ -97,7 +98,7 @@ def test_the_seed_names_the_split(learned, tmp_path):
 def test_a_base_of_another_shape_is_refused(learned, tmp_path):
     spec = STACK.model_copy(update={"source": TINY.with_shape(n_layer=3)})
     with pytest.raises(
-        UserError, match=r"a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"
+        UserError, match=r"this model has shape .*n_layer=2.*the growth starts from .*n_layer=3"
     ) as error:
         grow(spec, learned, tmp_path / "out")
     assert str(learned) in str(error.value)

@@ -1,4 +1,4 @@
-"""Width expansion; Hugging Face's LLaMA runs the canonical weights as the independent oracle."""
+"""Width expansion, with Hugging Face's LLaMA on the canonical weights as an independent reference."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from paper_sizes import SIZES, paper_size
 
-from twostage.model.canonical import canonical_shapes, check_state
-from twostage.model.growth import StateDict, expand_width, expanded_architecture
+from twostage.common.canonical import StateDict, canonical_shapes, check_state
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}  # of max |logit|
 
 
-# ------------------------------------------------------------------------------------------------ the oracle itself
+# ------------------------------------------------------------------------------------------------ the reference
 
 
 def test_float64_oracle_is_hugging_faces_model() -> None:
-    """The float64 model (other norm module, other attention backend) equals the untouched one to float32 rounding."""
+    """The float64 model (another norm module and attention backend) equals the original to float32 rounding."""
     arch = tiny(n_head=3, d_model=44)
     state = random_state(arch)
     as_float32 = {name: tensor.float() for name, tensor in state.items()}
@@ -116,7 +117,7 @@ def test_more_than_two_copies_stay_exact_and_balanced() -> None:
 
 
 def test_negative_controls_fail_the_tolerance() -> None:
-    """Leaving out the factor of epsilon or of one gain is seen by the tests above, in either precision."""
+    """Without the factor of epsilon or of one gain, the tests above fail in both precisions."""
     base = tiny()
     wide = expanded_architecture(base)
     state = random_state(base)
@@ -136,7 +137,7 @@ def test_negative_controls_fail_the_tolerance() -> None:
 
 
 def residual_parents(grown: StateDict, state: StateDict) -> torch.Tensor:
-    """For every residual neuron of the grown model the one it stems from, read off its embedding's direction."""
+    """Return the original of every residual neuron of the grown model, found by the direction of its embedding."""
     return _matching_rows(grown["model.embed_tokens.weight"].T, state["model.embed_tokens.weight"].T)
 
 
@@ -148,9 +149,9 @@ def _matching_rows(wide: torch.Tensor, narrow: torch.Tensor) -> torch.Tensor:
 
 
 def incoming_weights(state: StateDict, parents: torch.Tensor) -> dict[str, torch.Tensor]:
-    """[n', k] per axis: what every residual neuron, MLP neuron and head dimension of layer 0 reads.
+    """Return [n', k] per axis: the incoming weights of every residual neuron, MLP neuron and head dimension of layer 0.
 
-    Readers of copied residual neurons are folded back onto the parents: their shares differ by construction.
+    Weights that read copies of a residual neuron are summed, because their shares differ by construction.
     """
     copies = torch.bincount(parents).double()
 
@@ -168,11 +169,11 @@ def incoming_weights(state: StateDict, parents: torch.Tensor) -> dict[str, torch
 def distance_of_copies(
     state: StateDict, residual: torch.Tensor, parents: dict[str, torch.Tensor]
 ) -> dict[str, float]:
-    """Relative distance between the incoming weights of every copy and its original."""
+    """Return the relative distance between the incoming weights of every copy and its original."""
     distances = {}
     for axis, weight in incoming_weights(state, residual).items():
         n = int(parents[axis].max()) + 1
-        originals = weight[parents[axis][n:]]  # originals keep their places, copies follow
+        originals = weight[parents[axis][n:]]  # originals come first, then copies
         distances[axis] = (weight[n:] - originals).norm(dim=1) / originals.norm(dim=1)
     return distances
 
@@ -200,7 +201,7 @@ def test_random_split_breaks_the_symmetry_between_copies(split: str) -> None:
 
 
 def test_random_split_draws_every_entry_on_its_own() -> None:
-    """One share per column would give copies proportional gradients, which AdamW turns into equal updates."""
+    """With one share per column, copies would have proportional gradients and, under AdamW, equal updates."""
     base = tiny()
     wide = expanded_architecture(base)
     state = random_state(base)
@@ -267,8 +268,8 @@ def test_the_seed_alone_decides(options: dict) -> None:
 
 
 @pytest.mark.parametrize("split", ["random", "equal"])
-def test_layers_have_streams_of_their_own(split: str) -> None:
-    """Two equal layers differ once widened: in their parents (all that `equal` leaves) and in their shares."""
+def test_layers_have_separate_random_numbers(split: str) -> None:
+    """Two equal layers differ after widening: in their parents (with `equal`, only in these) and in their shares."""
     base = tiny()
     state = random_state(base)
     gates = [f"model.layers.{layer}.mlp.gate_proj.weight" for layer in range(2)]
@@ -283,7 +284,7 @@ def test_layers_have_streams_of_their_own(split: str) -> None:
 def test_expansion_keeps_dtypes_and_shares_no_memory(dtype: torch.dtype) -> None:
     base = tiny()
     state = random_state(base, dtype=dtype)
-    # d_model unchanged: no tensor may be handed through even where nothing is copied
+    # d_model is unchanged: tensors must be copied even where nothing grows
     wide = expanded_architecture(base, d_model=32, n_head=3, d_mlp=128)
     grown = expand_width(state, base, wide, seed=0)
     assert {name: (tuple(t.shape), t.dtype) for name, t in grown.items()} == {

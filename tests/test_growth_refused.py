@@ -1,4 +1,4 @@
-"""Weights, targets and options that growth refuses, by name and with the fix."""
+"""Weights, targets and options that growth refuses, with errors that name them and the fix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from growth_models import (
     tiny,
 )
 
-from twostage.model.growth import expand_width, expanded_architecture, stack_depth, stacked_architecture
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
+from twostage.methods.stack import stack_depth, stacked_architecture
 
 
 @pytest.mark.parametrize("factor", [0, -2, 1.5, True])
@@ -69,7 +71,7 @@ def test_a_deeper_state_than_the_architecture_is_refused() -> None:
 def test_wrong_shapes_and_types_are_named() -> None:
     base = tiny()
     name = "model.layers.1.self_attn.o_proj.weight"
-    with pytest.raises(ValueError, match=rf"^{re.escape(name)}: shape \[32, 31\] where .* \[32, 32\]"):
+    with pytest.raises(ValueError, match=rf"^{re.escape(name)}: shape \[32, 31\] but .* \[32, 32\]"):
         expand_width({**random_state(base), name: torch.zeros(32, 31)}, base, base, seed=0)
     with pytest.raises(
         ValueError, match=rf"^{re.escape(name)}: shape \[32, 31\] differs from layer 0's \[32, 32\]"

@@ -1,4 +1,4 @@
-"""Shapes of grown models: the paper's, N times two for ordinary widths, and what cannot be reached."""
+"""Shapes of grown models: the paper's, a doubled N for ordinary widths, and targets that are not possible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paper_sizes import SIZES, paper_size
 
-from twostage.model.growth import expanded_architecture
+from twostage.methods.expand import expanded_architecture
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)), ids=SIZES)

@@ -25,7 +25,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.tests import MockOutputSettings, TestLogHandlerBase
 
 from snakemake_logger_plugin_twostage import LogHandler, plain, view
-from snakemake_logger_plugin_twostage.logs import Progress, last_lines, last_progress, parse_progress
+from snakemake_logger_plugin_twostage.logs import ProgressLine, last_lines, last_progress, parse_progress
 from snakemake_logger_plugin_twostage.state import Job, Run, short_count, short_label, study_of
 
 BRANCH = "results/tiny/stage2/stack/m33k/seed-0/D1-1100000/decay/D2-2200000"
@@ -40,19 +40,19 @@ def line(step: int, steps: int = 1000, **more: object) -> str:
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
-def test_last_progress_skips_torn_and_foreign_lines(tmp_path: Path) -> None:
+def test_last_progress_skips_incomplete_and_other_lines(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text(
         "start\n" + line(10) + "\n" + line(20) + '\nsaving "progress" \n{"progress": {"step": 30, "ste'
     )
-    assert last_progress(str(log)) == Progress(20, 1000, 4.1234, 12300.0)
+    assert last_progress(str(log)) == ProgressLine(20, 1000, 4.1234, 12300.0)
 
 
 def test_last_progress_in_a_big_log(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("x" * 5_000_000 + "\n" + line(7) + "\n" + "noise é\n" * 500)
-    assert last_progress(str(log)) == Progress(7, 1000, 4.1234, 12300.0)
-    log.write_bytes(b"\xc3" + b"\xff" * 20_000)  # one long line that is no text at all
+    assert last_progress(str(log)) == ProgressLine(7, 1000, 4.1234, 12300.0)
+    log.write_bytes(b"\xc3" + b"\xff" * 20_000)  # one long line of invalid text
     assert last_progress(str(log)) is None
 
 
@@ -62,7 +62,7 @@ def test_log_of_an_earlier_attempt_is_not_progress(tmp_path: Path) -> None:
     os.utime(log, (100.0, 100.0))
     assert last_progress(str(log), since=101.0) is None
     os.utime(log, (102.0, 102.0))
-    assert last_progress(str(log), since=101.0) == Progress(1000, 1000, 4.1234, 12300.0)
+    assert last_progress(str(log), since=101.0) == ProgressLine(1000, 1000, 4.1234, 12300.0)
 
 
 def test_missing_log_is_not_an_error(tmp_path: Path) -> None:
@@ -87,16 +87,16 @@ def test_malformed_progress_is_ignored(text: str) -> None:
 
 
 def test_progress_without_finite_loss_keeps_the_step() -> None:
-    assert parse_progress(line(3, loss=float("nan"), tokens_per_s=None)) == Progress(3, 1000, None, None)
+    assert parse_progress(line(3, loss=float("nan"), tokens_per_s=None)) == ProgressLine(3, 1000, None, None)
 
 
 @given(st.text(max_size=200))
-def test_any_text_can_be_parsed(text: str) -> None:
+def test_parsing_accepts_any_text(text: str) -> None:
     parse_progress(text + '"progress"')
     parse_progress('{"progress": ' + text + "}")
 
 
-def test_last_lines_are_for_people(tmp_path: Path) -> None:
+def test_last_lines_leave_out_progress(tmp_path: Path) -> None:
     log = tmp_path / "train.log"
     log.write_text("".join(f"{line(step)}\nmessage {step}\n" for step in range(100)))
     assert last_lines(str(log), 3) == ["message 97", "message 98", "message 99"]
@@ -156,20 +156,20 @@ def test_duration(seconds: float | None, text: str) -> None:
 
 def test_job_time_left_ignores_startup_and_resumed_steps() -> None:
     job = Job(1, "train", "", (), started=0.0)
-    job.update(Progress(500, 1000), now=60.0)  # resumed at 500 after a minute of start-up
+    job.update(ProgressLine(500, 1000), now=60.0)  # resumed at 500 after a minute of start-up
     assert job.left(60.0) is None
-    job.update(Progress(600, 1000), now=70.0)  # 10 steps a second
+    job.update(ProgressLine(600, 1000), now=70.0)  # 10 steps a second
     assert job.left(70.0) == pytest.approx(40.0)
-    job.update(Progress(600, 1000), now=75.0)  # same reading later: the clock runs on
+    job.update(ProgressLine(600, 1000), now=75.0)  # the same progress 5 s later
     assert job.left(75.0) == pytest.approx(35.0)
     job.update(None, now=80.0)
-    assert job.progress == Progress(600, 1000)
+    assert job.progress == ProgressLine(600, 1000)
 
 
 def test_a_rolled_back_job_starts_a_new_estimate() -> None:
     job = Job(1, "train", "", (), started=0.0)
-    job.update(Progress(500, 1000), now=10.0)
-    job.update(Progress(100, 1000), now=20.0)
+    job.update(ProgressLine(500, 1000), now=10.0)
+    job.update(ProgressLine(100, 1000), now=20.0)
     assert job.left(20.0) is None
 
 
@@ -180,7 +180,7 @@ def test_run_time_left_is_work_over_parallel_jobs() -> None:
         run.job_started(jobid, "train", [], [], now=0.0)
     for jobid in (1, 2):
         run.job_finished(jobid, now=10.0)
-    # Six jobs of 10 s, two at a time.
+    # Six jobs of 10 s, two in parallel.
     assert run.run_left(10.0) == (pytest.approx(30.0), True)
     for jobid in (3, 4):
         run.job_started(jobid, "train", [], [], now=10.0)
@@ -199,8 +199,8 @@ def test_run_time_left_is_at_least_the_longest_job_and_projects_from_running_one
     run = Run.from_stats({"train": 2, "total": 2}, now=0.0)
     for jobid, steps in ((1, 1000), (2, 200)):
         run.job_started(jobid, "train", [], [], now=0.0)
-        run.running[jobid].update(Progress(0, steps), now=0.0)
-        run.running[jobid].update(Progress(100, steps), now=10.0)
+        run.running[jobid].update(ProgressLine(0, steps), now=0.0)
+        run.running[jobid].update(ProgressLine(100, steps), now=10.0)
     assert run.run_left(10.0) == (pytest.approx(90.0), True)
     assert run.mean_seconds("train", 10.0) == pytest.approx((100 + 20) / 2)
 
@@ -228,8 +228,8 @@ def example() -> Run:
         run.job_started(
             jobid, "train_decay_branch", [f"{BRANCH}/checkpoint/manifest.json"], ["a.log"], now=5.0
         )
-    run.running[3].update(Progress(100, 1000, 5.0, 12_300.0), now=10.0)
-    run.running[3].update(Progress(600, 1000, 4.1234, 12_300.0), now=20.0)
+    run.running[3].update(ProgressLine(100, 1000, 5.0, 12_300.0), now=10.0)
+    run.running[3].update(ProgressLine(600, 1000, 4.1234, 12_300.0), now=20.0)
     return run
 
 
@@ -253,7 +253,7 @@ def test_view_shows_everything_within_the_width(width: int) -> None:
     # The running job with its step, loss, rate, elapsed time and time left (400 steps at 50 a second).
     row = next(row for row in lines if "600/1000" in row)
     assert row.split()[-5:] == ["600/1000", "4.1234", "12.3k", "0:15", "0:08"]
-    # Nothing of a label is cut, however narrow the screen.
+    # Labels are complete on narrow screens, too.
     assert text.count("D1-1.1M") == text.count("D2-2.2M") == 5
     # A job without progress shows only how long it has been running.
     assert sum(row.split()[-2:] == ["0:15", "…"] for row in lines) == 4
@@ -265,7 +265,7 @@ def test_view_of_many_jobs_says_how_many_are_not_shown() -> None:
     assert lines[-1].strip() == "and 3 more"
 
 
-def test_view_after_a_failure_has_no_estimate_unless_the_run_goes_on() -> None:
+def test_view_after_a_failure_has_no_estimate_without_keep_going() -> None:
     run = example()
     run.job_failed(4, now=20.0)
     head = draw(run, 20.0, 120)[0]
@@ -277,7 +277,7 @@ def test_view_after_a_failure_has_no_estimate_unless_the_run_goes_on() -> None:
     assert "left ~" in head
 
 
-def test_view_on_a_cluster_does_not_claim_that_jobs_run() -> None:
+def test_view_on_a_cluster_calls_jobs_submitted() -> None:
     run = Run.from_stats({"train": 1, "total": 1}, now=0.0, remote=True)
     run.job_started(1, "train", [], [], now=0.0)
     text = "\n".join(draw(run, 1.0, 80))
@@ -344,15 +344,15 @@ def test_job_error_is_printed_with_its_log_even_when_quiet(
     assert text.endswith("  | message 49\n")
 
 
-def test_a_fault_of_the_plugin_does_not_lose_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_the_plugin_does_not_lose_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     handler, output = handler_and_output(monkeypatch)
-    handler.handle(record("Error in rule odd", logging.ERROR, event=LogEvent.JOB_ERROR))  # lacks every field
+    handler.handle(record("Error in rule odd", logging.ERROR, event=LogEvent.JOB_ERROR))  # without any field
     assert "AttributeError" in output.getvalue()
     assert output.getvalue().endswith("Error in rule odd\n")
 
 
 def test_plugin_import_is_cheap() -> None:
-    """Snakemake imports every installed plugin at every start, also in each job it spawns."""
+    """Snakemake imports every installed plugin at each start, and again in each job."""
     code = "import sys, snakemake_logger_plugin_twostage; print({m.split('.')[0] for m in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "'snakemake_interface_logger_plugins'" in loaded
@@ -380,7 +380,7 @@ rule train_decay_branch:
         touch {output}
         '''
 """
-# Runs until the test has seen it on the screen (at most a minute), so nothing depends on how fast this machine is.
+# Runs until the test has seen its text on the screen, at most a minute, so that the speed of the machine does not matter.
 WAIT = "for i in $(seq 600); do if [ -e seen ]; then break; fi; sleep 0.1; done"
 FAIL = "echo 'ValueError: loss is NaN at step 41; lower learning_rate' >> {log}; exit 3"
 
@@ -396,7 +396,7 @@ def test_plain_run_then_nothing_to_do(tmp_path: Path) -> None:
     first = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr
     lines = first.stderr.splitlines()
-    # The two durations are the only part that is not known beforehand.
+    # Only the two durations are unknown.
     assert [row.rsplit(" ", 1)[0].rstrip() for row in lines] == [
         "twostage: study toy: 3 jobs to run (1 tokenize, 1 train_decay_branch, 1",
         "[1/3] tokenize code",
@@ -447,7 +447,7 @@ def test_missing_input_is_reported(tmp_path: Path) -> None:
 
 
 def in_terminal(run: list[str], folder: Path, columns: int, seen: str) -> tuple[str, int]:
-    """Run under a pseudo-terminal; create the file `seen` once that text is on the screen. Output and exit status."""
+    """Run in a pseudo-terminal and create the file `seen` once that text is shown. Return output and exit status."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
@@ -461,7 +461,7 @@ def in_terminal(run: list[str], folder: Path, columns: int, seen: str) -> tuple[
             continue
         try:
             chunk = os.read(master, 65536)
-        except OSError:  # how Linux says that the other side has closed
+        except OSError:  # on Linux: the other side has closed
             break
         output += chunk
         if seen.encode() in output:
@@ -481,11 +481,11 @@ def test_live_view_at_a_terminal(tmp_path: Path, columns: int) -> None:
         assert text in output
     for noise in ("Select jobs", "Building DAG", "Finished jobid"):
         assert noise not in output
-    # The cursor is hidden while the view is up and shown again at the end.
+    # The cursor is hidden during the view and shown again at the end.
     assert output.rfind("\x1b[?25h") > output.find("\x1b[?25l") > -1
     after = output[output.rfind("\x1b[?25h") :]
-    assert "\x1b[2K" in after  # the view is erased,
-    assert "twostage: finished 3 of 3 jobs" in after  # and one line stays
+    assert "\x1b[2K" in after  # the view is erased
+    assert "twostage: finished 3 of 3 jobs" in after  # and one line remains
 
 
 @pytest.mark.workflow
@@ -495,5 +495,5 @@ def test_failing_job_at_a_terminal(tmp_path: Path) -> None:
     assert "last 2 lines of train.log:" in output
     assert "ValueError: loss is NaN at step 41; lower learning_rate" in output
     assert "1 failed" in output[output.rfind("\x1b[?25h") :]
-    # Red is for the error text, not for the view that is drawn again below it.
+    # The error text is red; the view that is redrawn below it is not.
     assert "\x1b[1;31mtwostage" not in output[: output.rfind("\x1b[?25h")]

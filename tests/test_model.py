@@ -1,4 +1,4 @@
-"""Our Megatron model against Hugging Face's independently built LLaMA with the same weights."""
+"""Our Megatron model, compared with Hugging Face's LLaMA with the same weights."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_logits_and_loss_equal_hugging_face(name):
         losses = forward(model, samples[:, :-1], samples[:, 1:].contiguous())
         theirs = llama(state, architecture)(samples[:, :-1]).logits
     expected = torch.nn.functional.cross_entropy(theirs.flatten(0, 1), samples[:, 1:].flatten())
-    assert theirs.std() > 0.05  # far from a uniform guess, or equality would say little
+    assert theirs.std() > 0.05  # far from a uniform guess, so that equality is meaningful
     assert losses.shape == samples[:, 1:].shape
     assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
     assert losses.mean().item() == pytest.approx(expected.item(), abs=1e-5)
@@ -122,7 +122,7 @@ def test_parameters_are_those_of_table_3(index):
 
 
 @pytest.mark.parametrize("scaled", [True, False])
-def test_initial_weights_have_the_asked_spread(scaled):
+def test_initial_weights_have_the_requested_standard_deviation(scaled):
     architecture = TINY.with_shape(d_model=128, n_head=4, head_dim=32, d_mlp=512)
     state = to_canonical(
         build(architecture, init_std=0.07, scaled_output_init=scaled).state_dict(), architecture
@@ -133,12 +133,12 @@ def test_initial_weights_have_the_asked_spread(scaled):
             continue
         output = "o_proj" in name or "down_proj" in name
         expected = 0.07 / math.sqrt(2 * architecture.n_layer) if output and scaled else 0.07
-        # The standard error of a standard deviation is std / sqrt(2 n); five of them.
+        # Five standard errors; the standard error of a standard deviation is std / sqrt(2 n).
         assert tensor.std().item() == pytest.approx(expected, rel=5 / math.sqrt(2 * tensor.numel())), name
         assert abs(tensor.mean().item()) < 5 * expected / math.sqrt(tensor.numel()), name
 
 
-def test_the_seed_and_nothing_else_names_the_initial_weights():
+def test_initial_weights_depend_on_the_seed_only():
     torch.manual_seed(123)
     one = build(TINY, seed=4).state_dict()
     torch.rand(17)
@@ -149,8 +149,8 @@ def test_the_seed_and_nothing_else_names_the_initial_weights():
 
 
 def reference_attention(q, k, v, softmax_scale, causal, deterministic):
-    """What flash-attn documents of flash_attn_func: [b, s, h, d] in and out."""
-    assert q.shape[-1] % 8 == 0  # else the library pads by itself; here it must not have to
+    """The documented behaviour of flash-attn's flash_attn_func: [b, s, h, d] in and out."""
+    assert q.shape[-1] % 8 == 0  # otherwise the library pads; the layer must already have padded
     scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * softmax_scale
     if causal:
         scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1), -math.inf)
@@ -159,7 +159,7 @@ def reference_attention(q, k, v, softmax_scale, causal, deterministic):
 
 @pytest.mark.parametrize("head_dim", [60, 64, 70, 94])
 def test_the_flash_layer_lays_out_and_pads_as_the_sdpa_layer(head_dim, monkeypatch):
-    """The layer around flash-attn's kernel; the kernel itself needs a GPU."""
+    """Tests the layer around flash-attn's kernel; the kernel itself requires a GPU."""
     package = types.ModuleType("flash_attn")
     package.flash_attn_func = reference_attention
     monkeypatch.setitem(sys.modules, "flash_attn", package)
@@ -173,7 +173,7 @@ def test_the_flash_layer_lays_out_and_pads_as_the_sdpa_layer(head_dim, monkeypat
 
 @pytest.mark.parametrize("part", ["fused_activation", "fused_loss"])
 def test_fused_swiglu_and_cross_entropy_are_the_same_function(part):
-    """Megatron's fused loss rounds its gradient to bf16, which is why fp32 training leaves it alone."""
+    """Megatron's fused loss rounds its gradient to bf16, so fp32 training does not use it."""
     exact = part == "fused_activation"
     gradients = []
     for options in ({}, {part: True}):

@@ -1,4 +1,4 @@
-"""The library's packages: each says what is in it, costs nothing to import, and imports only those before it."""
+"""The library's packages: each describes its content, is empty but for its docstring, and imports only earlier packages."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "src/twostage"
 PACKAGES = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))
-#: A package may import those before it, and nothing else of the library. docs/architecture.md draws the same order.
+#: A package may import only those before it. docs/architecture.md shows the same order.
 ORDER = (
     "common",
+    "methods",
     "study",
     "design",
     "corpora",
@@ -30,12 +31,12 @@ ORDER = (
     "doctor",
     "cli",
 )
-#: Packages whose names are an interface: they import what they offer. All others are empty but for their docstring.
-WITH_NAMES = {"study", "laws", "doctor", "cli"}
+#: Packages that import their public names. All others are empty but for their docstring.
+WITH_NAMES = {"methods", "study", "laws", "doctor", "cli"}
 
 
 def imports(path: Path) -> set[str]:
-    """Dotted names that a module imports anywhere, inside functions and for types too."""
+    """Return the dotted names that a module imports anywhere, also inside functions and for types."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:

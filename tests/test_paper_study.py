@@ -1,4 +1,4 @@
-"""config/paper.yaml against the paper's own tables, and its job counts against arithmetic done by hand."""
+"""config/paper.yaml against the paper's tables, and its job counts against hand calculations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pytest
+from design_totals import planned_tokens, run_identity
 
 from twostage.design.design import SCRATCH, Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "config/paper.yaml"
 SIZES = ("15M", "44M", "0.1B", "0.2B", "0.5B", "1B")
 
-# Runs, each of five segments and five branches unless said otherwise.
+# Runs; each has five segments and five branches unless stated otherwise.
 BASE_RUNS = 6  # one trunk per size
 CODE_SCRATCH_RUNS = 6  # Table 8, "From-scratch (code)"
 JOINT_RUNS = 2 * 6 * 5  # cpt-code and stack: six sizes, five D1
@@ -112,7 +113,7 @@ def test_no_cell_of_table_8_is_missing(paper):
 
 
 def test_grids_span_what_the_paper_says(paper):
-    """About 200 tokens per parameter for the smaller sizes (section 2), Table 5's iterations for all."""
+    """About 200 tokens per parameter for the smaller sizes (section 2), and Table 5's iterations for all sizes."""
     for name, tokens in (
         ("15M", 2.31e9),
         ("44M", 4.61e9),
@@ -126,7 +127,7 @@ def test_grids_span_what_the_paper_says(paper):
 
 
 def test_planned_tokens_are_the_minimum(paper):
-    """By hand, in trunk steps: a run costs its longest trunk and a tenth of each of its points."""
+    """By hand, in trunk steps: each run trains its longest trunk, and a tenth of each of its points."""
 
     def run(points):
         return max(points) + sum(points) / 10
@@ -143,7 +144,7 @@ def test_planned_tokens_are_the_minimum(paper):
     steps += run([4000, 16000]) + 2 * 17600  # fresh; two constant trunks of 1.1 x 16,000
     steps += 2 * run(three) + 2 * 3 * 2 * run(three)  # repeats: bases and runs
     steps += (3600 - 2000) + 400 + 4000  # Figure 5: side segment, its decay, the cosine run
-    assert paper.planned_tokens() == round((samples + 512 * steps) * 1024)
+    assert planned_tokens(paper) == round((samples + 512 * steps) * 1024)
 
 
 def test_no_interval_is_trained_twice(paper):
@@ -185,5 +186,5 @@ def test_ablation_pairs_differ_in_exactly_one_key(paper, figure, key, arms):
         for run in paper.stage2_runs(arm):
             other = runs[run.d1_tokens]
             assert paper.base(run) == paper.base(other)
-            ours, theirs = (segment_spec(paper, paper.segments(r)[0]).run_identity() for r in (run, other))
+            ours, theirs = (run_identity(segment_spec(paper, paper.segments(r)[0])) for r in (run, other))
             assert {name for name in ours if ours[name] != theirs[name]} == {key}

@@ -1,4 +1,4 @@
-"""The plan of a study against hand arithmetic, its disk space against a replay written apart, and its printed form."""
+"""The plan of a study against hand calculations, and the output of `twostage plan`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from design_totals import planned_tokens
 from made_up_speeds import size, write_speeds
 from results_tree import make_design
 
 from twostage.cli import main
+from twostage.common.architecture import Architecture
 from twostage.common.units import format_quantity
 from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.planning.jobs import is_protected, planned_jobs, releases
-from twostage.planning.plan import PAPER, Held, estimated, plan_study
+from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
 from twostage.study import Study
-from twostage.study.architecture import Architecture
 
 STEPS = (100, 200, 400)
-TOKENS = 8 * 128  # a step's
+TOKENS = 8 * 128  # per step
 BASE = Architecture(n_layer=2, d_model=32, n_head=2, head_dim=16, d_mlp=128, vocab_size=2048, context=128)
 STACKED = BASE.with_shape(n_layer=4)
 RELEASE = {"grown": "release", "stage2_trunk": "release"}
-UNKNOWN = Held(tokens=None, source="unknown")
+UNKNOWN = CorpusSize(tokens=None, source="unknown")
 
 
-def plan_of(design: Design, held: Held = UNKNOWN):
-    return plan_study(design.study, dict.fromkeys(design.study.corpora, held))
+def plan_of(design: Design, size: CorpusSize = UNKNOWN):
+    return plan_study(design.study, dict.fromkeys(design.study.corpora, size))
 
 
 def edited(study: Study, **changes) -> Study:
@@ -71,7 +72,7 @@ def test_naive_plan_trains_d1_and_d2_again_for_every_cell():
     stage1 = sum(lengths)
     both = sum(d1 + d2 for d1 in lengths for d2 in lengths)
     assert plan.naive.tokens == stage1 + 2 * both
-    # A growth's base is trained at N, its second stage at 2N.
+    # With growth, the base model is trained at N and the second stage at 2N.
     stack = plan.rows[2]
     assert stack.naive.flops == sum(
         d1 * flops_per_token(BASE) + d2 * flops_per_token(STACKED) for d1 in lengths for d2 in lengths
@@ -96,7 +97,7 @@ def test_disk_by_hand_with_release():
     base = 3 * (training_state_bytes(BASE) + weights_bytes(BASE))
     ends = {shape: 3 * (training_state_bytes(shape) + 3 * weights_bytes(shape)) for shape in (BASE, STACKED)}
     assert disk.final_bytes == base + sum(ends.values())
-    # The last run is the largest: all else is final; at its last segment it holds two states and two decayed models.
+    # The peak is in the last run, the largest. At its last segment it has two training states and two decayed models.
     most = base + ends[BASE] + ends[STACKED] * 2 // 3
     assert disk.peak_bytes == most + 2 * training_state_bytes(STACKED) + 2 * weights_bytes(STACKED)
     assert disk.rolling_bytes == 3 * training_state_bytes(STACKED)
@@ -105,7 +106,7 @@ def test_disk_by_hand_with_release():
 @pytest.mark.parametrize(("vocab_size", "bytes_each"), [(2048, 2), (65_499, 2), (65_500, 4), (128_000, 4)])
 def test_tokens_on_disk(vocab_size, bytes_each):
     design = make_design(tokenizer={"kind": "bpe", "vocab_size": vocab_size})
-    assert plan_of(design, Held(tokens=1000, source="")).disk.token_bytes["code"] == 1000 * bytes_each
+    assert plan_of(design, CorpusSize(tokens=1000, source="")).disk.token_bytes["code"] == 1000 * bytes_each
 
 
 # Releases -----------------------------------------------------------------------------------------------------------
@@ -129,8 +130,8 @@ def test_release_waits_for_everything_planned_from_a_checkpoint():
     assert not [manifest for manifest in by_manifest if "/decay/" in manifest]
 
 
-def test_side_segments_go_but_the_chain_s_last_stays():
-    """A later, longer chain goes on from 200, not from the side segment at 300."""
+def test_side_segments_are_released_but_not_the_last_of_the_chain():
+    """A longer chain would continue from 200, not from the side segment at 300, but the last segment is kept, too."""
     grid = {"trunk_steps": [100, 200], "extra_steps": [150, 300]}
     design, by_manifest = released(grid={"d1": {"trunk_steps": [100]}, "d2": grid})
     run = Stage2Run("cpt-code", "33k", 0, 110 * TOKENS)
@@ -150,7 +151,7 @@ def test_an_excluded_branch_is_not_waited_for():
     assert plan_of(design).rules["train_decay_branch"] == 3 * 7 - 1
 
 
-def test_protection_is_for_stage_1_as_the_study_says():
+def test_only_stage_1_checkpoints_are_protected():
     design = make_design(checkpoints={"base_trunk": "protect"})
     base = Stage1Run("generic", "33k", 0)
     segment, branch = Segment(base, 100 * TOKENS), Branch(base, 110 * TOKENS)
@@ -166,10 +167,10 @@ def test_every_planned_job_has_its_parent_in_the_plan():
     assert parents <= manifests
     assert len(jobs.training) == len(set(jobs.training)) == 72
     tokens = sum(design.job_tokens(job) for job in jobs.training)
-    assert tokens == design.planned_tokens()
+    assert tokens == planned_tokens(design)
 
 
-def test_cells_table_elsewhere_plan_nothing():
+def test_a_study_with_cells_table_has_no_jobs():
     plan = plan_of(make_design(cells_table={"cells": "cells.csv"}))
     assert plan.jobs == plan.work.tokens == plan.disk.total_bytes == 0
 
@@ -178,8 +179,8 @@ def test_cells_table_elsewhere_plan_nothing():
 
 
 def test_epochs_by_hand():
-    """The longest run reads 440 steps of 8 samples; 100 samples of 128 tokens are held."""
-    plan = plan_of(make_design(steps=STEPS), Held(tokens=100 * 128 + 1, source="exact"))
+    """The longest run reads 440 steps of 8 samples; the corpus has 100 samples of 128 tokens."""
+    plan = plan_of(make_design(steps=STEPS), CorpusSize(tokens=100 * 128 + 1, source="exact"))
     assert [use.epochs for use in plan.corpora] == [pytest.approx(440 * 8 / 100)] * 2
 
 
@@ -188,10 +189,12 @@ def test_replay_and_fresh_data_count_what_they_read():
         "replay": {"kind": "cpt", "corpus": "code", "replay": 0.25},
         "fresh": {"kind": "stack", "data": "fresh"},
     }
-    plan = plan_of(make_design(steps=STEPS, methods=methods), Held(tokens=100 * 128 + 1, source="exact"))
+    plan = plan_of(
+        make_design(steps=STEPS, methods=methods), CorpusSize(tokens=100 * 128 + 1, source="exact")
+    )
     use = {entry.corpus: entry for entry in plan.corpora}
     assert use["code"].tokens == 440 * TOKENS * 3 // 4
-    assert use["generic"].tokens == 2 * 440 * TOKENS  # the base's, and as much again
+    assert use["generic"].tokens == 2 * 440 * TOKENS  # those of the base run, and the same number again
     assert use["generic"].run.startswith("stage2/fresh/")
 
 
@@ -201,9 +204,9 @@ def test_size_of_a_corpus_is_estimated_from_max_bytes():
         "code": {"source": "embedded", "domain": "code"},
     }
     study = make_design(corpora=corpora).study
-    assert estimated(study, "generic", 4.0).tokens == 225_000
-    assert "max_bytes at 4 bytes a token (an assumption)" in estimated(study, "generic", 4.0).source
-    assert estimated(study, "code", 4.0).tokens is None
+    assert estimated_size(study, "generic", 4.0).tokens == 225_000
+    assert "max_bytes at 4 bytes per token (assumed)" in estimated_size(study, "generic", 4.0).source
+    assert estimated_size(study, "code", 4.0).tokens is None
 
 
 # The paper ----------------------------------------------------------------------------------------------------------
@@ -224,7 +227,7 @@ def test_the_papers_estimate_is_6nd_of_two_stages_at_n():
 
 @pytest.fixture
 def study_file(tmp_path, monkeypatch):
-    """A study with a subset, in a folder of its own."""
+    """A study with a subset, in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     fields = make_design(steps=STEPS, checkpoints=RELEASE).study.model_dump(mode="json", exclude_none=True)
     fields |= {
@@ -244,7 +247,7 @@ def as_json(capsys, *arguments: str):
     return json.loads(capsys.readouterr().out)
 
 
-def test_parts_are_billed_beside_the_whole(study_file, capsys):
+def test_subsets_and_the_complete_study_are_planned(study_file, capsys):
     record = as_json(capsys, study_file)
     assert set(record["parts"]) == {"growth", "full"}
     assert record["parts"]["full"]["tokens"] == record["work"]["tokens"] == 7 * 470 * TOKENS
@@ -265,7 +268,7 @@ def test_hours_and_cost_follow_the_options(study_file, capsys):
 
 @pytest.fixture
 def measured(tmp_path):
-    """Write a benchmark's file of made-up numbers: 1e6 FLOP/s at the base model's size and, if `n` is given, 4e6 at it."""
+    """Write a synthetic benchmark file: 1e6 FLOP/s at the base model's size and, if given, 4e6 at size `n`."""
 
     def write(n: int | None = None) -> str:
         sizes = [size(BASE.n_params, 1e6), *([size(n, 4e6)] if n else [])]
@@ -283,22 +286,22 @@ def bf16_study(study_file):
     return study_file
 
 
-def test_measured_speed_bills_each_size_by_its_own(bf16_study, measured, capsys):
+def test_each_size_uses_its_measured_speed(bf16_study, measured, capsys):
     record = as_json(capsys, bf16_study, "--throughput", measured(STACKED.n_params))
-    base = 4 * 470 * TOKENS * flops_per_token(BASE)  # one base model, three times on code
+    base = 4 * 470 * TOKENS * flops_per_token(BASE)  # the base run and three runs on code
     stacked = 3 * 470 * TOKENS * flops_per_token(STACKED)
     assert record["gpu_hours"] == pytest.approx((base / 1e6 + stacked / 4e6) / 3600)
     assert record["cost_usd"] == pytest.approx(2 * record["gpu_hours"])
     assert record["machine"]["measured_on"] == "made-up GPU"
     assert record["machine"]["not_measured"] == []
-    # Alone, each of the nine cells of stack trains its base model again, and so does each of cpt-code.
+    # Trained separately, each of the nine cells of stack and of cpt-code trains its base model again.
     bases, seconds = 3 * (110 + 220 + 440), 3 * (110 + 220 + 440)
     naive_base = (110 + 220 + 440 + 2 * bases + seconds) * TOKENS * flops_per_token(BASE)
     naive_stacked = seconds * TOKENS * flops_per_token(STACKED)
     assert record["naive_bill"]["gpu_hours"] == pytest.approx((naive_base / 1e6 + naive_stacked / 4e6) / 3600)
 
 
-def test_what_is_not_measured_is_assumed_and_marked(bf16_study, measured, capsys):
+def test_sizes_without_a_measurement_are_assumed_and_marked(bf16_study, measured, capsys):
     file = measured()
     record = as_json(capsys, bf16_study, "--throughput", file, "--utilisation", "0.5")
     base = 4 * 470 * TOKENS * flops_per_token(BASE)
@@ -319,7 +322,7 @@ def test_a_study_in_another_precision_is_not_covered(study_file, measured, capsy
     record = as_json(capsys, study_file, "--throughput", measured(STACKED.n_params))
     assert record["gpu_hours"] == pytest.approx(record["work"]["flops"] / (0.4 * 10e12) / 3600)
     assert len(record["machine"]["not_measured"]) == 2
-    assert "measured in bf16, the study trains in fp32" in record["machine"]["not_measured"][0]
+    assert "measured in bf16, but the study trains in fp32" in record["machine"]["not_measured"][0]
 
 
 def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
@@ -329,15 +332,15 @@ def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
     uses = {use["corpus"]: use for use in as_json(capsys, study_file)["corpora"]}
     assert uses["code"]["epochs"] == pytest.approx(440 * 8 / 1000)
     assert uses["code"]["held"]["source"] == "exact: tokenised"
-    assert "assumption" in uses["generic"]["held"]["source"]
+    assert "assumed" in uses["generic"]["held"]["source"]
 
 
-def test_tables_show_the_bill_and_warn(study_file, capsys):
+def test_tables_show_the_plan_and_warnings(study_file, capsys):
     assert main(["plan", study_file]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Warning: corpora.generic: stage1/generic/33k/seed-0 reads it 1.84 times" in text
     for words in (
-        "train_trunk_segment", "stage-2 trunk │ release", "every cell alone", "9.62e+20", "growth",
+        "train_trunk_segment", "stage-2 trunk │ release", "every cell trained separately", "9.62e+20", "growth",
         format_quantity(7 * 470 * TOKENS),
     ):  # fmt: skip
         assert words in text
@@ -346,9 +349,9 @@ def test_tables_show_the_bill_and_warn(study_file, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--utilisation", "40"], "utilisation: 40.0 is a share of the peak"),
-        (["--tflops", "400", "--utilisation", "0.5"], "--tflops: stands for --utilisation times --peak-tflops"),
-        (["--tflops", "400", "--peak-tflops", "500"], "--tflops: stands for"),
+        (["--utilisation", "40"], "utilisation: 40.0 is a fraction of the peak"),
+        (["--tflops", "400", "--utilisation", "0.5"], "--tflops: replaces --utilisation times --peak-tflops"),
+        (["--tflops", "400", "--peak-tflops", "500"], "--tflops: replaces"),
         (["--throughput", "none.json"], "none.json: not a readable benchmark file"),
         (["--price", "-1"], "price: -1.0 must be positive"),
         (["--bytes-per-token", "0"], "--bytes-per-token: 0.0 must be positive"),
@@ -359,18 +362,18 @@ def test_impossible_options_are_one_line(study_file, capsys, arguments, words):
     assert words in capsys.readouterr().err
 
 
-def test_an_unknown_part_names_those_there_are(study_file, capsys):
+def test_an_unknown_subset_lists_the_subsets(study_file, capsys):
     assert main(["plan", f"{study_file}:all"]) == 2
     assert "it has ['full', 'growth']" in capsys.readouterr().err
 
 
-def test_growing_a_grid_never_lowers_the_bill():
+def test_a_larger_grid_costs_more():
     bills = [plan_of(make_design(steps=STEPS[:count])).work.flops for count in (1, 2, 3)]
     assert all(first < second for first, second in pairwise(bills))
 
 
 def test_commands_about_studies_load_nothing_heavy():
-    """A plan must answer at once, and parsing the DAG uses `jobs`: no torch, pandas, matplotlib or Snakemake."""
+    """Planning and building the DAG must be fast: no torch, pandas, matplotlib or Snakemake."""
     code = (
         "import sys, twostage.planning.plan, twostage.planning.status, twostage.study.new_study, twostage.cli.plan_tables;"
         "print({'torch', 'pandas', 'matplotlib', 'snakemake', 'megatron'} & set(sys.modules))"

@@ -1,4 +1,4 @@
-"""Learning rates: exact at the ends, and equal to Megatron's own WSD scheduler in between."""
+"""Learning rates: exact at both ends, and equal to those of Megatron's WSD scheduler in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from twostage.design.schedule import Schedule
 from twostage.model import megatron_cpu
 
-# Table 5's smallest model with a short grid: 50 warmup steps, a trunk of 400, a decay of 40.
+# Table 5's smallest model with a short grid: 50 warmup steps, 400 trunk steps, 40 decay steps.
 TRUNK = Schedule(peak_lr=8e-3, warmup_steps=50)
 BRANCH = Schedule(peak_lr=8e-3, warmup_steps=50, decay_start=400, total_steps=440)
 
@@ -61,10 +61,10 @@ def test_every_rate_equals_megatrons_wsd_scheduler():
         assert BRANCH.rate(step) == pytest.approx(theirs.get_lr({}), rel=1e-12), step
 
 
-def test_steps_outside_of_the_run_are_refused():
+def test_steps_outside_the_run_are_refused():
     with pytest.raises(ValueError, match="step: 0 must be at least 1"):
         TRUNK.rate(0)
-    with pytest.raises(ValueError, match="step: 441 lies beyond the schedule's end 440"):
+    with pytest.raises(ValueError, match="step: 441 is after the end of the schedule, 440"):
         BRANCH.rate(441)
 
 
@@ -80,6 +80,6 @@ def test_without_a_warmup_every_kind_starts_at_the_peak():
         assert Schedule(kind=kind, peak_lr=5e-3, warmup_steps=0, total_steps=total).rate(1) == 5e-3
 
 
-def test_a_constant_rate_stays():
+def test_a_constant_rate_does_not_change():
     constant = Schedule(kind="constant", peak_lr=5e-3, warmup_steps=4)
     assert [constant.rate(step) for step in (2, 4, 5, 10_000)] == [2.5e-3, 5e-3, 5e-3, 5e-3]

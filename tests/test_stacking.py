@@ -1,4 +1,4 @@
-"""Stacking in depth: M o M of the base's own layers, weights and moments alike."""
+"""Stacking in depth: M o M of the base's layers, for weights and optimizer moments."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from growth_models import (
 )
 from paper_sizes import paper_size
 
-from twostage.model.canonical import check_state
-from twostage.model.growth import stack_depth, stacked_architecture
+from twostage.common.canonical import check_state
+from twostage.methods.stack import stack_depth, stacked_architecture
 
 
 def test_stacked_architecture_multiplies_the_layers() -> None:
@@ -43,7 +43,7 @@ def test_stacking_repeats_the_layers_in_order(factor: int) -> None:
 
 
 def test_stacked_model_applies_the_base_layers_twice() -> None:
-    """M' = M o M: Hugging Face's base model with its own layers run twice over gives the same logits, bit for bit."""
+    """M' = M o M: Hugging Face's base model with its layers applied twice gives the same logits, bit by bit."""
     base = tiny()
     state = random_state(base)
     model = llama(state, base)
@@ -66,7 +66,7 @@ def test_layer_numbers_are_parsed_not_sorted_as_text() -> None:
 
 
 def test_stacking_carries_adam_moments_over() -> None:
-    """Stacking weights and moments, then a step, equals a step, then stacking (equal gradients for the copies)."""
+    """Stacking weights and moments, then taking a step, equals a step followed by stacking (equal gradients for copies)."""
     base = tiny()
     model = llama(random_state(base), base)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -1,4 +1,4 @@
-"""States of jobs and cells from files: what is there, who holds a lease, and what a log says last."""
+"""States of jobs and cells, from outputs, leases and the last lines of logs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def log(results, name: str, text: str):
     return path
 
 
-def test_nothing_is_there_yet(here):
+def test_everything_is_missing_before_the_first_run(here):
     status = study_status(DESIGN.study)
     assert {job.state for job in status.jobs} == {cell.state for cell in status.cells} == {"missing"}
     # By hand: 5 runs of 2 segments and 2 branches; 2 growths; 2 x 2 + 4 x 2 + 4 evaluations; 2 corpora and a tokenizer.
@@ -88,8 +88,8 @@ def test_a_failure_shows_the_logs_last_line_and_stops_the_cells_below(results):
     assert cell(DESIGN.branches(other)[0].evaluation("generic")).state == "missing"
 
 
-def test_what_lies_above_a_finished_checkpoint_does_not_matter(results):
-    """A decayed model is there; that its trunk's log tells of a failure is history."""
+def test_failed_jobs_before_a_finished_checkpoint_do_not_matter(results):
+    """The decay branch is done, so an error in the log of its trunk is ignored."""
     branch = Branch(BASE, 110 * TOKENS)
     write(results / branch.manifest, {})
     log(results, f"{BASE.path}/trunk-{100 * TOKENS}", "error: disk full\n")
@@ -97,7 +97,7 @@ def test_what_lies_above_a_finished_checkpoint_does_not_matter(results):
     assert job(Segment(BASE, 100 * TOKENS).manifest).state == "failed"
 
 
-def test_a_killed_job_says_so(results):
+def test_a_killed_job_is_reported_as_killed(results):
     log(results, f"{STACK.path}/grow", "")
     grown = job(f"{STACK.path}/init/checkpoint/manifest.json")
     assert (grown.state, grown.detail) == ("failed", "killed before any message")
@@ -105,7 +105,7 @@ def test_a_killed_job_says_so(results):
     assert job(FIRST.manifest).detail == "killed after step 7 of 100"
 
 
-def test_the_supervisors_remarks_do_not_hide_the_jobs_own_words(results):
+def test_the_supervisors_remarks_do_not_hide_the_jobs_last_message(results):
     job_log = f"{STACK.path}/trunk-{FIRST.tokens}"
     log(
         results,
@@ -133,7 +133,7 @@ def test_a_job_that_has_just_started_runs_while_snakemake_holds_its_lock(results
         assert job(grown).state == state
 
 
-def test_a_held_lease_is_a_running_job_whatever_the_log_says(results, here):
+def test_a_job_with_a_live_lease_is_running_whatever_its_log_says(results, here):
     log(results, f"{STACK.path}/trunk-{FIRST.tokens}", 'a warning\n{"progress": {"step": 7, "steps": 100}}\n')
     with Lease(here / f"rolling/synthetic/{STACK.path}/trunk-{FIRST.tokens}/lease"):
         running = job(FIRST.manifest)
@@ -144,7 +144,7 @@ def test_a_held_lease_is_a_running_job_whatever_the_log_says(results, here):
 
 
 @pytest.mark.parametrize(("age_s", "alive"), [(1, True), (STALE_S - 20, True), (STALE_S + 20, False)])
-def test_a_lease_of_another_machine_lives_by_its_heartbeat(tmp_path, age_s, alive):
+def test_a_lease_of_another_machine_expires_with_its_heartbeat(tmp_path, age_s, alive):
     lease = tmp_path / "lease-3.json"
     write(lease, {"nonce": "x", "host": "node17", "boot": "b", "pid_namespace": "n", "pid": 1})
     os.utime(lease, (time.time() - age_s,) * 2)
@@ -200,4 +200,4 @@ def test_json_holds_everything(study_file, capsys):
 
 def test_state_without_a_list_is_refused(study_file, capsys):
     assert main(["status", study_file, "--state", "failed"]) == 2
-    assert "--state: chooses among the lines of --cells or --jobs" in capsys.readouterr().err
+    assert "--state: needs --cells or --jobs" in capsys.readouterr().err

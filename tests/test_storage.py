@@ -1,4 +1,4 @@
-"""Durable files: what is on disk after success, after an error, and how damage is reported."""
+"""Durable files: content on disk after success and after an error, and reports of damage."""
 
 from __future__ import annotations
 
@@ -133,15 +133,6 @@ def test_only_the_named_files_are_checked(tmp_path: Path) -> None:
         verify_payload(manifest, names=["c.bin"])
 
 
-def test_without_checksum_only_sizes_are_compared(tmp_path: Path) -> None:
-    manifest = _payload(tmp_path)
-    (tmp_path / "a.bin").write_bytes(b"x" * 3000)
-    verify_payload(manifest, checksum=False)
-    (tmp_path / "a.bin").write_bytes(b"x" * 2999)
-    with pytest.raises(UserError, match="truncated"):
-        verify_payload(manifest, checksum=False)
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [(None, "is missing"), ("{", "not valid JSON"), ("[1]", "not a JSON object"), ("\x00", "not valid JSON")],
@@ -155,16 +146,16 @@ def test_an_unreadable_manifest_is_named(tmp_path: Path, text: str | None, words
     assert str(path) in str(caught.value)
 
 
-def test_a_manifest_without_payload_vouches_for_nothing(tmp_path: Path) -> None:
+def test_a_manifest_without_payload_is_an_error(tmp_path: Path) -> None:
     write_manifest(tmp_path / "manifest.json", {"payload": {}})
     with pytest.raises(UserError, match="lists no payload"):
         verify_payload(tmp_path / "manifest.json")
 
 
-def test_a_released_payload_is_gone_and_its_manifest_says_how_it_comes_back(tmp_path: Path) -> None:
+def test_a_released_payload_is_deleted_and_the_error_explains_how_to_remake_it(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
     before = manifest.read_text()
-    release_payload(manifest, users=[manifest])
+    release_payload(manifest, consumers=[manifest])
     assert not (tmp_path / "a.bin").exists()
     assert not (tmp_path / "sub/b.bin").exists()
     assert manifest.read_text() == before
@@ -174,22 +165,22 @@ def test_a_released_payload_is_gone_and_its_manifest_says_how_it_comes_back(tmp_
     }
     with pytest.raises(UserError) as caught:
         verify_payload(manifest)
-    assert "a.bin: payload file is missing, released after its last planned use" in str(caught.value)
+    assert "a.bin: file is missing (deleted after its last planned use" in str(caught.value)
     assert f"snakemake -f {manifest}" in str(caught.value)
 
 
 def test_releasing_twice_changes_nothing(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
-    release_payload(manifest, users=[manifest])
+    release_payload(manifest, consumers=[manifest])
     fact = (tmp_path / "released.json").read_text()
-    release_payload(manifest, users=[manifest])
+    release_payload(manifest, consumers=[manifest])
     assert (tmp_path / "released.json").read_text() == fact
 
 
-def test_nothing_is_released_before_all_users_are_there(tmp_path: Path) -> None:
+def test_nothing_is_released_before_all_consumers_exist(tmp_path: Path) -> None:
     manifest = _payload(tmp_path)
     with pytest.raises(UserError, match=r"later/manifest\.json: manifest is missing"):
-        release_payload(manifest, users=[manifest, tmp_path / "later/manifest.json"])
+        release_payload(manifest, consumers=[manifest, tmp_path / "later/manifest.json"])
     assert verify_payload(manifest)
     assert not (tmp_path / "released.json").exists()
 

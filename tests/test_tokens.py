@@ -1,4 +1,4 @@
-"""Token files: what Megatron reads back, independence of the number of processes, manifest, refusals."""
+"""Token files: reading by Megatron, independence of the number of processes, manifest, and refused input."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_megatron_reads_back_every_document_with_its_end_token(
         assert tokenizer.decode(dataset[index][:-1].tolist()) == text
 
 
-def test_the_manifest_says_what_is_there(prepared: Path, made: Path) -> None:
+def test_the_manifest_describes_the_files(prepared: Path, made: Path) -> None:
     manifest = verify_payload(made / "manifest.json")
     assert set(manifest["payload"]) == {"train.bin", "train.idx", "valid.bin", "valid.idx"}
     assert (manifest["corpus"], manifest["vocab_size"], manifest["end_of_document_id"]) == ("words", 300, 0)
@@ -72,7 +72,7 @@ def test_the_manifest_says_what_is_there(prepared: Path, made: Path) -> None:
             assert manifest["splits"][split][key] == documents["splits"][split][key]
     assert not [
         key for key in json.dumps(manifest).split('"') if "/" in key
-    ]  # no path, so that it can be moved
+    ]  # no path, so that the folder can be moved
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -111,7 +111,7 @@ def test_ids_are_stored_as_megatron_would_choose() -> None:
         assert token_dtype(vocab_size) is DType.optimal_dtype(vocab_size)
 
 
-def test_the_end_token_written_out_in_a_text_is_only_text(prepared: Path) -> None:
+def test_the_text_of_the_end_token_is_encoded_as_ordinary_text(prepared: Path) -> None:
     tokenizer = tokens.load_for_encoding(prepared / "tokenizer.json")
     shard = encode(tokenizer, [f"a {END_OF_DOCUMENT} b"], 0, 300)
     assert (shard.ids == 0).sum() == 1

@@ -1,4 +1,4 @@
-"""Training jobs: chains and branches bit by bit, second stages, and what is written when a job ends."""
+"""Training jobs: bitwise equality of chains and branches, second stages, and the files written at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_learning_rates_of_a_run_are_those_of_its_schedule(trunk, half, corpus_f
     assert [line["lr"] for line in steps(branch)] == [pytest.approx(0.55 * 5e-3), 5e-4]
 
 
-def test_the_loss_of_the_first_step_is_that_of_the_drawn_weights_on_the_first_batch(trunk, corpus_folder):
+def test_the_first_loss_is_that_of_the_initial_weights_on_the_first_batch(trunk, corpus_folder):
     stream = SampleStream([TokenSplit(corpus_folder, "train")], [1], seed=3, context=16)
     batch = torch.from_numpy(stream.batch(0, 8))
     model = llama(weights(trainer()), TINY)
@@ -63,7 +63,7 @@ def branch_spec(**changes):
 
 def test_a_decay_branch_shares_its_trunk_exactly(trunk, half, corpus_folder, tmp_path):
     branch = run(branch_spec(), tmp_path, corpus_folder, parent=manifest(half))
-    # The same weights see the same batch in update 11; from then on the rates differ.
+    # Update 11 has the same weights and batch; afterwards the rates differ.
     assert steps(branch)[0]["loss"] == steps(trunk)[10]["loss"]
     assert steps(branch)[1]["loss"] != steps(trunk)[11]["loss"]
     state, architecture = checkpoint.load_weights(manifest(branch))
@@ -109,12 +109,12 @@ def test_a_mixture_reads_all_its_corpora(trunk, corpus_folder, tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"peak_lr": 4e-3}, {"init_std": 0.11}, {"warmup_steps": 5}])
-def test_whatever_is_in_the_spec_changes_the_numbers(change, trunk, corpus_folder, tmp_path):
+def test_every_key_of_the_spec_changes_the_numbers(change, trunk, corpus_folder, tmp_path):
     out = run(train_spec(stop_step=3, **change), tmp_path, corpus_folder)
     assert losses(out) != losses(trunk)[:3]
 
 
-def test_rolling_saves_do_not_change_the_numbers_and_are_gone_at_the_end(
+def test_rolling_saves_do_not_change_the_numbers_and_are_deleted_at_the_end(
     half, corpus_folder, tmp_path, monkeypatch
 ):
     from twostage.training.rolling import RollingState
@@ -132,7 +132,7 @@ def test_rolling_saves_do_not_change_the_numbers_and_are_gone_at_the_end(
     assert not list((this.rolling / "lease").iterdir())
 
 
-def test_metrics_say_what_ran(trunk, corpus_folder):
+def test_metrics_describe_the_job(trunk, corpus_folder):
     found = metrics(trunk)
     assert found["spec"] == train_spec().model_dump(mode="json")
     assert found["final_loss_nats"] == losses(trunk)[-1]
@@ -148,14 +148,14 @@ def test_a_finished_job_is_not_trained_again(half, corpus_folder, tmp_path, capl
     train(this)
     before = (this.out / "metrics.json").stat().st_mtime_ns
     train(this)
-    assert "another job has just finished this; nothing left to train" in caplog.text
+    assert "another process has just finished this job; nothing left to train" in caplog.text
     assert (this.out / "metrics.json").stat().st_mtime_ns == before
 
 
-def test_a_crash_between_metrics_and_checkpoint_does_not_pass_for_finished(
+def test_a_crash_between_metrics_and_checkpoint_is_not_taken_as_finished(
     corpus_folder, tmp_path, monkeypatch
 ):
-    """The folder holds a checkpoint of an older spec; the new job dies after it has written its metrics."""
+    """The folder has a checkpoint of an older spec; the new job crashes after writing its metrics."""
     run(train_spec(stop_step=3), tmp_path, corpus_folder)
     save = training_state.save_training_state
 

@@ -1,4 +1,4 @@
-"""Runs that go on with the optimizer's state of a trunk, as that trunk itself would have done."""
+"""Runs that continue with the optimizer state of a trunk, exactly as the trunk would have continued."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def continued(half, corpus_folder, tmp_path_factory):
 
 
 def carried_spec(**changes):
-    """Another run on the data that the trunk would have seen next, at the peak rate from its first update."""
+    """Another run on the samples that follow the trunk's, at the peak rate from its first update."""
     return train_spec(
         **{"origin": "carried", "first_sample": 80, "warmup_steps": 0, "stop_step": 1} | changes
     )
@@ -39,9 +39,9 @@ def payload(out):
     return read_manifest(manifest(out))["payload"]
 
 
-def test_a_carried_run_goes_on_as_the_trunk_itself_would_bit_by_bit(half, continued, corpus_folder, tmp_path):
+def test_a_carried_run_continues_the_trunk_bit_by_bit(half, continued, corpus_folder, tmp_path):
     carried = run(carried_spec(), tmp_path / "carried", corpus_folder, parent=manifest(half))
-    # Weights, both moments and Adam's own step count; what differs is where the run says it stands.
+    # Weights, both moments and Adam's own step count; only the run's step differs.
     assert payload(carried) == payload(continued)
     assert steps(carried) == [steps(continued)[0] | {"step": 1}]
     assert read_manifest(manifest(carried))["origin"]["step"] == 1
@@ -69,7 +69,7 @@ def test_a_fresh_optimizer_is_not_a_carried_one(half, continued, corpus_folder, 
 
 
 def test_a_carried_run_takes_its_recipe_from_the_spec(half, corpus_folder, tmp_path):
-    """Megatron saves the optimizer's settings with its state; they must not come along."""
+    """Megatron saves the optimizer's settings with its state; they must not be loaded."""
     norms = []
     for recipe in (OptimizerRecipe(), OptimizerRecipe(adam_beta1=0.5, adam_eps=1e-3)):
         this = trainer(recipe=recipe)

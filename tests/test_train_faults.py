@@ -1,4 +1,4 @@
-"""Faults of real processes: killed, stopped, doubled, fed with damaged files. Each test first shows that the fault happened."""
+"""Faults of real processes: killed, stopped, started twice, given damaged files. Each test first checks that the fault occurred."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from twostage.design.specs import CurveSpec
 from twostage.model import checkpoint
 from twostage.training.train import train
 
-# Long enough to be met in the middle by a signal; crosses the end of the warmup and of an epoch's data.
+# Long enough to be interrupted by a signal; includes the end of the warmup and of an epoch.
 LONG = train_spec(stop_step=300)
 
 
@@ -67,7 +67,7 @@ def killed(corpus_folder, tmp_path_factory):
 
 @pytest.fixture
 def leftover(killed, tmp_path):
-    """A copy of what the killed job has left."""
+    """A copy of the files of the killed job."""
     return shutil.copytree(killed, tmp_path / "rolling")
 
 
@@ -85,12 +85,12 @@ def test_a_killed_job_resumes_and_ends_bit_identical(leftover, undisturbed, corp
 def test_a_damaged_rolling_state_falls_back_to_the_one_before(
     leftover, undisturbed, corpus_folder, tmp_path, caplog
 ):
-    before, newest = rolling_steps(leftover)[-2:]  # a third may wait for its removal
+    before, newest = rolling_steps(leftover)[-2:]  # a third state may not be deleted yet
     [folder] = leftover.glob(f"state/*/step-{newest}")
     payload = max((folder / "state").iterdir(), key=lambda path: path.stat().st_size)
     payload.write_bytes(payload.read_bytes()[:-100])
     out = run(LONG, tmp_path, corpus_folder)
-    assert f"step-{newest}: damaged rolling state, falling back to the one before" in caplog.text
+    assert f"step-{newest}: damaged rolling state, trying an earlier one" in caplog.text
     assert "truncated" in caplog.text
     assert metrics(out)["resumed_from_step"] == before
     assert identity(out) == identity(undisturbed)
@@ -100,7 +100,7 @@ def test_a_damaged_rolling_state_falls_back_to_the_one_before(
 def test_truncated_losses_of_a_rolling_state_fall_back_to_the_one_before(
     keep_bytes, leftover, undisturbed, corpus_folder, tmp_path, caplog
 ):
-    """They would otherwise be missing from steps.jsonl, or end the resumed job."""
+    """Otherwise they would be missing from steps.jsonl, or the resumed job would fail."""
     before, newest = rolling_steps(leftover)[-2:]
     [folder] = leftover.glob(f"state/*/step-{newest}")
     lines = folder / "steps.jsonl"
@@ -121,11 +121,11 @@ def test_a_changed_learning_rate_starts_over(leftover, corpus_folder, tmp_path, 
     assert identity(out) == identity(clean)
 
 
-def test_another_micro_batch_goes_on_with_a_warning(leftover, undisturbed, corpus_folder, tmp_path, caplog):
-    """It changes rounding, not what is computed; which layout trained from where is on record."""
+def test_another_micro_batch_continues_with_a_warning(leftover, undisturbed, corpus_folder, tmp_path, caplog):
+    """It changes only rounding. The metrics record which layout trained from which step."""
     step = rolling_steps(leftover)[-1]
     out = run(LONG, tmp_path, corpus_folder, micro_batch=4)
-    assert f"step-{step}: saved by another layout" in caplog.text
+    assert f"step-{step}: saved with another layout" in caplog.text
     found = metrics(out)
     assert found["resumed_from_step"] == step
     assert [(part["micro_batch"], part.get("from_step")) for part in found["layouts"]] == [
@@ -137,11 +137,11 @@ def test_another_micro_batch_goes_on_with_a_warning(leftover, undisturbed, corpu
     assert losses(out)[step : step + 50] == pytest.approx(losses(undisturbed)[step : step + 50], rel=1e-5)
 
 
-def test_another_number_of_ranks_goes_on_with_a_warning(leftover, undisturbed, corpus_folder, tmp_path):
+def test_another_number_of_ranks_continues_with_a_warning(leftover, undisturbed, corpus_folder, tmp_path):
     step = rolling_steps(leftover)[-1]
     this = job(LONG, tmp_path, corpus_folder)
     assert [process.wait(300) for process in start_ranks(this)] == [0, 0], log_of(this) + log_of(this, 1)
-    assert f"step-{step}: saved by another layout" in log_of(this)
+    assert f"step-{step}: saved with another layout" in log_of(this)
     found = metrics(this.out)
     assert found["resumed_from_step"] == step
     assert [(part["ranks"], part.get("from_step")) for part in found["layouts"]] == [(1, None), (2, step)]
@@ -160,7 +160,9 @@ def test_a_stopped_job_saves_resumes_and_ends_bit_identical(undisturbed, corpus_
     assert f"stopped by SIGTERM at step {step}; the state is saved" in log_of(this)
     assert 0 < step < 300
     assert not this.out.exists()
-    assert not list((this.rolling / "lease").iterdir())  # released: nobody has to wait for it to grow stale
+    assert not list(
+        (this.rolling / "lease").iterdir()
+    )  # released, so that no other job waits for it to become stale
     train(this)
     assert metrics(this.out)["resumed_from_step"] == step
     assert identity(this.out) == identity(undisturbed)
@@ -172,7 +174,7 @@ def test_two_jobs_for_one_segment_train_it_once(undisturbed, corpus_folder, tmp_
         type(one)(**vars(one) | {"out": tmp_path / name / "../out"})
         for one, name in zip(jobs, "ab", strict=True)
     ]
-    with Lease(tmp_path / "rolling/lease"):  # both arrive before either may begin
+    with Lease(tmp_path / "rolling/lease"):  # both jobs arrive before either can start
         processes = []
         for one, name in zip(jobs, "ab", strict=True):
             (tmp_path / name).mkdir(exist_ok=True)
@@ -186,7 +188,7 @@ def test_two_jobs_for_one_segment_train_it_once(undisturbed, corpus_folder, tmp_
         for process, name in zip(processes, "ab", strict=True):
             wait_until(
                 lambda name=name: (
-                    "waiting: the same job already runs" in (tmp_path / name / "stderr").read_text()
+                    "waiting: the same job is already running" in (tmp_path / name / "stderr").read_text()
                 ),
                 process,
             )
@@ -227,7 +229,7 @@ def start_ranks(this, n=2):
 
 @pytest.mark.parametrize("n", [2, 4])
 def test_ranks_train_what_one_process_does(n, corpus_folder, tmp_path):
-    """They save rolling states on the way, agree on the outputs, write each once, and share the validation."""
+    """They save rolling states, agree on the outputs, write each output once, and share the validation."""
     spec = train_spec(stop_step=8, validation=CurveSpec(corpus="words", every_steps=4, samples=5))
     one = run(spec, tmp_path / "one", corpus_folder)
     this = job(spec, tmp_path / "ranks", corpus_folder, save_every_s=0.0)
@@ -242,7 +244,7 @@ def test_ranks_train_what_one_process_does(n, corpus_folder, tmp_path):
     valid = [[line.get("valid_loss") for line in steps(out)] for out in (this.out, one)]
     assert [step for step, value in enumerate(valid[0], 1) if value is not None] == [4, 8]
     assert valid[0][3::4] == pytest.approx(valid[1][3::4], rel=1e-5)
-    # The state of several ranks is one checkpoint: a single rank goes on from it.
+    # The state of several ranks is one checkpoint, from which a single rank can continue.
     after = train_spec(start_step=8, stop_step=10, origin="state")
     several = run(after, tmp_path / "after ranks", corpus_folder, parent=manifest(this.out))
     expected = run(after, tmp_path / "after one", corpus_folder, parent=manifest(one))
@@ -256,7 +258,7 @@ def test_two_ranks_stop_together_and_resume(corpus_folder, tmp_path):
     this = job(LONG, tmp_path / "stopped", corpus_folder)
     processes = start_ranks(this)
     wait_until(lambda: progress_of(this), processes[0])
-    processes[1].terminate()  # only one of them hears the signal
+    processes[1].terminate()  # only one of them receives the signal
     assert [process.wait(120) for process in processes] == [143, 143], log_of(this) + log_of(this, 1)
     [step] = rolling_steps(this.rolling)
     assert 0 < step < 300
@@ -269,7 +271,7 @@ def test_two_ranks_stop_together_and_resume(corpus_folder, tmp_path):
 
 
 def script(this, monkeypatch, capsys):
-    """Run the real script in this process; return its exit code and what it wrote to stderr."""
+    """Run the real script in this process; return its exit code and its stderr."""
     monkeypatch.setattr(sys, "argv", arguments(this))
     try:
         runpy.run_path(str(SCRIPT), run_name="__main__")
@@ -325,7 +327,7 @@ def test_a_truncated_parent_is_named_with_the_fix(corpus_folder, tmp_path, monke
 
 
 def test_a_token_beyond_the_vocabulary_is_refused(corpus_folder, tmp_path):
-    """Checksums are in order here: the tokens were made with another tokenizer than the manifest says."""
+    """The checksums are correct, but the tokens were made with another tokenizer than the manifest says."""
     tokens = copy_tokens(corpus_folder, tmp_path / "tokens")
     ids = np.fromfile(tokens / "train.bin", dtype=np.uint16)
     ids[::50] = 300
@@ -341,12 +343,12 @@ def test_a_token_beyond_the_vocabulary_is_refused(corpus_folder, tmp_path):
 
 def test_another_vocabulary_is_refused(corpus_folder, tmp_path):
     spec = train_spec(architecture=TINY.with_shape(vocab_size=512))
-    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, the model has 512") as error:
+    with pytest.raises(UserError, match="tokenised with a vocabulary of 300, but the model has 512") as error:
         run(spec, tmp_path, corpus_folder)
     assert str(corpus_folder) in str(error.value)
 
 
-def test_a_spec_that_is_none_is_refused(corpus_folder, tmp_path, monkeypatch, capsys):
+def test_an_invalid_spec_is_refused(corpus_folder, tmp_path, monkeypatch, capsys):
     words = arguments(job(train_spec(), tmp_path, corpus_folder))
     words[words.index("--spec") + 1] = '{"peak_lr": 1}'
     monkeypatch.setattr(sys, "argv", words)
@@ -362,7 +364,7 @@ def test_missing_tokens_are_named(corpus_folder, tmp_path):
     assert str(tmp_path / "nowhere") in str(error.value)
 
 
-def test_the_stop_signal_is_handed_back_after_training(corpus_folder, tmp_path):
+def test_the_previous_signal_handler_is_restored_after_training(corpus_folder, tmp_path):
     assert threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     run(train_spec(stop_step=2), tmp_path, corpus_folder)

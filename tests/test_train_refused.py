@@ -1,4 +1,4 @@
-"""Jobs that are refused, and runs that diverge: stopped with a message, and nothing written."""
+"""Refused jobs and diverged runs: they stop with a message and write nothing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from tiny_training import (
 
 from twostage.common.errors import UserError
 from twostage.model import checkpoint
-from twostage.training.train import DivergedError, train
+from twostage.training.loop import DivergedError
+from twostage.training.train import train
 
 
 def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):
     spec = train_spec(start_step=12, origin="state")
-    with pytest.raises(UserError, match="stands at step 10, the job starts at 12") as error:
+    with pytest.raises(UserError, match="is at step 10, but the job starts at step 12") as error:
         run(spec, tmp_path, corpus_folder, parent=manifest(half))
     assert str(manifest(half)) in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -33,12 +34,14 @@ def test_a_parent_at_another_step_is_refused(half, corpus_folder, tmp_path):
 
 @pytest.mark.parametrize("origin", ["weights", "state", "carried"])
 def test_a_missing_parent_is_refused(origin, corpus_folder, tmp_path):
-    with pytest.raises(UserError, match=f"--parent: a job with origin '{origin}' needs the manifest"):
+    with pytest.raises(
+        UserError, match=f"--parent: missing; a job with origin '{origin}' needs the manifest"
+    ):
         run(train_spec(origin=origin), tmp_path, corpus_folder)
 
 
 def test_a_parent_of_the_wrong_kind_is_refused(half, corpus_folder, tmp_path):
-    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'training-state'; 'weights' is needed"):
         run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=manifest(half))
 
 
@@ -46,7 +49,9 @@ def test_a_parent_of_the_wrong_kind_is_refused(half, corpus_folder, tmp_path):
 def test_weights_are_no_training_state(origin, corpus_folder, tmp_path):
     checkpoint.save_weights(tmp_path / "parent", random_state(TINY, dtype=torch.float32), TINY, {"step": 0})
     parent = tmp_path / "parent/manifest.json"
-    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed") as error:
+    with pytest.raises(
+        UserError, match="a checkpoint of kind 'weights'; 'training-state' is needed"
+    ) as error:
         run(train_spec(origin=origin), tmp_path, corpus_folder, parent=parent)
     assert str(parent) in str(error.value)
 
@@ -60,13 +65,13 @@ def test_a_parent_of_another_shape_is_refused(origin, half, corpus_folder, tmp_p
     else:
         parent = manifest(half)
     spec = train_spec(architecture=other, origin=origin, start_step=10 if origin == "state" else 0)
-    with pytest.raises(UserError, match=r"a model of shape .*d_mlp=64.*the job trains .*d_mlp=96"):
+    with pytest.raises(UserError, match=r"has architecture .*d_mlp=64.*the job trains .*d_mlp=96"):
         run(spec, tmp_path, corpus_folder, parent=parent)
 
 
 def test_the_number_of_corpora_must_fit_the_mixture(corpus_folder, tmp_path):
     this = job(train_spec(), tmp_path, corpus_folder)
-    with pytest.raises(UserError, match="2 folders for the 1 corpora of the mixture"):
+    with pytest.raises(UserError, match="2 manifests for the 1 corpora of the mixture"):
         train(type(this)(**vars(this) | {"tokens": (corpus_folder, corpus_folder)}))
 
 
@@ -81,12 +86,12 @@ def test_a_loss_that_is_not_a_number_stops_the_job(corpus_folder, tmp_path):
 
 def test_a_diverged_second_stage_names_its_own_key_too(corpus_folder, tmp_path):
     parent = poisoned(tmp_path / "parent", TINY, lambda state: state["lm_head.weight"].fill_(math.nan))
-    with pytest.raises(DivergedError, match=r"stage 2: methods\.\*\.peak_lr_fraction scales its peak"):
+    with pytest.raises(DivergedError, match=r"in stage 2, lower methods\.\*\.peak_lr_fraction instead"):
         run(train_spec(origin="weights"), tmp_path, corpus_folder, parent=parent)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpus_folder, tmp_path):
-    """An MLP with huge hidden values and no output: the loss is fine, the gradient's square overflows."""
+    """An MLP with very large hidden values and zero output: the loss is finite, the squared gradient overflows."""
 
     def poison(state):
         state["model.layers.1.mlp.up_proj.weight"].fill_(1e30)
@@ -104,7 +109,9 @@ def test_a_gradient_that_is_not_finite_stops_the_job_even_in_the_last_step(corpu
 
 
 def test_a_loss_far_above_a_uniform_guess_stops_the_job(corpus_folder, tmp_path):
-    with pytest.raises(DivergedError, match=r"a uniform guess has 5\.70\): the run diverged") as error:
+    with pytest.raises(
+        DivergedError, match=r"uniform predictions have 5\.70\): the run has diverged"
+    ) as error:
         run(train_spec(peak_lr=30.0, warmup_steps=0), tmp_path, corpus_folder)
     assert "peak_lr_fraction" not in str(error.value)  # the first stage has no such key
     found = float(str(error.value).split("loss is ")[1].split(",")[0])

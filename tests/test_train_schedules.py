@@ -1,4 +1,4 @@
-"""Jobs under the constant and the cosine schedule: branches without steps, and runs without a trunk."""
+"""Jobs with the constant and the cosine schedule: branches without steps, and runs without a trunk."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def test_a_cosine_run_is_one_branch_from_its_first_step(cosine, trunk):
     rates = [5e-4 + 4.5e-3 * (1 + math.cos(math.pi * (step - 4) / 8)) / 2 for step in range(4, 13)]
     assert [line["lr"] for line in lines[3:]] == pytest.approx(rates, rel=1e-12)
     assert checkpoint.load_weights(manifest(cosine))[1] == TINY
-    norms = [line["grad_norm"] for line in lines[4:]]  # all after the warmup, the falling rates included
+    norms = [
+        line["grad_norm"] for line in lines[4:]
+    ]  # all steps after the warmup, including those with decreasing rates
     assert metrics(cosine)["grad_norm_mean"] == pytest.approx(sum(norms) / len(norms), rel=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Human counts: what a person types is read exactly, and what is printed can be read back."""
+"""Quantities such as `1.5M`: parsing is exact, and printed values can be parsed again."""
 
 import math
 

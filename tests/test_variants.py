@@ -1,10 +1,11 @@
-"""Variants of methods, schedules, repeats and subsets: what they imply for runs, parents, specs and tokens."""
+"""Variants of methods, schedules, repeats and subsets: the resulting runs, parents, specs and tokens."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from design_totals import planned_tokens, run_identity
 from test_design import BASE, UNIT, make
 
 from twostage.common.errors import UserError
@@ -33,14 +34,14 @@ def only(design, method):
 def test_stable_variants_start_at_the_trunk_and_count_its_tokens():
     design = make(methods__stable={"kind": "cpt", "corpus": "code", "start": "trunk", "d1_steps": [400]})
     run = only(design, "stable")
-    assert run.d1_tokens == 400 * UNIT  # no decay in it
+    assert run.d1_tokens == 400 * UNIT  # without a decay
     trunk = Segment(BASE, 400 * UNIT)
     assert design.base(run) == trunk
     first = design.segments(run)[0]
     assert design.parent_manifest(first) == trunk.manifest
     spec = segment_spec(design, first)
     assert (spec.origin, spec.start_step) == ("carried", 0)
-    assert spec.schedule.rate(1) == 8e-3  # at the peak from the first step on
+    assert spec.schedule.rate(1) == 8e-3  # at the peak rate from the first step
 
 
 def test_a_stable_stack_carries_the_optimizer_through_the_growth():
@@ -62,7 +63,7 @@ def test_a_constant_schedule_evaluates_its_trunk():
         (440, 880),
     ]
     assert [design.branch_steps(b) for b in design.branches(run)] == [(n, n) for n in (110, 220, 440, 880)]
-    # The same D2 as the method it is compared with, and no token more than its longest.
+    # The same D2 as the method it is compared with, and no more tokens than its longest run.
     (plain, *_) = design.stage2_runs("cpt-code")
     assert [b.tokens for b in design.branches(run)] == [b.tokens for b in design.branches(plain)]
     assert sum(design.job_tokens(job) for job in [*design.segments(run), *design.branches(run)]) == 880 * UNIT
@@ -75,7 +76,7 @@ def test_a_constant_schedule_evaluates_its_trunk():
 def test_fresh_data_starts_where_the_base_stopped():
     design = make(methods__fresh={"kind": "stack", "data": "fresh", "d1_steps": [200]})
     spec = segment_spec(design, design.segments(only(design, "fresh"))[0])
-    assert spec.first_sample == 220 * 8  # trunk and decay, eight samples a step
+    assert spec.first_sample == 220 * 8  # trunk and decay, eight samples per step
 
 
 def test_growth_and_another_corpus_combine():
@@ -100,7 +101,7 @@ def test_ablation_pairs_differ_in_exactly_one_key(key):
     design = make(methods__arm=section)
     for ours, theirs in zip(design.stage2_runs("arm"), design.stage2_runs(twin), strict=True):
         assert design.base(ours) == design.base(theirs)
-        a, b = (segment_spec(design, design.segments(run)[0]).run_identity() for run in (ours, theirs))
+        a, b = (run_identity(segment_spec(design, design.segments(run)[0])) for run in (ours, theirs))
         assert {name for name in a if a[name] != b[name]} == {key}
 
 
@@ -124,20 +125,20 @@ def test_the_schedule_ablation_is_one_run_and_one_side_segment():
         SCRATCH,
     ]
     a, b = branch_spec(design, cosine), branch_spec(design, wsd)
-    one, other = a.run_identity(), b.run_identity()
+    one, other = run_identity(a), run_identity(b)
     assert {name for name in one if one[name] != other[name]} == {"schedule"}
     assert a.schedule.rate(500) == b.schedule.rate(500) == 0.1 * 8e-3
-    assert design.planned_tokens() == make().planned_tokens() + (500 + 50 + 50) * UNIT
+    assert planned_tokens(design) == planned_tokens(make()) + (500 + 50 + 50) * UNIT
 
 
 def test_a_schedule_ablation_on_the_grid_trains_no_second_wsd_run():
     design = make(ablations={"schedule": {"model": "33k", "total_steps": 440}})
     assert design.segments(BASE) == make().segments(BASE)
-    assert design.planned_tokens() == make().planned_tokens() + 440 * UNIT
+    assert planned_tokens(design) == planned_tokens(make()) + 440 * UNIT
 
 
 @pytest.mark.parametrize("kind", ["constant", "cosine"])
-def test_whole_studies_under_other_schedules(kind):
+def test_studies_with_other_schedules(kind):
     design = make(recipe={"schedule": kind})
     segments, branches = design.jobs()
     assert len(branches) == 9 * 4
@@ -146,9 +147,9 @@ def test_whole_studies_under_other_schedules(kind):
         assert start == (stop if kind == "constant" else 0)
     if kind == "cosine":  # one unshared run per D
         assert segments == []
-        assert design.planned_tokens() == 9 * (110 + 220 + 440 + 880) * UNIT
+        assert planned_tokens(design) == 9 * (110 + 220 + 440 + 880) * UNIT
     else:
-        assert design.planned_tokens() == 9 * 880 * UNIT
+        assert planned_tokens(design) == 9 * 880 * UNIT
 
 
 def test_repeats_add_seeds_on_part_of_the_grid():
@@ -159,14 +160,14 @@ def test_repeats_add_seeds_on_part_of_the_grid():
     assert [r for r in design.runs() if r.seed == 7] == [base, run]
     assert [design.branch_steps(b)[0] for b in design.branches(run)] == [100, 400]
     assert [design.branch_steps(b)[0] for b in design.branches(base)] == [200]
-    # The chain up to the longest chosen point is whole, so that more points later cut nothing anew.
+    # The chain up to the longest chosen point is complete, so that adding points later changes no segment.
     assert [design.segment_steps(s)[1] for s in design.segments(run)] == [100, 200, 400]
     more = make(repeats=[repeat | {"d2_steps": [100, 200, 400, 800]}])
     ours = {segment_spec(design, s).canonical() for s in design.segments(run)}
     assert ours < {segment_spec(more, s).canonical() for s in more.segments(run)}
 
 
-def test_models_that_are_no_base_serve_from_scratch_runs_only():
+def test_models_that_are_not_base_models_have_runs_from_scratch_only():
     wide = {"n_layer": 4, "d_model": 32, "n_head": 2, "batch_size": 8, "warmup_steps": 50, "peak_lr": 8e-3}
     design = make(
         models__66k=wide,
@@ -192,7 +193,10 @@ BAD = {
     "warmup from the trunk": ({"kind": "stack", "start": "trunk", "warmup_steps": 5}, "remove warmup_steps"),
     "replay into itself": ({"kind": "stack", "replay": 0.25}, "mixes the base corpus into itself"),
     "fresh code": ({"kind": "cpt", "corpus": "code", "data": "fresh"}, "remove data"),
-    "cosine from the trunk": ({"kind": "stack", "start": "trunk", "schedule": "cosine"}, "drop one"),
+    "cosine from the trunk": (
+        {"kind": "stack", "start": "trunk", "schedule": "cosine"},
+        "remove one of the two",
+    ),
     "rate above the peak": ({"kind": "stack", "peak_lr_fraction": 1.5}, "less than or equal to 1"),
     "warmup beyond the grid": ({"kind": "stack", "warmup_steps": 500}, "longer than the shortest trunk"),
     "not on the grid": ({"kind": "stack", "d2_steps": [150]}, "nearest: 100"),
@@ -210,7 +214,7 @@ def test_combinations_that_make_no_sense_are_refused(name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"repeats": [{"seeds": [0]}]}, r"repeats\[0\]\.seeds: \[0\] are seeds of the whole study"),
+        ({"repeats": [{"seeds": [0]}]}, r"repeats\[0\]\.seeds: \[0\] are in the study's `seeds`"),
         ({"repeats": [{"seeds": [1], "d1_steps": [150]}]}, r"repeats\[0\]\.d1_steps: 150"),
         ({"repeats": [{"seeds": [1], "methods": ["grow"]}]}, r"repeats\[0\]\.methods: 'grow'"),
         (
@@ -219,14 +223,17 @@ def test_combinations_that_make_no_sense_are_refused(name):
         ),
         (
             {"ablations": {"schedule": {"model": "33k", "total_steps": 50}}},
-            "leaves no steps after the warmup",
+            "leaves no steps between the warmup",
         ),
-        ({"ablations": {"schedule": {"model": "33k", "total_steps": 500, "against": "wsd"}}}, "recipe's own"),
+        (
+            {"ablations": {"schedule": {"model": "33k", "total_steps": 500, "against": "wsd"}}},
+            "already the schedule of `recipe`",
+        ),
         (
             {"subsets": {"part": {"description": "a part of it", "methods": ["grow"]}}},
             r"subsets\.part\.methods",
         ),
-        ({"subsets": {"full": {"description": "a part of it"}}}, "full always stands"),
+        ({"subsets": {"full": {"description": "a part of it"}}}, "full is reserved"),
         ({"default_subset": "part"}, "default_subset: 'part'"),
         ({"stage1": {"corpus": "generic", "models": ["7B"]}}, r"stage1\.models: '7B'"),
     ],
@@ -239,7 +246,7 @@ def test_sections_that_name_what_is_not_there_are_refused(changes, words):
 # Subsets -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_subset_is_part_of_the_whole_with_the_same_identities(tmp_path):
+def test_a_subset_has_the_same_identities_as_the_full_study(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
         (ROOT / "tests/studies/tiny.yaml").read_text()

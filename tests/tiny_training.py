@@ -1,6 +1,6 @@
-"""Shared material of the training tests: a tiny model, its jobs, and the real script as a process.
+"""Helpers of the training tests: a tiny model, its jobs, and the real script as a process.
 
-Plain functions; the corpus that needs a folder is a fixture in `conftest.py`.
+These are plain functions; the corpus is a fixture in `conftest.py`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 import pytest
 import torch
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict
 from twostage.design.schedule import Schedule
 from twostage.design.specs import TrainSpec
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
-from twostage.model.growth import StateDict
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
-from twostage.training.train import Execution, TrainJob, train
-from twostage.training.trainer import Trainer
+from twostage.training.train import TrainJob, train
+from twostage.training.trainer import Execution, Trainer
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "workflow/scripts/train.py"
@@ -37,7 +37,7 @@ BATCHES = torch.randint(300, (20, 8, 17), generator=torch.Generator().manual_see
 
 
 def train_spec(**changes: Any) -> TrainSpec:
-    """Twenty steps of a trunk from drawn weights, with `changes`."""
+    """Twenty steps of a trunk from random weights, with `changes`."""
     fields: dict[str, Any] = {
         "architecture": TINY,
         "init_std": 0.1,
@@ -52,7 +52,7 @@ def train_spec(**changes: Any) -> TrainSpec:
         "origin": "init",
     }
     fields |= changes
-    # The schedule's own keys may stand beside the others.
+    # The schedule's own keys may be given with the others.
     own = {key: fields.pop(key) for key in ("peak_lr", "warmup_steps", "decay_start") if key in fields}
     if own.get("decay_start") is not None:
         own["total_steps"] = fields["stop_step"]
@@ -79,7 +79,7 @@ def job(
     rolling: Path | None = None,
     **execution: Any,
 ) -> TrainJob:
-    """The job that trains `spec` into `folder`/out, with its rolling state in `folder`/rolling unless said otherwise."""
+    """The job that trains `spec` into `folder`/out, with its rolling state in `folder`/rolling by default."""
     return TrainJob(
         spec=spec,
         parent=parent,
@@ -115,7 +115,7 @@ def metrics(out: Path) -> dict[str, Any]:
 
 
 def identity(out: Path) -> tuple[str, str]:
-    """What two equal trainings must agree on: the checkpoint's manifest (checksums of all weights) and all losses."""
+    """Files that must agree after equal training: the checkpoint's manifest (checksums of all weights) and all losses."""
     return manifest(out).read_text(), (out / "steps.jsonl").read_text()
 
 
@@ -143,7 +143,7 @@ def arguments(this: TrainJob) -> list[str]:
 
 
 def start(this: TrainJob, **environment: str) -> subprocess.Popen[str]:
-    """Start the real script; its output goes to files beside `out`, see `log_of`."""
+    """Start the real script; its output goes to files next to `out`, see `log_of`."""
     folder = this.out.parent
     folder.mkdir(parents=True, exist_ok=True)
     name = environment.get("RANK", "0")
@@ -166,7 +166,7 @@ def progress_of(this: TrainJob) -> str:
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> Any:
-    """Wait for a truth that `process` brings about; fail when it ends or takes too long."""
+    """Wait for a condition that `process` brings about; fail if the process ends or it takes too long."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert process.poll() is None, f"the process ended first, with code {process.returncode}"
@@ -191,7 +191,7 @@ def free_port() -> str:
 
 
 def lose_node_at(step: int, this: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train until the update `step`, which fails: what is left is what a job on a lost node leaves."""
+    """Train until update `step`, which fails. The remaining files are those of a job on a lost node."""
     launch = Trainer.launch
 
     def fail(self: Trainer, number: int, batch: torch.Tensor) -> Any:

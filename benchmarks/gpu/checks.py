@@ -1,4 +1,4 @@
-"""Correctness before speed: each check returns what it found, the band it had to stay in, and whether it did."""
+"""Correctness checks of the GPU benchmark. Each returns a value, the largest value that passes, and whether it passed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from material import SCRIPTS, SIZES, Setting, Size, batches, mixed_precision_allowed, spec, tokens
 
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.specs import GrowSpec, TrainSpec
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.stack import stacked_architecture
 from twostage.model.build import build_model, start_process_group
 from twostage.model.checkpoint import load_weights
 from twostage.training import state as training_state
@@ -30,7 +31,7 @@ RESUME_BAND = 0.0
 
 
 def result(name: str, value: float, band: float, **more: Any) -> dict[str, Any]:
-    # NaN is no success.
+    # NaN fails the comparison.
     return {"check": name, "value": value, "band": band, "ok": bool(value <= band), **more}
 
 
@@ -38,7 +39,7 @@ def _check_size(setting: Setting) -> Size:
     return SIZES["tiny" if setting.device == "cpu" else "15M"]
 
 
-# Forward: this device against a CPU process that sees no GPU ----------------------------------------------------------
+# Forward pass: this device against a CPU process without access to the GPU --------------------------------------------
 
 
 def logits(device: str, size: Size) -> torch.Tensor:
@@ -73,7 +74,7 @@ def forward(setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def curve(setting: Setting, folder: Path) -> dict[str, Any]:
-    """Train the same batches in fp32 and bf16, compare the losses; the last 10 % and the worst step after the warmup."""
+    """Train on the same batches in fp32 and bf16; compare the mean loss of the last 10 % and the worst step after warmup."""
     size = _check_size(setting)
     small = Size(size.architecture, 16, 8)
     steps = 40 if setting.device == "cpu" else 100 if setting.quick else 300
@@ -101,7 +102,7 @@ def curve(setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def optimizer_state(setting: Setting, folder: Path) -> dict[str, Any]:
-    """Save and load the distributed optimizer; the next updates must be those of a trainer that was not saved."""
+    """Save and load the distributed optimizer; the next updates must equal those of the trainer that was saved."""
     size = _check_size(setting)
     small = Size(size.architecture, 16, 8)
     torch.use_deterministic_algorithms(True)
@@ -129,7 +130,7 @@ def optimizer_state(setting: Setting, folder: Path) -> dict[str, Any]:
     return result("optimizer state saved and loaded", worst, RESUME_BAND, optimizer=kind)
 
 
-# Whole jobs, by the workflow's own scripts ---------------------------------------------------------------------------
+# Complete jobs, with the workflow's scripts --------------------------------------------------------------------------
 
 
 def _job(
@@ -159,7 +160,7 @@ def _run(words: list[str]) -> None:
 
 
 def resume(setting: Setting, folder: Path) -> dict[str, Any]:
-    """Kill a job with SIGKILL after it has saved, start it again; its files must be those of a job left alone."""
+    """Kill a job with SIGKILL after it has saved, and start it again; its files must equal those of an uninterrupted job."""
     size = _check_size(setting)
     small = Size(size.architecture, 16, 8)
     this = spec(small, precision=setting.precision, stop_step=60 if setting.device == "cpu" else 300)
@@ -194,7 +195,7 @@ def resume(setting: Setting, folder: Path) -> dict[str, Any]:
 
 
 def growth(setting: Setting, folder: Path) -> dict[str, Any]:
-    """Grow checkpoints that this device has trained, train what has grown on it."""
+    """Grow checkpoints that this device has trained, and train the grown models on it."""
     size = _check_size(setting)
     small = Size(size.architecture, 16, 8)
     data, kind = tokens(folder, small), setting.precision
@@ -229,7 +230,7 @@ def growth(setting: Setting, folder: Path) -> dict[str, Any]:
     first = json.loads((folder / "again/steps.jsonl").read_text().splitlines()[0])["loss"]
     error = abs(losses["expand"][0] - first) / first
     found = result(
-        "expanded on this device's checkpoint: first loss against the base's", error, 2e-3, losses=losses
+        "expanded checkpoint of this device: first loss against the base's", error, 2e-3, losses=losses
     )
     found["ok"] = found["ok"] and all(math.isfinite(loss) for each in losses.values() for loss in each)
     state, _ = load_weights(decayed)

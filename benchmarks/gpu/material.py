@@ -1,4 +1,4 @@
-"""What the parts of the GPU benchmark share: model sizes, tokens, specs, and the loops that ours is compared with."""
+"""Model sizes, tokens, specs and reference training loops of the GPU benchmark."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import torch
 import train as cpu_benchmark  # benchmarks/train.py: its plain model and its token files
 from torch import nn
 
+from twostage.common.architecture import Architecture
 from twostage.design.specs import TrainSpec
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "workflow/scripts"
@@ -23,12 +23,12 @@ SCRIPTS = ROOT / "workflow/scripts"
 
 @dataclass(frozen=True)
 class Size:
-    """A model and how it is trained: samples per update of one GPU, and per forward pass."""
+    """A model with its batch: samples per update of one GPU, and samples per forward pass."""
 
     architecture: Architecture
     batch: int
     micro_batch: int
-    packs: bool = False  # too small for a GPU of its own
+    packs: bool = False  # too small to fill a GPU
 
 
 def _size(
@@ -38,8 +38,8 @@ def _size(
     return Size(shape, batch, micro_batch, packs)
 
 
-#: The paper's six (Table 3, context and vocabulary of Table 4). Batch: Table 5's up to 128 samples, then that many per
-#: GPU, as in data-parallel training. Micro-batches are our choice for 80 GB.
+#: The paper's six sizes (Table 3, context and vocabulary of Table 4). Batch: as in Table 5, but at most 128 samples per GPU,
+#: as in data-parallel training. Micro-batches are our choice for 80 GB.
 SIZES = {
     "tiny": Size(cpu_benchmark.shape(2, 32, 2, 512, 64), 8, 4, packs=True),
     "15M": _size(9, 320, 4, 128, 64, packs=True),
@@ -60,7 +60,7 @@ class Setting:
 
     @property
     def precision(self) -> str:
-        """Of whole jobs: a CPU trains in fp32 only."""
+        """Precision of complete jobs; a CPU trains in fp32 only."""
         return "bf16" if self.device == "cuda" else "fp32"
 
 
@@ -79,7 +79,7 @@ def spec(
 
 
 def tokens(folder: Path, size: Size) -> Path:
-    """Zipf-distributed tokens, enough for a few batches without repetition."""
+    """Write Zipf-distributed tokens, enough for a few batches without repetition; return their folder."""
     target = folder / "tokens"
     if not target.is_dir():
         n_tokens = max(200_000, 4 * size.batch * size.architecture.context)
@@ -88,7 +88,7 @@ def tokens(folder: Path, size: Size) -> Path:
 
 
 def batches(size: Size, device: str, seed: int = 0) -> Iterator[torch.Tensor]:
-    """Endless batches [samples, context + 1] that a model can learn from: each token is often followed by its successor."""
+    """Yield batches [samples, context + 1] without end. A token is often followed by its successor, so models can learn."""
     a, draw = size.architecture, np.random.default_rng(seed)
     while True:
         start = draw.integers(a.vocab_size, size=(size.batch, 1))
@@ -101,7 +101,7 @@ def batches(size: Size, device: str, seed: int = 0) -> Iterator[torch.Tensor]:
 
 @contextlib.contextmanager
 def mixed_precision_allowed(device: str) -> Iterator[None]:
-    """Megatron's mixed-precision optimizer on CPU tensors in a dry run; nothing to do on CUDA."""
+    """Let Megatron's mixed-precision optimizer use CPU tensors in a dry run; no effect on CUDA."""
     if device == "cuda":
         yield
         return
@@ -123,7 +123,7 @@ def plain_loop(size: Size, device: str) -> Update:
     """Return the update of a compiled plain PyTorch loop: fp32 weights, bf16 autocast, SDPA, fused AdamW."""
     torch.manual_seed(0)
     model = cpu_benchmark.Llama(size.architecture).to(device)
-    # A dry run only has to come through; compiling for a CPU would take most of its time.
+    # A dry run does not compile for the CPU, which would take most of its time.
     compiled = torch.compile(model, backend="inductor" if device == "cuda" else "eager")
 
     def loss_of(part: torch.Tensor) -> torch.Tensor:
@@ -134,7 +134,7 @@ def plain_loop(size: Size, device: str) -> Update:
 
 
 def transformers_loop(size: Size, device: str) -> Update:
-    """Return the update of Hugging Face's LlamaForCausalLM of the same shape, not compiled, as most would use it."""
+    """Return the update of Hugging Face's LlamaForCausalLM of the same shape, not compiled."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     a = size.architecture

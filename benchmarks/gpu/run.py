@@ -1,10 +1,10 @@
-"""Is the GPU path right, and how fast is it? One command on any machine with CUDA; a table, and a JSON file.
+"""Correctness and speed of training on a GPU: one command on a machine with CUDA prints a table and writes a JSON file.
 
     python benchmarks/gpu/run.py --out gpu.json [--quick] [--sizes 15M,44M,...] [--peak-tflops X]
     python benchmarks/gpu/run.py --out dry.json --device cpu --sizes tiny     # a dry run of the script itself
 
-Correctness comes first; a check that fails ends the run, unless --keep-going. Every part runs in a process of its own;
-ours and the loops it is compared with run in the same one, in blocks that alternate. See README.md beside this file.
+Correctness checks run first; a failed check ends the run, unless --keep-going is given. Every part runs in its own process.
+Our loop and the loops that it is compared with run in one process, in alternating blocks. See README.md in this folder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from typing import Any
 
 os.environ.setdefault(
     "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-)  # before CUDA starts: checks of equal bits need it
+)  # set before CUDA starts; deterministic kernels require it
 os.environ.setdefault("OMP_NUM_THREADS", "1" if "cpu" in sys.argv else "8")
 
-# Parts are processes of their own, which find everything in this checkout, installed or not. Below tests/ is the emulation
-# of bf16 on a CPU that dry runs use.
+# Import path of the parts, so that the project need not be installed. Dry runs use the emulation of bf16 in tests/.
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = [ROOT / "src", ROOT / "benchmarks/gpu", ROOT / "benchmarks", ROOT / "tests"]
 SCHEMA = 1
@@ -52,7 +51,7 @@ def main() -> int:
     peak = args.peak_tflops or report["machine"]["peak_tflops"]
     if peak is None and args.device == "cuda":
         print(
-            f"error: the dense bf16 peak of {report['machine']['device']} is not known; give --peak-tflops (its data sheet)",
+            f"error: the dense bf16 peak of {report['machine']['device']} is not known; give --peak-tflops (see its data sheet)",
             file=sys.stderr,
         )
         return 2
@@ -76,7 +75,7 @@ def main() -> int:
                 say(f"{name}: packing")
                 report["packing"].append(child(args, f"packing:{name}"))
     finally:
-        # What was measured before an error is not thrown away.
+        # Keep the results so far if an error occurs.
         args.out.write_text(json.dumps(report, indent=1) + "\n")
     print(table(report))
     return 0 if all(found.get("ok") for found in report["checks"]) else 1
@@ -96,9 +95,9 @@ def parse() -> argparse.Namespace:
         "--quick", action="store_true", help="fewer and shorter blocks: under ten minutes for two sizes"
     )
     parser.add_argument(
-        "--peak-tflops", type=float, help="dense bf16 peak of the device, where it is not known"
+        "--peak-tflops", type=float, help="dense bf16 peak of the device, if the script does not know it"
     )
-    parser.add_argument("--keep-going", action="store_true", help="measure speed though a check has failed")
+    parser.add_argument("--keep-going", action="store_true", help="measure speed even if a check fails")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -112,7 +111,7 @@ def command(args: argparse.Namespace) -> list[str]:
 
 
 def child(args: argparse.Namespace, part: str) -> dict[str, Any]:
-    """Run one part in a process of its own and return what it found; a part that dies is a finding, too."""
+    """Run one part in its own process and return its result; the result of a part that fails has its error output."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "part.json")
         words = [*command(args), "--out", str(out), "--part", part]
@@ -128,7 +127,7 @@ def child(args: argparse.Namespace, part: str) -> dict[str, Any]:
         if out.is_file():
             found: dict[str, Any] = json.loads(out.read_text())
             return found
-    say(f"{part} died with code {done.returncode}:\n{done.stderr[-3000:]}")
+    say(f"{part} failed with code {done.returncode}:\n{done.stderr[-3000:]}")
     if part.startswith("check:"):
         return {"check": part, "ok": False, "value": float("inf"), "band": 0.0, "failed": done.stderr[-3000:]}
     if part.startswith(("machine", "packs")):
@@ -191,9 +190,9 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> str:
-    """One table of everything; a dry run is named as such in its first and last line."""
+    """Return one table of all results; the first and last lines of a dry run say that it is one."""
     head = f"{report['machine']['device']}, dense bf16 peak {report['machine']['peak_tflops']} TFLOP/s, torch {report['machine']['torch']}"
-    dry = "DRY RUN ON A CPU: the script works; no number below says anything about a GPU."
+    dry = "DRY RUN ON A CPU: it tests the script; its numbers have no meaning for a GPU."
     lines = [dry] if report["dry_run"] else []
     lines += [
         head,
@@ -223,7 +222,7 @@ def table(report: dict[str, Any]) -> str:
             s = {name: 1e3 * seconds for name, seconds in row["split"].items()}
             lines.append(
                 f"{'':6} update {s['update_s']:.1f} ms = forward {s['forward_s']:.1f} + backward {s['backward_s']:.1f} + "
-                f"optimizer {s['optimizer_s']:.1f}; looking at each loss would add {s['waiting_for_each_loss_s']:.2f}"
+                f"optimizer {s['optimizer_s']:.1f}; waiting for each loss would add {s['waiting_for_each_loss_s']:.2f}"
             )
     for row in report["packing"]:
         if "gain" in row:
@@ -239,8 +238,8 @@ def table(report: dict[str, Any]) -> str:
     for row in report["checkpoints"]:
         if "failed" not in row:
             lines.append(
-                f"{row['size']:6} rolling state: {row['bytes'] / 2**20:,.0f} MiB, training stands {row['stall_s']:.3f} s "
-                f"({row['stall_share']:.3%} at one per {row['interval_s']:.0f} s), written beside it in {row['write_s']:.2f} s"
+                f"{row['size']:6} rolling state: {row['bytes'] / 2**20:,.0f} MiB, training pauses for {row['stall_s']:.3f} s "
+                f"({row['stall_share']:.3%} at one per {row['interval_s']:.0f} s), then written in {row['write_s']:.2f} s"
             )
     for found in report["checks"]:
         lines.append(

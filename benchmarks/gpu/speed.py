@@ -1,4 +1,4 @@
-"""Tokens per second, utilisation, memory, where a step's time goes, packing, and what a checkpoint costs."""
+"""Speed measurements of the GPU benchmark: tokens per second, utilisation, memory, parts of an update, packing, checkpoints."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.study import attention
 from twostage.training import state as training_state
-from twostage.training.train import Execution
-from twostage.training.trainer import Trainer, fetch
+from twostage.training.trainer import Execution, Trainer, fetch
 
 DEFAULT_INTERVAL_S = Execution().save_every_s
 
@@ -41,7 +40,7 @@ DEFAULT_INTERVAL_S = Execution().save_every_s
 def ours(
     size: Size, setting: Setting, *, backend: str = "sdpa", compile: bool = False
 ) -> tuple[Trainer, Update]:
-    """Return our trainer in bf16, and its update that never waits."""
+    """Return our trainer in bf16, and its update, which does not wait for the loss."""
     execution = Execution(device=setting.device, micro_batch=size.micro_batch, compile=compile)
     trainer = Trainer(spec(size, precision="bf16", attention=backend), execution)
     step = iter(range(1, 10**9))
@@ -49,7 +48,7 @@ def ours(
 
 
 def timed(update: Update, data: list[torch.Tensor], steps: int, device: str) -> float:
-    """Return seconds per update, the device's queue empty before and after."""
+    """Return seconds per update; the device is synchronized before and after."""
     synchronize(device)
     started = time.perf_counter()
     for index in range(steps):
@@ -63,7 +62,7 @@ def peak_bytes(device: str) -> int | None:
 
 
 def one_size(name: str, setting: Setting, peak_tflops: float | None) -> dict[str, Any]:
-    """Return everything about one size: ours and the others, in blocks that alternate in this one process."""
+    """Measure one size: our loop and the others, in alternating blocks in this process."""
     size, device = SIZES[name], setting.device
     start_process_group(device)
     data = [batch for batch, _ in zip(batches(size, device), range(4), strict=False)]
@@ -79,7 +78,7 @@ def one_size(name: str, setting: Setting, peak_tflops: float | None) -> dict[str
     }
 
     def measure(key: str, make: Callable[[], Update]) -> Update | None:
-        """Warm a loop up and note its memory; a variant that this machine cannot run says why."""
+        """Warm up a loop and record its memory; for a variant that this machine cannot run, record the error."""
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() if device == "cuda" else 0
@@ -135,7 +134,7 @@ def one_size(name: str, setting: Setting, peak_tflops: float | None) -> dict[str
 
 
 def split(trainer: Trainer, data: list[torch.Tensor], steps: int, device: str) -> dict[str, float]:
-    """Return seconds of an update's parts, by leaving parts out: forward, backward with its reduction, optimizer."""
+    """Return the seconds of forward pass, backward pass (with its reduction) and optimizer, from updates without some parts."""
 
     def forward(batch: torch.Tensor) -> None:
         with torch.no_grad():
@@ -147,15 +146,15 @@ def split(trainer: Trainer, data: list[torch.Tensor], steps: int, device: str) -
         trainer.passes(batch)
 
     count = iter(range(10_000, 10**9))
-    whole = timed(lambda batch: trainer.launch(next(count), batch), data, steps, device)
+    total = timed(lambda batch: trainer.launch(next(count), batch), data, steps, device)
     first, both = timed(forward, data, steps, device), timed(forward_backward, data, steps, device)
-    looked_at = timed(lambda batch: fetch([trainer.launch(next(count), batch)]), data, steps, device)
+    waiting = timed(lambda batch: fetch([trainer.launch(next(count), batch)]), data, steps, device)
     return {
-        "update_s": whole,
+        "update_s": total,
         "forward_s": first,
         "backward_s": both - first,
-        "optimizer_s": whole - both,
-        "waiting_for_each_loss_s": looked_at - whole,
+        "optimizer_s": total - both,
+        "waiting_for_each_loss_s": waiting - total,
     }
 
 
@@ -163,7 +162,7 @@ def split(trainer: Trainer, data: list[torch.Tensor], steps: int, device: str) -
 
 
 def solo(name: str, setting: Setting, barrier: Path, jobs: int) -> dict[str, float]:
-    """One of several jobs side by side: tokens per second between a common start and end."""
+    """Run one of several concurrent jobs; return its tokens per second after a common start."""
     size, device = SIZES[name], setting.device
     start_process_group(device)
     data = [batch for batch, _ in zip(batches(size, device), range(4), strict=False)]
@@ -183,7 +182,7 @@ def solo(name: str, setting: Setting, barrier: Path, jobs: int) -> dict[str, flo
 
 
 def packing(name: str, setting: Setting, run: list[str]) -> dict[str, Any]:
-    """Run 1, 2, 4 jobs of a size side by side on one GPU; `run` is this script's command with what all share."""
+    """Run 1, 2, 4 and 8 concurrent jobs of a size on one GPU; `run`: command of this script with the common options."""
     found: dict[str, Any] = {
         "size": name,
         "mps": Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps")).exists(),
@@ -217,7 +216,7 @@ def packing(name: str, setting: Setting, run: list[str]) -> dict[str, Any]:
 
 
 def checkpoint_cost(name: str, setting: Setting) -> dict[str, Any]:
-    """Return how long training stands still for a rolling state (its copy), and how long the write beside it takes."""
+    """Return the time that training pauses for the copy of a rolling state, and the time to write it in the background."""
     size, device = SIZES[name], setting.device
     start_process_group(device)
     with mixed_precision_allowed(device), tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
-# What becomes of checkpoints: never part of an identity, so another policy trains nothing again.
+# What happens to checkpoints after training. This is not part of an identity, so a change of it retrains nothing.
 
 
 @functools.cache
 def released_checkpoints():
-    """Manifests whose payload is deleted once used -> the manifests of every job planned from it."""
+    """Return manifest of each checkpoint that is deleted after use -> manifests of all jobs that are planned from it."""
     return jobs.releases(design, jobs.planned_jobs(design))
 
 
@@ -17,32 +17,32 @@ def all_released(wildcards):
 
 
 @explained
-def users_of_trunk(wildcards):
-    return _users_of(segment_of(wildcards).manifest)
+def consumers_of_trunk(wildcards):
+    return _consumers_of(segment_of(wildcards).manifest)
 
 
 @explained
-def users_of_grown(wildcards):
-    return _users_of(paths.grown_manifest(paths.parse_run(wildcards.run)))
+def consumers_of_grown(wildcards):
+    return _consumers_of(paths.grown_manifest(paths.parse_run(wildcards.run)))
 
 
-def _users_of(manifest):
+def _consumers_of(manifest):
     if manifest not in released_checkpoints():
         raise UserError(
             f"{manifest}: study {study.name} keeps this checkpoint; see its section `checkpoints`"
         )
-    return [in_results(user) for user in released_checkpoints()[manifest]]
+    return [in_results(consumer) for consumer in released_checkpoints()[manifest]]
 
 
 @explained
-def segment_payload(wildcards):
-    return _payload(segment_of(wildcards))
+def segment_checkpoint_files(wildcards):
+    return _checkpoint_files(segment_of(wildcards))
 
 
 @explained
-def branch_payload(wildcards):
-    return _payload(branch_of(wildcards))
+def branch_checkpoint_files(wildcards):
+    return _checkpoint_files(branch_of(wildcards))
 
 
-def _payload(job):
+def _checkpoint_files(job):
     return "protect" if jobs.is_protected(design, job) else "keep"

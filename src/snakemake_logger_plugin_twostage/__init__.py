@@ -1,8 +1,8 @@
-"""Snakemake logger plugin `--logger twostage`: one live view at a terminal, plain lines elsewhere.
+"""Snakemake logger plugin `--logger twostage`: a live view in a terminal, plain lines elsewhere.
 
-Shows what a person wants to know about a run and leaves out Snakemake's routine messages. Warnings, errors and every
-message that is not known to be routine are always printed. Dry-runs, `--verbose` and `--debug-dag` get Snakemake's own
-output (dry-runs without its banner). Not for job scripts: jobs report progress through their log file (see `logs.Progress`).
+Shows the progress of a run without Snakemake's routine messages. Warnings, errors and all messages that are not known to
+be routine are printed. Dry runs, `--verbose` and `--debug-dag` show Snakemake's own output (dry runs without its banner).
+Jobs report their progress in their log files (see `logs.ProgressLine`), not through this plugin.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .logs import last_progress
 from .plain import end_line, finished_line, log_tail, start_line
 from .state import Run
 
-# Snakemake imports every installed plugin at each start, so rich and snakemake itself are imported where needed.
+# Snakemake imports every installed plugin at each start, so rich and snakemake are only imported where needed.
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-# What appears in every ordinary run and is left out. Anything else is printed, so a new Snakemake release can only make
-# the output longer, never hide something.
+# Messages of every normal run, which are not printed. All others are, so that no message of a new Snakemake release is
+# hidden.
 _ROUTINE_EVENTS = (
     LogEvent.DEBUG_DAG,
     LogEvent.GROUP_INFO,
@@ -51,12 +51,12 @@ _RESTART = "Trying to restart job "
 
 
 def _words(text: str) -> str:
-    """Return the text with its white space evened out, to compare commands that were indented differently."""
+    """Return the text with single spaces, to compare commands with different indentation."""
     return " ".join(text.split())
 
 
 def _dry_run(keep: logging.Filter, record: logging.LogRecord) -> bool:
-    """Filter a dry-run: what Snakemake would print, without its banner, and with the job counts even under --quiet."""
+    """Filter for dry runs: what Snakemake prints, without its banner, and with the job counts even for --quiet."""
     event = getattr(record, "event", None)
     if event == LogEvent.RUN_INFO:
         return True
@@ -65,35 +65,35 @@ def _dry_run(keep: logging.Filter, record: logging.LogRecord) -> bool:
 
 
 class LogHandler(LogHandlerBase):
-    """Handler that Snakemake feeds with its log records, one at a time, from a thread of its own."""
+    """Log handler. Snakemake calls it with one record at a time, from a separate thread."""
 
     @property
     def writes_to_stream(self) -> bool:
-        """Replace Snakemake's own stream handler."""
+        """True: replaces Snakemake's own stream handler."""
         return True
 
     @property
     def writes_to_file(self) -> bool:
-        """Leave Snakemake's log file alone."""
+        """False: does not replace Snakemake's log file."""
         return False
 
     @property
     def has_filter(self) -> bool:
-        """Filter here: Snakemake's own filter drops job errors under `--quiet rules`."""
+        """True: Snakemake's own filter would drop job errors for `--quiet rules`."""
         return True
 
     @property
     def has_formatter(self) -> bool:
-        """Format here."""
+        """True: formats records itself."""
         return True
 
     @property
     def needs_rulegraph(self) -> bool:
-        """Not needed."""
+        """False: does not use the rule graph."""
         return False
 
     def __post_init__(self) -> None:
-        """Choose between Snakemake's own output and ours, and look at the terminal."""
+        """Choose between Snakemake's own output, the live view and plain lines."""
         from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter
 
         settings = self.common_settings
@@ -123,20 +123,20 @@ class LogHandler(LogHandlerBase):
         self._last_error = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take in one record; on any fault of this plugin, print the record as it is rather than lose it."""
+        """Handle one record. If this plugin fails, print the record unchanged so that it is not lost."""
         try:
             if self._snakemake is not None:
                 self._snakemake.handle(record)
             else:
-                self._take(record)
+                self._handle(record)
         except BrokenPipeError:
-            pass  # whoever read our output (`| head`) has gone; the run goes on
+            pass  # the reader of the output (e.g. `| head`) has exited; the run continues
         except Exception:
             self.handleError(record)
             self._stream.write(f"{record.getMessage()}\n")
 
     def close(self) -> None:
-        """Take the live view down and say how the run ended."""
+        """Stop the live view and print how the run ended."""
         live, run = self._live, self._run
         self._live = self._run = None
         if live is not None:
@@ -147,7 +147,7 @@ class LogHandler(LogHandlerBase):
             self._print(end_line(run, time.time(), self._snakemake_log), style)
         super().close()
 
-    def _take(self, record: logging.LogRecord) -> None:
+    def _handle(self, record: logging.LogRecord) -> None:
         event, now = getattr(record, "event", None), record.created
         if event == LogEvent.RUN_INFO:
             self._start(record, now)
@@ -175,13 +175,13 @@ class LogHandler(LogHandlerBase):
             return
         from rich.live import Live
 
-        self._announced = True  # the live view says it all
+        self._announced = True  # the live view shows the same
         render = partial(self._render, run, self._console)
         self._live = Live(console=self._console, get_renderable=render, refresh_per_second=2, transient=True)
         self._live.start()
 
     def _render(self, run: Run, console: Console) -> RenderableType:
-        """Return the view of this moment; called by the live view's refresh thread."""
+        """Return the current view. Called by the live view's refresh thread."""
         from .view import render
 
         now, rows = time.time(), max(3, console.size.height - 12)
@@ -209,7 +209,7 @@ class LogHandler(LogHandlerBase):
                 self._print(line)
 
     def _announce(self, run: Run) -> None:
-        """Print the first plain line, as soon as the first job has told the study's name."""
+        """Print the first plain line. Called once a job has started, because the study's name is taken from its outputs."""
         if not self._announced:
             self._announced = True
             self._print(start_line(run))
@@ -217,8 +217,8 @@ class LogHandler(LogHandlerBase):
     def _job_error(self, record: Any, now: float) -> None:
         record = copy.copy(record)
         if record.event == LogEvent.JOB_ERROR:
-            record.msg = record.rule_msg  # without one, Snakemake would print "message: None"
-            # A failed command has just been printed in full with its exception; once is enough.
+            record.msg = record.rule_msg  # if it is None, Snakemake would print "message: None"
+            # The failed command was already printed with its exception.
             if record.shellcmd and _words(record.shellcmd) in _words(self._last_error):
                 record.shellcmd = None
         text = self._format_like_snakemake(record)
@@ -241,11 +241,11 @@ class LogHandler(LogHandlerBase):
             self._print(text)
 
     def _print(self, text: str, style: str = "") -> None:
-        """Print above the live view, at the terminal, or as a plain line."""
+        """Print in the terminal above the live view, or as a plain line."""
         if self._console is not None:
             from rich.text import Text
 
-            # As Text, because print(style=...) would also style the live view that rich draws again below.
+            # As Text, because print(style=...) would also apply to the live view that rich redraws below.
             self._console.print(Text(text, style=style), soft_wrap=True)
         else:
             self._stream.write(f"{text}\n")

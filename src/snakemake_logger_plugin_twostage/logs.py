@@ -1,7 +1,7 @@
 """Read the end of a job's log file: its last progress line, or its last lines for an error message.
 
-The only file access of the plugin. Logs may be missing, still being written, or huge; none of that is an error here, and
-only the last few kilobytes are ever read.
+This is the only file access of the plugin. A log may be missing, incomplete or very large; only the last few kilobytes
+are read.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-_WINDOW = 16_384  # bytes; a progress line is about 100, so other output between two of them may be long
+_WINDOW = (
+    16_384  # bytes; a progress line has about 100, so there is room for other output between two of them
+)
 
 
 @dataclass(frozen=True)
-class Progress:
+class ProgressLine:
     """One progress line of a training job: `{"progress": {"step": 120, "steps": 1000, "loss": 4.1, "tokens_per_s": 1.2e4}}`."""
 
     step: int
@@ -33,19 +35,19 @@ def _tail(path: str) -> list[str]:
             lines = file.read().decode("utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    # The window starts in mid-line unless the file is smaller.
+    # The first line is incomplete unless the file is smaller than the window.
     return lines[1:] if size > _WINDOW and len(lines) > 1 else lines
 
 
 def last_lines(path: str, count: int = 20) -> list[str]:
-    """Return at most `count` last lines of a log that a person may want to read (progress lines left out)."""
+    """Return at most `count` last lines of a log, without progress lines."""
     return [line for line in _tail(path) if parse_progress(line) is None][-count:]
 
 
-def last_progress(path: str, since: float = 0.0) -> Progress | None:
+def last_progress(path: str, since: float = 0.0) -> ProgressLine | None:
     """Return the last complete progress line of a log, or None.
 
-    A log last written before `since` (seconds since the epoch) is left over from an earlier attempt and says nothing.
+    A log last written before `since` (seconds since the epoch) is from an earlier attempt and is ignored.
     """
     try:
         if Path(path).stat().st_mtime < since:
@@ -59,8 +61,8 @@ def last_progress(path: str, since: float = 0.0) -> Progress | None:
     return None
 
 
-def parse_progress(line: str) -> Progress | None:
-    """Parse one log line; None if it is no (complete, sensible) progress line."""
+def parse_progress(line: str) -> ProgressLine | None:
+    """Parse one log line; None if it is not a complete and valid progress line."""
     if '"progress"' not in line:
         return None
     try:
@@ -69,7 +71,7 @@ def parse_progress(line: str) -> Progress | None:
         loss, rate = (_finite(values.get(key)) for key in ("loss", "tokens_per_s"))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-    return Progress(step, steps, loss, rate) if 0 <= step <= steps and steps > 0 else None
+    return ProgressLine(step, steps, loss, rate) if 0 <= step <= steps and steps > 0 else None
 
 
 def _finite(value: object) -> float | None:

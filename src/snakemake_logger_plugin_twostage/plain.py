@@ -9,7 +9,7 @@ from .state import Job, Run, short_count
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds as 0:07, 12:34, 3:21:00, 2d 04:00; unknown as '…'."""
+    """Format seconds as 0:07, 12:34, 3:21:00 or 2d 04:00; None as '…'."""
     if seconds is None:
         return "…"
     minutes, rest = divmod(round(seconds), 60)
@@ -20,23 +20,23 @@ def duration(seconds: float | None) -> str:
 
 
 def time_left(run: Run, now: float) -> str:
-    """Format the estimate for the run: '~ 3:20', '≥ 3:20' (some rules not seen yet), '…' (nothing known).
+    """Format the estimated time left: '~ 3:20', '≥ 3:20' (lower bound: some rules have not run yet), '…' (unknown).
 
-    After a failure it is no bound any more, because the jobs that depend on the failed one will not run.
+    After a failure it is always '~', because the jobs that depend on the failed job will not run.
     """
     seconds, complete = run.run_left(now)
     return "…" if seconds is None else f"{'~' if complete or run.failed else '≥'} {duration(seconds)}"
 
 
 def start_line(run: Run) -> str:
-    """Name the study and the jobs of each rule."""
+    """Return the line with the study and the number of jobs of each rule."""
     study = f" study {run.study}:" if run.study else ""
     rules = ", ".join(f"{count} {rule}" for rule, count in run.planned.items())
     return f"twostage:{study} {run.total} job{'s' if run.total != 1 else ''} to run ({rules})"
 
 
 def finished_line(run: Run, job: Job | None, now: float) -> str:
-    """Describe one finished job: count, name, last loss, seconds."""
+    """Return the line of a finished job: count, name, last loss, duration."""
     if job is None:
         return f"[{run.done}/{run.total}]"
     parts = [f"[{run.done}/{run.total}] {job.name}"]
@@ -48,19 +48,19 @@ def finished_line(run: Run, job: Job | None, now: float) -> str:
 
 
 def end_line(run: Run, now: float, snakemake_log: str | None = None) -> str:
-    """Say how the run ended."""
+    """Return the line that says how the run ended."""
     if run.done >= run.total:
         return f"twostage: finished {run.done} of {run.total} jobs in {duration(now - run.started)}"
     failed = f", {run.failed} failed" if run.failed else ""
     where = f"; complete log: {snakemake_log}" if snakemake_log else ""
     return (
         f"twostage: stopped after {run.done} of {run.total} jobs{failed}, {duration(now - run.started)}{where}\n"
-        "twostage: what is complete is kept; the same command continues from there"
+        "twostage: finished jobs are kept; run the same command again to continue"
     )
 
 
 def log_tail(paths: Sequence[str], count: int = 20) -> str:
-    """Quote the last lines of the logs of a failed job, with their paths."""
+    """Return the last lines of the logs of a failed job, with their paths."""
     blocks = []
     for path in paths:
         lines = logs.last_lines(path, count)

@@ -1,6 +1,6 @@
-"""What a run looks like at one moment: jobs, counts, durations, and estimates of the time left.
+"""The state of a run: jobs, counts, durations, and estimates of the time left.
 
-Pure bookkeeping, fed with events and their times (seconds since the epoch); no clock, no files, no output.
+Updated by events and their times (seconds since the epoch). Reads no clock and no files, and prints nothing.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from .logs import Progress
+from .logs import ProgressLine
 
-# Parts of an output path that say nothing about *which* job it is.
+# Parts of an output path that do not identify the job.
 _NOISE = {"stage1", "stage2", "tokens", "trunk", "decay", "checkpoint", "tables", "fits", "figures"}
 _NOISE_STEMS = {"manifest", "metrics", "checkpoint"}
 
 
 def study_of(paths: Sequence[str]) -> str | None:
-    """Return the study's name if one of the paths is `results/<study>/...`."""
+    """Return the study's name if one of the paths is `results/<study>/...`, else None."""
     for path in paths:
         parts = PurePosixPath(path).parts
         if "results" in parts[:-2]:
@@ -28,7 +28,7 @@ def study_of(paths: Sequence[str]) -> str | None:
 
 
 def short_label(path: str) -> str:
-    """Shorten an output path to what tells jobs of one rule apart.
+    """Shorten an output path to the parts that distinguish jobs of the same rule.
 
     `results/tiny/stage2/stack/m33k/seed-0/D1-1100000/decay/D2-2200000/eval-code.json` becomes
     `stack m33k seed-0 D1-1.1M D2-2.2M eval-code`.
@@ -44,7 +44,7 @@ def short_label(path: str) -> str:
 
 
 def short_count(value: float) -> str:
-    """Format a count or rate with at most three or four digits: 950, 12.3k, 1.1M, 4.4B."""
+    """Format a count or rate with three digits: 950, 12.3k, 1.1M, 4.4B."""
     for limit, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= limit * 0.9995:
             return f"{value / limit:.3g}{suffix}" if value < limit * 999.5 else f"{value / limit:.0f}{suffix}"
@@ -53,14 +53,14 @@ def short_count(value: float) -> str:
 
 @dataclass
 class Job:
-    """A running job. Times in seconds since the epoch; `first` and `last` are (time, step) at which progress was seen."""
+    """A running job. Times are in seconds since the epoch; `first` and `last` are (time, step) of progress readings."""
 
     jobid: int
     rule: str
     label: str
     logs: tuple[str, ...]
     started: float
-    progress: Progress | None = None
+    progress: ProgressLine | None = None
     first: tuple[float, int] | None = None
     last: tuple[float, int] | None = None
 
@@ -69,8 +69,8 @@ class Job:
         """Return rule and label."""
         return f"{self.rule} {self.label}".rstrip()
 
-    def update(self, progress: Progress | None, now: float) -> None:
-        """Take over what its log says now."""
+    def update(self, progress: ProgressLine | None, now: float) -> None:
+        """Update from the last progress line of its log."""
         if progress is None:
             return
         if self.first is None or progress.step < self.first[1]:
@@ -80,7 +80,7 @@ class Job:
         self.progress = progress
 
     def left(self, now: float) -> float | None:
-        """Return the seconds left at the pace seen so far, start-up not counted; None before two readings."""
+        """Return the seconds left at the speed so far, without start-up; None before two progress readings."""
         if self.progress is None or self.first is None or self.last is None or self.last[1] <= self.first[1]:
             return None
         pace = (self.last[0] - self.first[0]) / (self.last[1] - self.first[1])
@@ -98,7 +98,7 @@ class Run:
     study: str | None = None
     done: int = 0
     failed: int = 0
-    goes_on: bool = False  # a job was started after another had failed: --keep-going
+    keeps_going: bool = False  # a job was started after another had failed (--keep-going)
     running: dict[int, Job] = field(default_factory=dict)
     finished: Counter[str] = field(default_factory=Counter)
     _seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))  # of finished jobs
@@ -108,7 +108,7 @@ class Run:
 
     @classmethod
     def from_stats(cls, stats: Mapping[str, int], now: float, *, remote: bool = False) -> Run:
-        """Start from Snakemake's job counts (`{rule: jobs, ..., "total": jobs}`)."""
+        """Create from Snakemake's job counts (`{rule: jobs, ..., "total": jobs}`)."""
         planned = {rule: count for rule, count in stats.items() if rule != "total"}
         return cls(started=now, planned=planned, total=sum(planned.values()), remote=remote, _clock=now)
 
@@ -121,15 +121,15 @@ class Run:
     def job_started(
         self, jobid: int, rule: str, outputs: Sequence[str], logs: Sequence[str], now: float
     ) -> None:
-        """Add a job, or a new attempt of one."""
+        """Add a running job, or a new attempt of one."""
         self._advance(now)
         self.study = self.study or study_of(outputs)
-        self.goes_on = self.goes_on or self.failed > 0
+        self.keeps_going = self.keeps_going or self.failed > 0
         label = short_label(outputs[0]) if outputs else ""
         self.running[jobid] = Job(jobid, rule, label, tuple(logs), now)
 
     def job_finished(self, jobid: int, now: float) -> Job | None:
-        """Count a job as done; return it if its start was seen."""
+        """Count a job as done; return it if it is known."""
         self._advance(now)
         self.done += 1
         job = self.running.pop(jobid, None)
@@ -139,26 +139,26 @@ class Run:
         return job
 
     def job_failed(self, jobid: int, now: float) -> None:
-        """Take a job out of the running ones. A restart calls `job_restarts` and then adds it again."""
+        """Remove a running job and count a failure. A restart calls `job_restarts` and then adds the job again."""
         self._advance(now)
         self.failed += 1
         self.running.pop(jobid, None)
 
     def job_restarts(self) -> None:
-        """Take back the last failure: the job gets another attempt."""
+        """Undo the count of the last failure, because the job gets another attempt."""
         self.failed = max(0, self.failed - 1)
 
     def set_progress(self, done: int, total: int) -> None:
-        """Take over Snakemake's own count, which knows about checkpoints and groups."""
+        """Set the counts to Snakemake's own, which include checkpoints and groups."""
         self.done, self.total = done, total
 
     def parallel(self, now: float) -> float:
-        """Return how many jobs ran side by side on average while any did; at least 1."""
+        """Return the average number of parallel jobs while any job ran; at least 1."""
         self._advance(now)
         return max(1.0, self._busy / self._active) if self._active > 0 else 1.0
 
     def mean_seconds(self, rule: str, now: float) -> float | None:
-        """Return a rule's mean duration in this run, from finished jobs or else projected from running ones."""
+        """Return a rule's mean duration in this run, from finished jobs, else estimated from running ones."""
         if self.finished[rule]:
             return self._seconds[rule] / self.finished[rule]
         projected = [
@@ -169,7 +169,7 @@ class Run:
         return sum(projected) / len(projected) if projected else None
 
     def job_left(self, job: Job, now: float) -> float | None:
-        """Return the seconds left for a running job: its own pace, else its rule's mean duration."""
+        """Return the seconds left for a running job, from its own speed, else from its rule's mean duration."""
         left = job.left(now)
         if left is None and self.finished[job.rule]:
             mean = self.mean_seconds(job.rule, now)
@@ -177,10 +177,10 @@ class Run:
         return left
 
     def run_left(self, now: float) -> tuple[float | None, bool]:
-        """Return (seconds left, whether every remaining rule was known); without anything known, (None, False).
+        """Return (seconds left, whether the durations of all remaining rules are known); (None, False) if none is.
 
-        Remaining jobs of each rule times the rule's mean duration, spread over as many jobs as ran side by side so
-        far. Rules never seen in this run count nothing, so the estimate is then a lower bound.
+        The remaining jobs of each rule times its mean duration, divided by the average number of parallel jobs so far.
+        Rules that have not run yet count as zero, so the estimate is then a lower bound.
         """
         work, longest, known, complete = 0.0, 0.0, False, True
         active = Counter(job.rule for job in self.running.values())

@@ -1,6 +1,6 @@
 """The live view of a run as a rich renderable: progress bar, jobs per rule, table of running jobs.
 
-`render` is a pure function of the state and the time; `__init__` shows it.
+`render` depends only on the state and the time; `LogHandler` displays the result.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def _head(run: Run, now: float) -> Table:
     if run.failed:
         count.append(f"  {run.failed} failed", style="bold red")
     times = Text(duration(now - run.started), style="dim")
-    # After a failure Snakemake starts no new jobs, unless it was told to keep going.
-    if not run.failed or run.goes_on:
+    # After a failure Snakemake starts no new jobs without --keep-going.
+    if not run.failed or run.keeps_going:
         times.append(f"  left {time_left(run, now)}", style="not dim")
     grid = Table.grid(padding=(0, 2), expand=True)
     for ratio in (None, 1, None, None):
@@ -41,13 +41,13 @@ def _head(run: Run, now: float) -> Table:
 
 
 def _rules(run: Run) -> Text:
-    """Return the counts per rule: finished ones green, ones with running jobs bold, the others dim."""
+    """Return the counts per rule: finished rules in green, rules with running jobs in bold, others dimmed."""
     active = {job.rule for job in run.running.values()}
     text = Text(overflow="fold")
     for rule, planned in run.planned.items():
         done = run.finished[rule]
         style = "green" if done >= planned else "bold" if rule in active else "dim"
-        # Non-breaking space: a rule and its count stay on one line.
+        # A non-breaking space keeps a rule and its count on one line.
         text.append(f"{rule}\N{NO-BREAK SPACE}{done}/{planned}", style=style).append("  ")
     text.rstrip()
     return text
@@ -55,7 +55,7 @@ def _rules(run: Run) -> Text:
 
 def _jobs(run: Run, now: float, max_jobs: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), expand=True, header_style="dim", pad_edge=False)
-    # On a cluster Snakemake only knows that a job was submitted; it may still be waiting in the queue.
+    # On a cluster, Snakemake does not know whether a submitted job is still in the queue.
     table.add_column("submitted" if run.remote else "running", ratio=1, overflow="fold")
     for name in ("step", "loss", "tokens/s", "elapsed", "left"):
         table.add_column(name, justify="right", no_wrap=True)

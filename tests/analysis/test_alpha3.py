@@ -1,4 +1,4 @@
-"""How certain alpha3 is: intervals that cover, seeds that share noise, and gaps that say why."""
+"""Uncertainty of alpha3: coverage of the intervals, noise shared within seeds, and reasons for gaps."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ TOKENS = 1e5 * 2.0 ** np.arange(5)
 
 
 def simulate(number=0, seeds=(0, 1, 2), noise=1e-3, of_seed=0.0, method="stack", tokens=TOKENS):
-    """Rows of a `cells.csv`; `noise`: standard deviation of ln L, `of_seed`: of each seed's own alpha3.
+    """Rows of a `cells.csv`; `noise`: standard deviation of ln L, `of_seed`: of alpha3 between seeds.
 
-    A seed's alpha3 pivots about the centre of the grid: alpha1 and alpha2 go with it, as they do in fits.
+    A seed's alpha3 is varied at the centre of the grid, so alpha1 and alpha2 change with it, as in fits.
     """
     rng = np.random.default_rng(number)
     rows = []
@@ -51,7 +51,7 @@ def simulate(number=0, seeds=(0, 1, 2), noise=1e-3, of_seed=0.0, method="stack",
 
 
 def fitted(cells, form="mul"):
-    """The fit file of the cells, of one law and without curves, which take seconds."""
+    """A fit file with one law and without curves, which would take seconds."""
     (method,) = cells["method"].unique()
     points = points_of(method_cells(cells, method, "33k"))
     try:
@@ -76,7 +76,7 @@ def row(cells, draws=200):
     return alpha3_table(cells, [fitted(cells)], draws=draws).numbers.iloc[0]
 
 
-def test_a_row_holds_what_the_laws_say_of_these_cells():
+def test_a_row_has_the_results_of_the_laws():
     cells = simulate()
     fit, points = fitted(cells), points_of(cells)
     one = row(cells)
@@ -93,7 +93,7 @@ def test_a_row_holds_what_the_laws_say_of_these_cells():
     assert one["seed_mean"] == pytest.approx(np.mean(alone))
     half = 4.302653 * np.std(alone, ddof=1) / np.sqrt(3)  # t(0.975, 2)
     assert (one["seed_mean_upper"] - one["seed_mean_lower"]) / 2 == pytest.approx(half, rel=1e-6)
-    # a draw of one seed thrice is that seed alone
+    # a draw with one seed three times equals that seed alone
     assert min(alone) * 0.999 <= one["seeds_lower"] <= one["seeds_upper"] <= max(alone) * 1.001
     assert one["note"] == ""
     assert one["points_positive"] == 1.0
@@ -107,22 +107,22 @@ def test_equal_cells_give_equal_tables():
 
 
 @pytest.mark.slow
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    """Independent noise, 100 simulations. The range of three seeds holds the truth in 3 of 4 cases (1 - 2 / 2^3)."""
+def test_intervals_have_their_nominal_coverage():
+    """Independent noise, 100 simulations. The range of three seeds covers the true value in 3 of 4 cases (1 - 2 / 2^3)."""
     hits = dict.fromkeys(("profile", "points", "trunks", "seeds", "seed_mean"), 0)
     for number in range(100):
         one = row(simulate(number))
         for name in hits:
             hits[name] += one[f"{name}_lower"] <= TRUTH["alpha3"] <= one[f"{name}_upper"]
     assert hits["profile"] >= 89
-    assert hits["points"] >= 85  # percentiles: a little too narrow
+    assert hits["points"] >= 85  # percentile intervals are slightly too narrow
     assert hits["trunks"] >= 80
     assert hits["seed_mean"] >= 89
     assert 60 <= hits["seeds"] <= 88
 
 
-def test_what_seeds_share_only_seeds_show():
-    """Each of four seeds has an alpha3 of its own: intervals that take points as independent are far too narrow."""
+def test_resampling_seeds_includes_the_noise_shared_within_a_seed():
+    """Each of four seeds has a different alpha3, so intervals for independent points are far too narrow."""
     width = dict.fromkeys(("profile", "points", "seeds", "seed_mean"), 0.0)
     hits = dict.fromkeys(width, 0)
     for number in range(8):
@@ -136,7 +136,7 @@ def test_what_seeds_share_only_seeds_show():
     assert max(hits["profile"], hits["points"]) <= 5
 
 
-def test_with_one_seed_the_gaps_say_why():
+def test_with_one_seed_the_gaps_have_reasons():
     one = row(simulate(seeds=(7,)))
     assert one["points_lower"] < one["alpha3"] < one["points_upper"]
     assert one["trunks_n"] == 5
@@ -157,7 +157,7 @@ def test_with_one_seed_the_gaps_say_why():
 
 
 def test_seeds_that_lack_cells_are_not_resampled_but_fitted_where_they_can_be():
-    """Seeds 0 and 1 everywhere, seed 2 on 3 x 3, seed 3 on one D1, as `repeats` of a study would."""
+    """Seeds 0 and 1 have all cells, seed 2 has 3 x 3, seed 3 has one D1, as with `repeats` of a study."""
     cells = simulate(seeds=(0, 1, 2, 3))
     corner = (cells["d1_tokens"] <= TOKENS[2]) & (cells["d2_tokens"] <= TOKENS[2])
     edge = cells["d1_tokens"] == TOKENS[0]
@@ -201,7 +201,7 @@ def test_excluded_cells_are_left_out():
     ],
     ids=["2 x 2", "2 x 3"],
 )
-def test_small_grids_say_what_they_do_not_allow(tokens, d1_kept, words):
+def test_small_grids_have_gaps_with_reasons(tokens, d1_kept, words):
     cells = simulate(seeds=(0,), tokens=tokens)
     cells = cells[cells["d1_tokens"] <= tokens[d1_kept - 1]].reset_index(drop=True)
     one = row(cells)
@@ -211,7 +211,7 @@ def test_small_grids_say_what_they_do_not_allow(tokens, d1_kept, words):
 
 
 def test_draws_that_determine_nothing_are_left_out_and_counted():
-    """Three first stages: one draw in nine holds a single D1, whose refit would stay where it started."""
+    """Three first stages: one draw in nine has a single D1, and its refit would not move from its start."""
     cells = simulate(seeds=(0,), tokens=TOKENS[:3])
     trunks = found(cells, draws=900).bootstraps["trunks"]
     left_out = int(trunks.note.split(" of 900 draws left out")[0])
@@ -219,7 +219,7 @@ def test_draws_that_determine_nothing_are_left_out_and_counted():
     assert trunks.lower < trunks.upper
 
 
-def test_as_many_cells_as_coefficients_leave_no_spread():
+def test_as_many_cells_as_coefficients_give_no_interval():
     cells = simulate(seeds=(0,), tokens=TOKENS[:3])
     kept = [(0, 0), (0, 2), (1, 1), (2, 0), (2, 2)]
     wanted = {(int(TOKENS[i]), int(TOKENS[j])) for i, j in kept}
@@ -232,7 +232,7 @@ def test_as_many_cells_as_coefficients_leave_no_spread():
     assert "no profile" in one["note"]
 
 
-def test_a_study_without_the_form_has_a_row_that_says_so():
+def test_a_study_without_the_form_has_a_row_with_the_reason():
     cells = simulate()
     table = alpha3_table(cells, [fitted(cells, "mul0")], draws=20)
     assert pd.isna(table.numbers.loc[0, "alpha3"])
@@ -253,7 +253,9 @@ def test_rows_of_different_seeds_share_a_table():
     own = [name for name in table.numbers if name.startswith("alpha3_seed_")]
     assert own == ["alpha3_seed_0", "alpha3_seed_2", "alpha3_seed_10"]
     again = pd.read_csv(io.StringIO(table_csv(table.numbers)))
-    assert table_csv(table.numbers).splitlines()[2].split(",")[6] == "25"  # counts stay whole beside gaps
+    assert (
+        table_csv(table.numbers).splitlines()[2].split(",")[6] == "25"
+    )  # counts remain integers in a column with gaps
     assert again["alpha3_seed_2"].isna().tolist() == [True, False]
     assert list(table.shown["seeds"]) == ["2", "1"]
 

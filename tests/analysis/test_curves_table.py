@@ -1,4 +1,4 @@
-"""Curves of runs that were really trained as a study's design says: every start, a chain of segments, all schedules."""
+"""Loss curves of runs that were trained by a study's design: every kind of start, a chain of segments, all schedules."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def second(method, d1_steps):
     return Branch(Stage2Run(method, "tiny", 0, d1_steps * UNIT), 11 * UNIT)
 
 
-# D1 is the trunk's tokens where the second stage starts from the trunk.
+# D1 counts the trunk's tokens if the second stage starts from the trunk.
 STAGE2 = {
     "cpt": second("cpt", 11),
     "cpt-stable": second("cpt-stable", 10),
@@ -79,7 +79,7 @@ COSINE = Branch(Stage1Run("words", "tiny", 0, "cosine"), 20 * UNIT)
 
 
 def make(design, job, results, tokens):
-    """Train a job and what it starts from, as the workflow's rules do."""
+    """Train a job and the jobs that it depends on, as the workflow's rules do."""
     if (results / job.manifest).exists():
         return
     parent = design.parent_manifest(job)
@@ -154,7 +154,7 @@ def test_rows_hold_means_since_the_row_before_over_segments_and_branch(curves, t
         FIRST.folder,
     )
     found = rows(curves, FIRST)
-    # Row 3 spans the cut between two segments, the last one the end of the trunk.
+    # Row 3 includes the boundary between two segments, the last row the end of the trunk.
     for row, (begin, end) in enumerate([(1, 4), (5, 8), (9, 12), (13, 16), (17, 20), (21, 22)]):
         part = [line for line in all_lines if begin <= line["step"] <= end]
         assert len(part) == end - begin + 1
@@ -182,7 +182,7 @@ def test_a_branch_of_no_steps_ends_with_its_trunks_last_update(curves, trained):
 
 
 def test_every_way_to_start_a_second_stage_is_trained_as_designed(curves, trained):
-    """The design's specs, the growth job and the trainer fit each other."""
+    """The design's specs, the growth job and the trainer work together."""
     warmed = [5e-3 * step / 4 for step in (1, 2, 3, 4)]
     for name, branch in STAGE2.items():
         folder = Segment(branch.run, 10 * UNIT).folder
@@ -190,11 +190,11 @@ def test_every_way_to_start_a_second_stage_is_trained_as_designed(curves, traine
             folder = Segment(branch.run, 11 * UNIT).folder if name == "constant" else branch.folder
         rates = [line["lr"] for line in lines(trained, folder)][:4]
         assert rates == ([5e-3] * 4 if name.endswith("-stable") else warmed), name
-    # From the trunk, weights and moments: what is written is the state of a model of the stacked shape.
+    # The start from the trunk has weights and moments: a state of a model of the stacked shape.
     init = read_manifest(trained / STAGE2["stack-stable"].run.path / "init/checkpoint/manifest.json")
     assert init["kind"] == "training-state"
     assert init["architecture"]["n_layer"] == 4
-    # Both begin from better weights than drawn ones.
+    # Both start from better than random weights.
     scratch = lines(trained, Segment(BASE, 10 * UNIT).folder)
     for name in ("cpt", "cpt-stable", "cosine"):
         branch = STAGE2[name]
@@ -207,7 +207,7 @@ def test_every_way_to_start_a_second_stage_is_trained_as_designed(curves, traine
 
 @pytest.fixture
 def copy(trained, tmp_path):
-    """A copy of what one chain has logged, to be damaged."""
+    """A copy of the logs of one chain, to be damaged."""
     for job in (Segment(BASE, 10 * UNIT), Segment(BASE, 20 * UNIT), FIRST):
         (tmp_path / job.folder).mkdir(parents=True)
         shutil.copy(trained / job.folder / "steps.jsonl", tmp_path / job.folder)
@@ -272,9 +272,9 @@ def test_a_branch_that_is_not_in_the_study_is_refused(trained):
 def test_branch_folders_round_trip_and_others_are_refused():
     for branch in (FIRST, COSINE, *STAGE2.values()):
         assert parse_branch(branch.folder) == parse_branch(branch.folder + "/") == branch
-    with pytest.raises(UserError, match="a trunk segment; curves lead to a decay branch"):
+    with pytest.raises(UserError, match="this is a trunk segment; give a decay branch"):
         parse_branch(Segment(BASE, 10 * UNIT).folder)
-    with pytest.raises(UserError, match="lies in no trunk segment or decay branch"):
+    with pytest.raises(UserError, match="not a file of a trunk segment or decay branch"):
         parse_branch(BASE.path)
 
 

@@ -1,4 +1,4 @@
-"""`cells_table`: tables from elsewhere are complete before anything runs, and are refused with key, file and column."""
+"""`cells_table`: imported tables are checked before any job runs; errors name key, file and column."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_column_that_no_chosen_figure_needs_may_be_absent(tables, tmp_path):
 def test_missing_files_and_the_studys_own_outputs_are_refused(tables):
     with pytest.raises(UserError, match=r"cells_table.cells: nowhere.csv cannot be read"):
         check_headers(study_from(tables, cells_table={"cells": "nowhere.csv"}), "results/synthetic")
-    with pytest.raises(UserError, match=r"which this study writes; copy it elsewhere"):
+    with pytest.raises(UserError, match=r"the folder that this study writes; copy it elsewhere"):
         check_headers(study_from(tables), tables)
 
 
@@ -108,7 +108,7 @@ def test_missing_files_and_the_studys_own_outputs_are_refused(tables):
     ],
     ids=["method", "model", "empty"],
 )
-def test_tables_without_what_the_study_declares_are_refused(tables, tmp_path, change, words):
+def test_tables_without_the_studys_methods_or_models_are_refused(tables, tmp_path, change, words):
     change(pd.read_csv(tables / "cells.csv")).to_csv(tmp_path / "cells.csv", index=False)
     with pytest.raises(UserError) as refusal:
         check_rows(study_from(tables), "cells", tmp_path / "cells.csv")
@@ -116,7 +116,7 @@ def test_tables_without_what_the_study_declares_are_refused(tables, tmp_path, ch
         assert word in str(refusal.value)
 
 
-def test_a_table_from_elsewhere_needs_no_book_keeping(tables, tmp_path):
+def test_an_imported_table_may_lack_optional_columns(tables, tmp_path):
     cells = pd.read_csv(tables / "cells.csv")[list(COLUMNS["cells"])]
     base = pd.read_csv(tables / "base-cells.csv")[list(COLUMNS["base_cells"])]
     cells.to_csv(tmp_path / "cells.csv", index=False)

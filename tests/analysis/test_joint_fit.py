@@ -1,4 +1,4 @@
-"""Laws over sizes: from a results folder with known laws to the fits and to Figures 4, 9, 10 and 11, and refusals."""
+"""Laws over sizes: from a results folder with known laws to the fits and Figures 4, 9, 10 and 11, and refused input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from twostage.tables.table import render_html
 ROOT = Path(__file__).parents[2]
 JOINT = {"A": 2000.0, "alpha1": 0.30, "alpha2": 0.40, "alpha3": 0.015, "B": 20.0, "beta": 0.3, "E": 2.0}
 SCRATCH = {"A": 20.0, "alpha": 0.3, "B": 50.0, "beta": 0.2, "E": 2.0}
-SHIFT = {"generic": 1.0, "code": 0.8}  # of all scales, so that corpora and methods have laws of their own
+SHIFT = {"generic": 1.0, "code": 0.8}  # factor of all scales, so that corpora and methods have different laws
 
 
 def shape(d_model, n_layer=2):
@@ -53,7 +53,7 @@ MODELS = {"33k": shape(32), "0.1M": shape(64), "0.5M": shape(128)}
 
 
 def joint_loss(c, n, d1, d2):
-    """Eq. 7, written out."""
+    """Eq. 7."""
     return (
         c["A"] * d1 ** -c["alpha1"] * d2 ** (-c["alpha2"] + c["alpha3"] * np.log(d1))
         + c["B"] * n ** -c["beta"]
@@ -70,7 +70,7 @@ def scaled(coefficients, factor):
 
 
 def known_loss(design, cell):
-    """Losses on a run's own corpus follow the known laws; the others only need to differ."""
+    """Losses on a run's own corpus follow the known laws; all other losses are only made distinct."""
     run, tokens = cell.branch.run, cell.branch.tokens
     n = design.study.architecture(run.model).n_params
     own = cell.corpus == design.corpus(run)
@@ -82,7 +82,7 @@ def known_loss(design, cell):
 
 @pytest.fixture(scope="module")
 def make_cells(tmp_path_factory):
-    """Cells of the three-size study, through the evaluation files that jobs leave."""
+    """Cells of the three-size study, read from evaluation files as the jobs write them."""
 
     def make(noise):
         with pytest.MonkeyPatch.context() as patch:
@@ -134,7 +134,7 @@ def test_exact_losses_give_the_known_law_back(name, exact):
 
 
 def test_noisy_losses_give_the_known_law_within_intervals(fits):
-    """24 intervals of 95 %: with the four fits' correlations more than five misses would mean wrong intervals."""
+    """24 intervals of 95 %: more than five misses would mean wrong intervals, given the correlations of the four fits."""
     inside = []
     for name, (law, corpus) in CASES.items():
         truth = scaled(law, SHIFT[corpus])
@@ -307,7 +307,7 @@ IMPOSSIBLE = {
 
 @pytest.mark.parametrize("case", IMPOSSIBLE)
 def test_impossible_figures_are_refused_with_the_study(case, fields, tmp_path):
-    load(fields, tmp_path)  # it is the change that is refused
+    load(fields, tmp_path)  # only the change is refused
     spoil, words = IMPOSSIBLE[case]
     spoil(fields)
     with pytest.raises(UserError) as refusal:
@@ -316,7 +316,7 @@ def test_impossible_figures_are_refused_with_the_study(case, fields, tmp_path):
         assert word in str(refusal.value)
 
 
-def test_only_what_is_asked_for_is_checked(fields, tmp_path):
+def test_only_the_chosen_figures_are_checked(fields, tmp_path):
     fields["scratch"], fields["figures"] = {}, ["figure-9", "figure-10"]
     assert load(fields, tmp_path).figures == (
         "figure-9",
@@ -334,7 +334,7 @@ def test_only_what_is_asked_for_is_checked(fields, tmp_path):
 
 
 def run_script(name, *arguments):
-    """A workflow script as a rule runs it, in this process."""
+    """Run a workflow script in this process, as a rule does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [name, *map(str, arguments)])
         runpy.run_path(str(ROOT / f"workflow/scripts/{name}.py"), run_name="__main__")
@@ -380,7 +380,7 @@ def test_table_8_holds_the_coefficients_of_the_fit_files(fits):
             assert not row[f"{name}_lower"] > row[name]
             assert not row[f"{name}_upper"] < row[name]
         assert row["n_models"] == 3
-    # The paper's numbers stand under the same meaning: its base law falls with tokens as D^-0.092.
+    # The paper's columns have the same meaning: its base law decreases with tokens as D^-0.092.
     assert numbers.set_index(["law", "corpus"]).loc[("scratch", "generic"), "paper_alpha"] == "0.092"
     assert numbers.set_index("law").loc["stack", "paper_alpha3"] == "0.003"
     assert "α₃" in render_html(table_8([fits["stack"]]))
@@ -408,7 +408,7 @@ def test_extrapolation_figures_plot_every_cell_once(figure, method, drawn, noisy
 
 
 def d_star_by_bisection(n, factor):
-    """Eq. 8 with the known laws, by SciPy: an independent oracle."""
+    """Solve Eq. 8 for the known laws with SciPy, as an independent reference."""
     from scipy.optimize import brentq
 
     def gap(log_d):
@@ -466,7 +466,7 @@ def test_the_papers_size_gives_the_papers_axes(fits):
 
 
 def test_laws_that_never_cross_are_a_result(exact):
-    """A from-scratch law that is always worse: the figure says so instead of failing."""
+    """If the law from scratch is always worse, the figure states it instead of failing."""
     worse = exact.copy()
     worse.loc[worse["method"] == "scratch", "loss_nats"] += 3.0
     worse.loc[worse["method"] == "stack", "loss_nats"] = joint_loss(
@@ -481,7 +481,7 @@ def test_laws_that_never_cross_are_a_result(exact):
 def test_figures_of_two_corpora_or_without_scratch_are_refused(fits):
     with pytest.raises(UserError, match=r"figure-10: .*'generic'.*'code'"):
         draw_from_fits("figure-10", fits["stack"], fits["code"])
-    with pytest.raises(UserError, match=r"figure-11: needs the fit of models trained from scratch on 'code'"):
+    with pytest.raises(UserError, match=r"figure-11: the fit of models trained from scratch on 'code'"):
         draw_from_fits("figure-11", fits["cpt-code"])
     with pytest.raises(UserError, match="'figure-12'"):
         draw_from_fits("figure-12", fits["cpt-code"])

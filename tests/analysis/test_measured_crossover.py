@@ -1,4 +1,4 @@
-"""Measured crossings: found where they are known, never invented, with noise from seeds and no other size in a control's place."""
+"""Measured crossings: known crossings are found, none is extrapolated, noise comes from seeds, and controls have the right size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from twostage.analysis.measured_crossover import (
     REUSE,
     SCRATCH_BETTER,
     TOO_FEW,
-    Curve,
     Differences,
+    MeasuredCurve,
     compare,
     crossing_tokens,
     find_crossing,
@@ -29,7 +29,7 @@ A = np.array
 
 
 def test_a_crossing_is_exact_where_losses_are_linear_in_ln_d2():
-    """reuse = 4 - 0.3 x, scratch = 6 - 0.45 x with x = ln D2: they meet at x = 2 / 0.15."""
+    """reuse = 4 - 0.3 x, scratch = 6 - 0.45 x with x = ln D2: they are equal at x = 2 / 0.15."""
     d2 = tuple(int(d) for d in np.geomspace(2e5, 3.2e6, 5))
     cells = table(
         reuse_rows(lambda a, b: 4 - 0.3 * np.log(b), d2=d2),
@@ -49,7 +49,7 @@ def test_a_known_crossing_of_curved_laws_is_found_within_interpolation_error(d1)
     for points in (
         5,
         9,
-    ):  # steps of x2, then of x sqrt(2): the error of linear interpolation is quadratic in the step
+    ):  # steps of 2, then of sqrt(2): the error of linear interpolation is quadratic in the step
         d2 = np.geomspace(2e5, 3.2e6, points).round().astype(int).tolist()
         cells = table(reuse_rows(mul, d2=d2), scratch_rows(power, d2=d2))
         found = find_crossing(compare(cells, "stack", "33k").differences(d1))
@@ -69,7 +69,7 @@ def test_larger_d1_crosses_later():
     ("shift", "outcome"),
     [(lambda b: 0.1, SCRATCH_BETTER), (lambda b: -0.1, REUSE), (lambda b: 0.3 - 0.2 * np.log(b / 2e5), BACK)],
 )
-def test_nothing_is_invented_where_nothing_crosses(shift, outcome):
+def test_curves_that_do_not_cross_have_no_crossing(shift, outcome):
     cells = table(
         reuse_rows(lambda a, b: power(b) + shift(b), seeds=(0, 1), noise=1e-3),
         scratch_rows(power, seeds=(0, 1), noise=1e-3),
@@ -87,8 +87,8 @@ def test_of_several_changes_of_sign_the_last_counts_and_ties_go_to_scratch():
     rows = A(
         [
             [-1.0, 1.0, -1.0, 3.0],  # up, down, up again: 3.25
-            [-1.0, 0.0, 1.0, 1.0],  # meets zero in a measured point: 2
-            [-2.0, -1.0, -1.0, 0.0],  # in the last one: 4
+            [-1.0, 0.0, 1.0, 1.0],  # zero at a measured point: 2
+            [-2.0, -1.0, -1.0, 0.0],  # zero at the last point: 4
             [0.0, 0.0, 0.0, 0.0],
             [1.0, 1.0, -1e-9, -1.0],
             [1.0, -3.0, 1.0, 1.0],  # down and up: 2.75
@@ -119,7 +119,7 @@ def test_only_common_d2_are_compared():
 
 
 def test_ragged_seeds_are_averaged_and_weigh_by_their_number():
-    """Two cells with spread: seeds 3.0, 3.2 and 2.0, 2.1, 2.3; the rest have one seed."""
+    """Two cells have several seeds: 3.0, 3.2 and 2.0, 2.1, 2.3; all others have one."""
     cells = table(
         reuse_rows(lambda a, b: 3.0, d1=[D1[0]], d2=D2[:2]),
         reuse_rows(lambda a, b: 3.2, d1=[D1[0]], d2=D2[:1], seeds=[1]),
@@ -138,7 +138,7 @@ def test_ragged_seeds_are_averaged_and_weigh_by_their_number():
     assert row.se == pytest.approx([sd * np.sqrt(1 / 2 + 1), sd * np.sqrt(1 + 1 / 3)])
 
 
-def test_noise_comes_from_the_whole_table_where_these_cells_have_one_seed():
+def test_noise_comes_from_all_cells_if_these_have_one_seed():
     cells = table(
         reuse_rows(mul), scratch_rows(power), reuse_rows(mul, method="cpt-code", seeds=(0, 1), noise=0.02)
     )
@@ -167,10 +167,10 @@ def test_probabilities_of_two_points_are_those_of_two_normal_numbers():
     assert found.p_beyond == pytest.approx(1 - positive[1], abs=0.012)
     assert found.p_inside == pytest.approx((1 - positive[0]) * positive[1], abs=0.012)
     assert found.p_before + found.p_inside + found.p_beyond == pytest.approx(1)
-    assert (found.lower, found.upper) == (0.0, np.inf)  # 18 % before, 9 % beyond: both ends are open
+    assert (found.lower, found.upper) == (0.0, np.inf)  # 18 % of draws before, 9 % beyond: both ends are open
 
 
-def test_intervals_cover_the_crossing_as_often_as_they_say():
+def test_intervals_have_their_nominal_coverage():
     d2 = np.geomspace(2e5, 3.2e6, 5)
     truth = 0.08 * np.log(d2 / 9e5)
     se = np.full(5, 0.01)
@@ -192,7 +192,7 @@ def test_equal_input_gives_the_same_interval():
 # Controls -------------------------------------------------------------------------------------------------------------
 
 
-def test_another_size_never_stands_in():
+def test_another_size_is_not_used():
     cells = table(reuse_rows(mul), scratch_rows(power, sizes={"33k": N, "74k": 73_968}))
     one = compare(cells, "stack", "33k")
     assert one.scratch_model == ""
@@ -201,7 +201,7 @@ def test_another_size_never_stands_in():
     assert all(one.differences(d1).d2.size == 0 for d1 in D1)
 
 
-def test_another_corpus_never_stands_in():
+def test_another_corpus_is_not_used():
     cells = table(reuse_rows(mul, method="cpt-code"), scratch_rows(power, sizes={"33k": N}))
     assert "'code'" in compare(cells, "cpt-code", "33k").reason
     own = table(reuse_rows(mul, method="cpt-code"), scratch_rows(power, sizes={"33k": N}, corpus="code"))
@@ -234,7 +234,7 @@ def test_cells_that_do_not_belong_together_are_refused():
 
 # Curves ---------------------------------------------------------------------------------------------------------------
 
-CURVE = Curve(np.exp(A([1.0, 2.0, 4.0])), A([5.0, 4.0, 3.0]), A([1.0, 2.0, 4.0]))
+CURVE = MeasuredCurve(np.exp(A([1.0, 2.0, 4.0])), A([5.0, 4.0, 3.0]), A([1.0, 2.0, 4.0]))
 
 
 def test_a_curve_is_linear_in_ln_d_between_points_and_ends_with_them():
@@ -244,7 +244,7 @@ def test_a_curve_is_linear_in_ln_d_between_points_and_ends_with_them():
     assert CURVE.at(float(CURVE.tokens[0])) == pytest.approx((5.0, 1.0))
     assert CURVE.at(1.01 * np.exp(4.0)) is None
     assert CURVE.at(0.99 * np.exp(1.0)) is None
-    single = Curve(A([10.0]), A([2.0]), A([3.0]))
+    single = MeasuredCurve(A([10.0]), A([2.0]), A([3.0]))
     assert single.at(10.0) == pytest.approx((2.0, 1 / 3))
     assert single.at(11.0) is None
 
@@ -255,11 +255,11 @@ def test_tokens_to_a_loss():
     assert CURVE.tokens_to(2.99) == np.inf
     assert CURVE.tokens_to(5.01) == 0.0
     assert CURVE.tokens_to(5.0) == pytest.approx(np.exp(1.0))
-    bumpy = Curve(np.exp(A([1.0, 2.0, 3.0, 4.0])), A([5.0, 4.0, 4.5, 3.0]), np.ones(4))
-    assert np.log(bumpy.tokens_to(4.2)) == pytest.approx(1.8)  # where it first comes down to it
+    bumpy = MeasuredCurve(np.exp(A([1.0, 2.0, 3.0, 4.0])), A([5.0, 4.0, 4.5, 3.0]), np.ones(4))
+    assert np.log(bumpy.tokens_to(4.2)) == pytest.approx(1.8)  # where the curve first reaches it
 
 
-# Laws beside it -------------------------------------------------------------------------------------------------------
+# Fitted laws ----------------------------------------------------------------------------------------------------------
 
 
 def test_laws_of_the_same_cells_give_the_true_crossing():
@@ -275,7 +275,7 @@ def test_laws_of_the_same_cells_give_the_true_crossing():
     assert fits.difference(D1[0], 5e5) == pytest.approx(mul(D1[0], 5e5) - power(5e5), abs=1e-5)
 
 
-def test_too_few_cells_for_laws_say_so():
+def test_too_few_cells_for_laws_give_a_reason():
     cells = table(reuse_rows(mul, d1=D1[:2], d2=D2[:2]), scratch_rows(power))
     reason = fit_pair(compare(cells, "stack", "33k"), delta=1e-3)
     assert isinstance(reason, str)
@@ -301,5 +301,5 @@ def test_laws_with_as_many_points_as_coefficients_have_no_interval():
         (250.0, -0.1, "beyond the measured D2"),
     ],
 )
-def test_where_laws_cross_is_said_relative_to_the_measurements(estimate, last, text):
+def test_crossings_of_laws_are_described_relative_to_the_measurements(estimate, last, text):
     assert describe(estimate, 100.0, 200.0, last) == f"laws: {text}"

@@ -49,7 +49,7 @@ def test_excluded_cells_are_left_out(tables):
     assert table.loc[reused, "n_points"].item() == full.loc[reused, "n_points"].item() - 1
 
 
-def test_too_few_points_say_so(tables):
+def test_too_few_points_give_a_reason(tables):
     cells = tables.cells[(tables.cells["method"] != "cpt-code")]
     few = tables.cells[tables.cells["method"] == "cpt-code"].head(1)
     table = unified_table(pd.concat([cells, few]), tables.base_cells.head(1), delta=1e-3)
@@ -57,7 +57,7 @@ def test_too_few_points_say_so(tables):
 
 
 def test_growth_on_another_corpus_is_left_out_too(tmp_path):
-    """Its base was measured on that corpus, but at another size."""
+    """Its base was measured on that corpus, but has another size."""
     methods = {
         "cpt-code": {"kind": "cpt", "corpus": "code"},
         "stack-code": {"kind": "stack", "corpus": "code"},

@@ -11,7 +11,6 @@ import pytest
 from law_tables import failure, grid, run_json
 
 from twostage.cli import main
-from twostage.cli.fit import FORM_NAMES
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.forms import FORMS
 from twostage.laws.points import Points
@@ -163,5 +162,9 @@ def test_one_size_joint_fit_is_refused_unless_asked_for(
     assert any("not identified" in warning for warning in joint["warnings"])
 
 
-def test_form_names_are_the_forms() -> None:
-    assert tuple(FORMS) == FORM_NAMES
+def test_help_lists_every_law_with_its_equation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "{" + ",".join(FORMS) + "}" in "".join(shown.split())
+    for form in FORMS.values():
+        assert form.equation in shown

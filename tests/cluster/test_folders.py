@@ -25,7 +25,7 @@ def test_a_link_to_a_folder_is_fine(tmp_path):
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "results").write_text("")
     for path in ("results", "results/small"):
-        with pytest.raises(UserError, match=r"/results: a file is in the way .* move it away"):
+        with pytest.raises(UserError, match=r"/results: is a file, but a folder is needed"):
             check_folder(tmp_path / path)
 
 

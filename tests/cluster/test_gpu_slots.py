@@ -1,4 +1,4 @@
-"""Shares of GPUs, with real processes: never more than a GPU has, and given back however a job ends."""
+"""Shares of GPUs, with real processes: never more than a GPU has, and released however a job ends."""
 
 from __future__ import annotations
 
@@ -44,8 +44,13 @@ def wait_for(condition, seconds=60):
     return found
 
 
+def release(grant):
+    for descriptor in grant.descriptors:
+        os.close(descriptor)
+
+
 def is_held(lock):
-    """Whether some process holds this lock: a slot in use, or the turnstile at which it waits for units."""
+    """Whether some process has this lock: a unit in use, or the lock of the process that waits for units."""
     if not lock.exists():
         return False
     with lock.open() as stream:
@@ -80,7 +85,7 @@ def test_a_gpu_never_has_more_jobs_than_units(tmp_path):
 def test_jobs_go_to_the_emptiest_gpu(tmp_path):
     grants = [acquire(tmp_path, ["0", "1"], capacity=2, units=1) for _ in range(4)]
     assert [grant.gpu for grant in grants] == ["0", "1", "0", "1"]
-    grants[1].release()
+    release(grants[1])
     assert acquire(tmp_path, ["0", "1"], capacity=2, units=1).gpu == "1"
 
 
@@ -121,7 +126,7 @@ def test_a_job_that_needs_a_whole_gpu_is_not_passed_by_small_ones(tmp_path):
     large = start(tmp_path, "large", units=2, seconds=0.1, gpus="0")
     lock = tmp_path / "locks/turnstile.lock"
     wait_for(lambda: is_held(lock))
-    later = start(tmp_path, "later", seconds=0, gpus="0")  # would fit beside `small`
+    later = start(tmp_path, "later", seconds=0, gpus="0")  # would fit next to `small`
     assert [process.wait(timeout=60) for process in (small, large, later)] == [0, 0, 0]
     assert notes(tmp_path, "large")[0][2] < notes(tmp_path, "later")[0][2]
 
@@ -132,8 +137,8 @@ def test_a_waiter_that_is_killed_blocks_nobody(tmp_path):
     wait_for(lambda: is_held(tmp_path / "locks/turnstile.lock"))
     waiter.kill()
     waiter.wait()
-    holder.release()
-    acquire(tmp_path / "locks", ["0"], capacity=2, units=2).release()
+    release(holder)
+    release(acquire(tmp_path / "locks", ["0"], capacity=2, units=2))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_gpus_are_those_that_are_visible(monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 5")
     assert visible_gpus() == ["2", "5"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(UserError, match="name them by --gpus"):
+    with pytest.raises(UserError, match="list GPUs with --gpus"):
         visible_gpus()
     with pytest.raises(SystemExit, match="error: no GPU found"):
         main(["--", "true"])

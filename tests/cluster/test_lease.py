@@ -1,4 +1,4 @@
-"""Leases: one live owner, whoever submits the job; the dead are replaced, the living waited for."""
+"""Leases: one owner at a time; dead owners are replaced, live ones are waited for."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def files(folder: Path) -> list[str]:
 
 
 def move_abroad(folder: Path) -> None:
-    """Make the newest lease look like one of another machine, where only its heartbeat tells whether it lives."""
+    """Make the newest lease look like one of another machine, which can be judged only by its heartbeat."""
     path = folder / files(folder)[-1]
     owner = json.loads(path.read_text()) | {"host": "elsewhere"}
     temporary = folder / "edited"
@@ -123,7 +123,7 @@ def test_a_reused_process_id_does_not_keep_a_lease_alive(tmp_path):
     waiter.join(10)
 
 
-def test_a_foreign_lease_with_a_beating_heart_is_waited_for(tmp_path):
+def test_a_foreign_lease_with_a_heartbeat_is_waited_for(tmp_path):
     holder = Waiter(tmp_path)
     assert holder.owned.wait(10)
     move_abroad(tmp_path)
@@ -155,7 +155,7 @@ def test_an_owner_that_was_wrongly_thought_dead_stops_and_leaves_the_new_one_alo
         mine.check()
         waiter = Waiter(tmp_path)
         assert waiter.owned.wait(10)
-        with pytest.raises(LeaseLostError, match="another process took this job over"):
+        with pytest.raises(LeaseLostError, match="another process has taken over this job"):
             mine.check()
     waiter.lease.check()
     assert files(tmp_path)[-1] == "lease-2.json"

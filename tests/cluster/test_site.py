@@ -45,14 +45,14 @@ def test_kernels_are_chosen_for_gpus_alone(fields, flags):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"partiton": "gpu"}, ["site.partiton: unknown key; known are partition, cpu_partition"]),
+        ({"partiton": "gpu"}, ["site.partiton: unknown key; known keys are partition, cpu_partition"]),
         ({"gpus_per_node": 0}, ["site.gpus_per_node:", "greater than or equal to 1 (got 0)"]),
         ({"assumed_mfu": 40}, ["site.assumed_mfu:", "(got 40)"]),
         ({"grace_s": 600, "max_walltime_min": 11}, ["grace_s: 600", "max_walltime_min: 11; lower"]),
         ({"gpus_per_node": 1, "max_gpus_per_job": 2}, ["max_gpus_per_job", "set it to 1"]),
-        ({"device": "cpu", "compile": True}, ["compile: it is for GPUs"]),
-        ({"device": "cpu", "throughput": "gpu.json"}, ["throughput: it is for GPUs"]),
-        (["gpu"], ["site: a mapping of keys is needed"]),
+        ({"device": "cpu", "compile": True}, ["compile: needs a GPU"]),
+        ({"device": "cpu", "throughput": "gpu.json"}, ["throughput: needs a GPU"]),
+        (["gpu"], ["site: must be a mapping of keys"]),
     ],
 )
 def test_a_mistake_names_key_value_and_fix(fields, words):

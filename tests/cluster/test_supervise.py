@@ -13,7 +13,6 @@ import pytest
 
 from twostage.cluster.supervise import EXIT_STOPPED, bad_input_marker, earlier_log
 from twostage.common.scripting import EXIT_BAD_INPUT
-from twostage.training import loop as training_loop
 
 SCRIPT = Path(__file__).parents[2] / "workflow/scripts/supervise.py"
 
@@ -32,10 +31,6 @@ def log(tmp_path) -> Path:
     return tmp_path / "logs/job.log"
 
 
-def test_the_trainers_code_for_stopped_is_the_supervisors():
-    assert training_loop.EXIT_STOPPED == EXIT_STOPPED == 128 + signal.SIGTERM
-
-
 def test_output_goes_to_the_log_and_the_code_is_handed_on(log):
     assert run(log, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(5)") == 5
     assert sorted(log.read_text().split()) == ["err", "out"]
@@ -44,7 +39,7 @@ def test_output_goes_to_the_log_and_the_code_is_handed_on(log):
 
 def test_bad_input_leaves_a_marker_that_the_next_start_removes(log):
     assert run(log, f"raise SystemExit({EXIT_BAD_INPUT})") == EXIT_BAD_INPUT
-    assert "bad input; this job is not tried again" in log.read_text()
+    assert "invalid input; this job is not retried" in log.read_text()
     assert bad_input_marker(log).is_file()
     assert run(log, "pass") == 0
     assert not bad_input_marker(log).exists()
@@ -76,7 +71,7 @@ def test_without_slurms_commands_a_stopped_job_is_left_to_retries(log, tmp_path)
     """Containers have none."""
     code = f"print('the state is saved'); raise SystemExit({EXIT_STOPPED})"
     assert run(log, code, SLURM_JOB_ID="7", PATH=str(tmp_path)) == EXIT_STOPPED
-    assert "no scontrol here" in log.read_text()
+    assert "scontrol not found" in log.read_text()
 
 
 def test_logs_of_earlier_starts_are_kept_until_a_new_story_begins(log):

@@ -266,11 +266,11 @@ def test_the_papers_patterns_take_the_languages_of_starcoder_and_leave_what_is_n
 
 MISTAKES = {
     "gated": ({"dataset": "owner/gated"}, ["gated", "accept its terms on https://huggingface.co/datasets/owner/gated", "HF_TOKEN"]),
-    "no repository": ({"dataset": "owner/none"}, ["'owner/none': not found on the Hub", "mend its id"]),
+    "no repository": ({"dataset": "owner/none"}, ["'owner/none': not found on the Hub", "correct its id"]),
     "no revision": ({"revision": "f" * 40}, ["no such revision", "twostage pin"]),
     "not pinned": ({"revision": "PIN_ME"}, ["revision is PIN_ME", "run `twostage pin STUDY.yaml`"]),
-    "no config": ({"config": "nope"}, ["mend config", "'nope' not found. Available: ['default']"]),
-    "no split": ({"split": "nope"}, ["mend config, split", "Available splits: ['train']"]),
+    "no config": ({"config": "nope"}, ["correct config", "'nope' not found. Available: ['default']"]),
+    "no split": ({"split": "nope"}, ["correct config, split", "Available splits: ['train']"]),
     "no folder": ({"data_dir": "nope"}, ["data_dir", "nope doesn't contain any data files"]),
     "no text": ({"text_key": "content"}, ["text_key: no column 'content'", "'meta.book'", "'text'"]),
     "no group": ({"group_key": "url"}, ["group_key: no column 'url'", "'text'"]),
@@ -308,7 +308,10 @@ def test_no_network_is_explained(server: Hub, tmp_path: Path) -> None:
         "HF_ENDPOINT": "http://127.0.0.1:9",
     }  # nobody listens there
     message = _read_in_a_process(environment, tmp_path).stdout
-    assert "UserError: dataset 'owner/web': can't reach the Hub; run this job where the network is" in message
+    assert (
+        "UserError: dataset 'owner/web': can't reach the Hub; run this job on a machine with network access"
+        in message
+    )
 
 
 def test_a_connection_that_breaks_inside_of_a_file_loses_and_repeats_nothing(
@@ -329,7 +332,9 @@ def test_a_folder_that_would_be_read_instead_of_the_repository_is_refused(
 ) -> None:
     (tmp_path / "owner/web").mkdir(parents=True)
     message = _read_in_a_process(server.environment(tmp_path / "home"), tmp_path).stdout
-    assert "lies in the working directory and would be read instead; write ./owner/web" in message
+    assert (
+        "in the working directory would be read instead of the Hub's data set; write ./owner/web" in message
+    )
 
 
 def test_the_script_refuses_an_unpinned_corpus_and_writes_nothing(tmp_path: Path) -> None:
@@ -338,8 +343,8 @@ def test_the_script_refuses_an_unpinned_corpus_and_writes_nothing(tmp_path: Path
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == (
-        "error: dataset 'owner/web': revision is PIN_ME, and only a fixed commit gives the same data again; "
-        "run `twostage pin STUDY.yaml`, which looks it up and writes it into the study\n"
+        "error: dataset 'owner/web': revision is PIN_ME, but only a fixed commit is reproducible; "
+        "run `twostage pin STUDY.yaml`, which writes the current commit into the study\n"
     )
     assert not (tmp_path / "out/manifest.json").exists()
 
@@ -416,9 +421,9 @@ def test_the_revision_is_part_of_the_identity_pinned_or_not(tmp_path: Path) -> N
         ({"revision": "main"}, ["corpora.code.revision", "40 hexadecimal digits", "tags can move", "PIN_ME"]),
         ({"revision": "v1.0"}, ["corpora.code.revision", "40 hexadecimal digits"]),
         ({}, ["corpora.code", "revision: missing", "PIN_ME", "twostage pin"]),
-        ({"dataset": "./copy", "revision": HEAD}, ["'./copy' is local and has none; remove the key"]),
+        ({"dataset": "./copy", "revision": HEAD}, ["'./copy' is local and has no revision; remove the key"]),
         ({"dataset": "json"}, ["data_files: missing", "file format"]),
-        ({"dataset": "json", "data_files": ["https://a.b/c"]}, ["'https://a.b/c' is an address", "so that it can be pinned"]),
+        ({"dataset": "json", "data_files": ["https://a.b/c"]}, ["'https://a.b/c' is a URL", "so that its commit can be pinned"]),
         ({"dataset": "a/b/c", "revision": HEAD}, ["'a/b/c' is neither a repository id"]),
         ({"revision": HEAD, "data_files": []}, ["corpora.code.data_files"]),
         ({"revision": HEAD, "stream": True}, ["corpora.code.stream", "unknown key"]),
@@ -433,11 +438,11 @@ def test_impossible_sections_are_refused(tmp_path: Path, keys: dict[str, Any], w
 
 
 def test_a_missing_local_folder_is_named_without_asking_the_network(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone' does not exist .*mend the path"):
+    with pytest.raises(UserError, match=r"gone' does not exist .*correct the path"):
         _texts(_corpus(tmp_path / "gone"))
 
 
 def test_unreadable_local_data_are_explained(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"not parquet")
-    with pytest.raises(UserError, match=r"`datasets` could not read it.*mend dataset, data_files"):
+    with pytest.raises(UserError, match=r"`datasets` could not read it.*correct dataset, data_files"):
         _texts(_corpus("parquet", data_files=(f"{tmp_path}/a.parquet",)))

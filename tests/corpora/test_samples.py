@@ -146,7 +146,7 @@ def test_mixture_refuses_bad_weights(weights: list[int]) -> None:
 def _tokens(
     folder: Path, lengths: list[int], seed: int = 0, vocab_size: int = 1000
 ) -> tuple[Path, np.ndarray]:
-    """Write a token folder with Megatron's own builder; return it and the whole stream."""
+    """Write a token folder with Megatron's own builder; return it and the complete stream."""
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 
     stream = np.random.default_rng(seed).integers(0, vocab_size, sum(lengths), dtype=np.uint16)
@@ -156,11 +156,11 @@ def _tokens(
         for document in np.split(stream, np.cumsum(lengths)[:-1]):
             builder.add_document(document, [len(document)])
         builder.finalize(str(folder / f"{split}.idx"))
-    _vouch(folder, vocab_size)
+    _write_manifest(folder, vocab_size)
     return folder, stream.astype(np.int64)
 
 
-def _vouch(folder: Path, vocab_size: int = 1000) -> None:
+def _write_manifest(folder: Path, vocab_size: int = 1000) -> None:
     files = [f"{split}.{kind}" for split in ("train", "valid") for kind in ("bin", "idx")]
     manifest = {"corpus": folder.name, "vocab_size": vocab_size, "splits": {"train": {}, "valid": {}}}
     write_manifest(folder / "manifest.json", {**manifest, "payload": payload_entries(folder, files)})
@@ -246,7 +246,7 @@ def test_epochs_count_what_is_drawn(two_corpora: list[tuple[Path, np.ndarray]]) 
 
 def test_a_split_shorter_than_a_sample_is_refused(two_corpora: list[tuple[Path, np.ndarray]]) -> None:
     split = TokenSplit(two_corpora[1][0], "train")
-    with pytest.raises(UserError, match="41 tokens, less than one sample of 41"):
+    with pytest.raises(UserError, match="41 tokens, fewer than one sample of 41"):
         SampleStream([split], [1], seed=0, context=41)
 
 
@@ -265,14 +265,14 @@ def test_tokens_that_do_not_match_their_index_are_refused(tmp_path: Path) -> Non
     folder, _ = _tokens(tmp_path / "corpus", [100])
     other, _ = _tokens(tmp_path / "other", [99])
     shutil.copy(other / "train.bin", folder / "train.bin")
-    _vouch(folder)  # even where the manifest agrees
-    with pytest.raises(UserError, match="198 bytes do not hold the 100 tokens"):
+    _write_manifest(folder)  # even where the manifest agrees
+    with pytest.raises(UserError, match="198 bytes do not match the 100 tokens"):
         TokenSplit(folder, "train")
 
 
 def test_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
     folder, stream = _tokens(tmp_path / "corpus", [100])
-    _vouch(folder, vocab_size=int(stream.max()))
+    _write_manifest(folder, vocab_size=int(stream.max()))
     split = TokenSplit(folder, "train")
     with pytest.raises(
         UserError, match=f"token id {stream.max()} is beyond the vocabulary of {stream.max()}"
@@ -282,6 +282,6 @@ def test_a_token_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     folder, _ = _tokens(tmp_path / "corpus", [100])
-    with pytest.raises(UserError, match=r"no split 'test'; it has \['train', 'valid'\]"):
+    with pytest.raises(UserError, match=r"no split 'test'; choose one of \['train', 'valid'\]"):
         TokenSplit(folder, "test")
     assert json.loads((folder / "manifest.json").read_text())["corpus"] == "corpus"

@@ -144,9 +144,7 @@ def test_a_vocabulary_smaller_than_all_bytes_is_refused(vocab_size: int) -> None
 
 
 def test_too_little_text_for_the_vocabulary_is_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"train_bytes: gives a vocabulary of \d+, the study asks for 5000; lower"
-    ):
+    with pytest.raises(UserError, match=r"train_bytes: has a vocabulary of \d+, the study has 5000; lower"):
         train_bpe(iter(["a few words"]), 5000)
 
 
@@ -164,9 +162,7 @@ def test_an_existing_file_is_taken_as_it_is(trained: str, tmp_path: Path) -> Non
     spec = TokenizerFile(kind="file", path=str(tmp_path / "tokenizer.json"), vocab_size=400)
     assert make_tokenizer(spec, []) == trained
     wrong = TokenizerFile(kind="file", path=str(tmp_path / "tokenizer.json"), vocab_size=401)
-    with pytest.raises(
-        UserError, match="gives a vocabulary of 400, the study asks for 401; set vocab_size to that"
-    ):
+    with pytest.raises(UserError, match="has a vocabulary of 400, the study has 401; set vocab_size to it"):
         make_tokenizer(wrong, [])
 
 
@@ -267,9 +263,7 @@ def test_tokens_of_a_converted_model_count_the_bytes_of_the_text(llama: Path) ->
 
 
 def test_a_model_of_another_size_is_refused(llama: Path) -> None:
-    with pytest.raises(
-        UserError, match="gives a vocabulary of 700, the study asks for 32000; set vocab_size to that"
-    ):
+    with pytest.raises(UserError, match="has a vocabulary of 700, the study has 32000; set vocab_size to it"):
         make_tokenizer(TokenizerFile(kind="file", path=str(llama), vocab_size=32000), [])
 
 
@@ -344,7 +338,7 @@ def test_a_repository_gives_what_its_file_gives(
         ({"revision": "PIN_ME"}, "revision is PIN_ME.*twostage pin"),
         ({"repository": "owner/gated"}, "gated: accept its terms on https://huggingface.co/owner/gated"),
         ({"repository": "owner/none"}, "not found on the Hub"),
-        ({"repository": "owner/empty"}, "the repository has no tokenizer.model"),
+        ({"repository": "owner/empty"}, "the repository has no file tokenizer.model"),
         ({"revision": "e" * 40}, "no such revision.*PIN_ME"),
         ({"vocab_size": 32000}, "owner/llama/tokenizer.model: gives a vocabulary of 700"),
     ],

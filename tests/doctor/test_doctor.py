@@ -1,4 +1,4 @@
-"""The doctor's verdicts on gathered facts: GPU nodes good and bad, disks, data, Slurm, limits."""
+"""The doctor's checks on given facts: working and broken GPU nodes, packages, data, Slurm, limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import yaml
 
 from twostage.doctor import (
     Check,
-    Status,
+    Verdict,
     backends,
     container,
     data,
@@ -61,21 +61,21 @@ def one(checks: list[Check], name: str) -> Check:
 # Checks ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_fix_belongs_to_what_is_not_well():
-    with pytest.raises(ValueError, match="a fix belongs"):
-        Check("g", "n", "bad", Status.MISSING)
-    with pytest.raises(ValueError, match="a fix belongs"):
-        Check("g", "n", "good", Status.OK, "do something")
+def test_only_warn_and_missing_have_a_fix():
+    with pytest.raises(ValueError, match="set `fix` for warn and missing"):
+        Check("g", "n", "bad", Verdict.MISSING)
+    with pytest.raises(ValueError, match="set `fix` for warn and missing"):
+        Check("g", "n", "good", Verdict.OK, "do something")
 
 
 def test_only_missing_fails():
-    ok, warn = Check("g", "n", "f", Status.OK), Check("g", "n", "f", Status.WARN, "x")
-    absent = Check("g", "n", "f", Status.NOT_APPLICABLE)
+    ok, warn = Check("g", "n", "f", Verdict.OK), Check("g", "n", "f", Verdict.WARN, "x")
+    absent = Check("g", "n", "f", Verdict.NOT_APPLICABLE)
     assert not failed([ok, warn, absent])
-    assert failed([ok, Check("g", "n", "f", Status.MISSING, "x")])
+    assert failed([ok, Check("g", "n", "f", Verdict.MISSING, "x")])
 
 
-def test_programs_that_are_absent_fail_or_hang_are_answers():
+def test_absent_failing_and_hanging_programs_give_an_answer():
     assert (
         ask(["no-such-program-here"], timeout_s=5).complaint
         == "no-such-program-here: No such file or directory"
@@ -89,9 +89,9 @@ def test_programs_that_are_absent_fail_or_hang_are_answers():
 # GPUs -----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sound_gpu_node_has_nothing_to_mend():
+def test_a_working_gpu_node_passes_every_check():
     checks = gpu.judge(NODE, "cuda")
-    assert {check.status for check in checks} == {Status.OK}
+    assert {check.status for check in checks} == {Verdict.OK}
     assert "2 x NVIDIA H100 80GB HBM3, 80 GiB, driver 580.159.04 (CUDA 13.0)" in one(checks, "GPU").found
     assert gpu.available_backends(NODE) == {"sdpa", "flash", "te"}
 
@@ -102,74 +102,79 @@ def test_a_sound_gpu_node_has_nothing_to_mend():
         (
             change(NODE, devices=(), smi_error="No devices were found"),
             "GPU",
-            Status.MISSING,
+            Verdict.MISSING,
             "No devices were found",
         ),
-        (change(NODE, devices=(H100, change(H100, name="A100"))), "GPU", Status.WARN, "A100 and NVIDIA H100"),
-        (change(NODE, devices=(change(H100, capability=(7, 0)),)), "GPU", Status.WARN, "H100"),
+        (
+            change(NODE, devices=(H100, change(H100, name="A100"))),
+            "GPU",
+            Verdict.WARN,
+            "A100 and NVIDIA H100",
+        ),
+        (change(NODE, devices=(change(H100, capability=(7, 0)),)), "GPU", Verdict.WARN, "H100"),
         (
             change(NODE, driver_cuda="12.4"),
             "PyTorch and CUDA",
-            Status.MISSING,
-            "the driver runs up to CUDA 12.4",
+            Verdict.MISSING,
+            "the driver supports up to CUDA 12.4",
         ),
         (
             change(NODE, torch=gpu_facts.TorchFacts("2.13.0+cpu")),
             "PyTorch and CUDA",
-            Status.MISSING,
+            Verdict.MISSING,
             "is a CPU build",
         ),
         (
             change(NODE, torch=gpu_facts.TorchFacts(None, error="ImportError: libcudart.so.13")),
             "PyTorch and CUDA",
-            Status.MISSING,
+            Verdict.MISSING,
             "libcudart.so.13",
         ),
         (
             change(NODE, torch=change(NODE.torch, architectures=("sm_100",))),
             "PyTorch and CUDA",
-            Status.MISSING,
+            Verdict.MISSING,
             "this GPU is sm_90",
         ),
         (
             change(NODE, torch=change(NODE.torch, usable=False, error="CUDA initialization failed")),
             "GPU from PyTorch",
-            Status.MISSING,
+            Verdict.MISSING,
             "CUDA initialization failed",
         ),
         (
             change(NODE, torch=change(NODE.torch, devices=1)),
             "GPU from PyTorch",
-            Status.WARN,
+            Verdict.WARN,
             "nvidia-smi lists 2",
         ),
-        (change(NODE, torch=change(NODE.torch, nccl=None)), "nccl", Status.MISSING, "not reported"),
+        (change(NODE, torch=change(NODE.torch, nccl=None)), "nccl", Verdict.MISSING, "not reported"),
         (
             change(NODE, te=gpu_facts.LibraryFacts("2.20.2")),
             "transformer-engine",
-            Status.WARN,
+            Verdict.WARN,
             "outside megatron-core's range",
         ),
         (
             change(NODE, te=gpu_facts.LibraryFacts("2.11.0", "undefined symbol")),
             "transformer-engine",
-            Status.WARN,
+            Verdict.WARN,
             "symbol",
         ),
-        (change(NODE, te=gpu_facts.LibraryFacts()), "transformer-engine", Status.WARN, "absent"),
+        (change(NODE, te=gpu_facts.LibraryFacts()), "transformer-engine", Verdict.WARN, "absent"),
         (
             change(NODE, flash=gpu_facts.LibraryFacts("2.8.3.post2")),
             "flash-attn",
-            Status.WARN,
-            "takes <=2.8.3,>=2.1.1 only",
+            Verdict.WARN,
+            "uses <=2.8.3,>=2.1.1 only",
         ),
         (
             change(NODE, flash=gpu_facts.LibraryFacts("2.8.3", "undefined symbol")),
             "flash-attn",
-            Status.WARN,
+            Verdict.WARN,
             "symbol",
         ),
-        (change(NODE, flash=gpu_facts.LibraryFacts()), "flash-attn", Status.WARN, "absent"),
+        (change(NODE, flash=gpu_facts.LibraryFacts()), "flash-attn", Verdict.WARN, "absent"),
     ],
 )
 def test_what_is_wrong_with_a_gpu_node_is_named(facts, name, status, words):
@@ -193,22 +198,22 @@ def test_backends_follow_the_libraries_and_the_chip(changes, left):
     assert gpu.available_backends(change(NODE, **changes)) == left
 
 
-def test_machine_code_runs_within_its_generation_and_ptx_beyond():
+def test_machine_code_needs_the_same_generation_and_ptx_runs_on_later_ones():
     def status(capability, *built):
         torch = change(NODE.torch, capability=capability, architectures=built)
         return one(gpu.judge(change(NODE, torch=torch), "cuda"), "PyTorch and CUDA").status
 
-    assert status((8, 9), "sm_80") is Status.OK
-    assert status((9, 0), "sm_80") is Status.MISSING
-    assert status((9, 0), "sm_80", "compute_80") is Status.OK
-    assert status((8, 0), "sm_86") is Status.MISSING
+    assert status((8, 9), "sm_80") is Verdict.OK
+    assert status((9, 0), "sm_80") is Verdict.MISSING
+    assert status((9, 0), "sm_80", "compute_80") is Verdict.OK
+    assert status((8, 0), "sm_86") is Verdict.MISSING
 
 
 def test_a_cpu_machine_needs_pytorch_only():
     checks = gpu.judge(
         gpu_facts.GpuFacts(torch=gpu_facts.TorchFacts("2.13.0+cpu"), smi_error="absent"), "cpu"
     )
-    assert [check.status for check in checks] == [Status.OK, Status.NOT_APPLICABLE]
+    assert [check.status for check in checks] == [Verdict.OK, Verdict.NOT_APPLICABLE]
     assert failed(gpu.judge(gpu_facts.GpuFacts(torch=gpu_facts.TorchFacts(None, error="no torch")), "cpu"))
 
 
@@ -222,7 +227,7 @@ def test_nvidia_smi_is_read():
     assert gpu_facts.parse_driver_cuda("Driver Version: 580.159.04\n") is None
 
 
-def test_a_probe_that_crashes_is_a_fact():
+def test_a_crash_of_the_probe_is_reported():
     crash = ask([sys.executable, "-c", "import os; os.abort()"], timeout_s=30)
     facts = gpu_facts.torch_facts(crash)
     assert facts.version is None
@@ -230,7 +235,7 @@ def test_a_probe_that_crashes_is_a_fact():
 
 
 @pytest.mark.parametrize(("machine", "wanted"), [("auto", "cpu"), ("cpu", "cpu"), ("cuda", "cuda")])
-def test_the_user_may_insist_on_a_kind_of_machine(machine, wanted):
+def test_the_user_can_set_the_kind_of_machine(machine, wanted):
     assert machine_kind(machine, gpus_seen=False) == wanted
     assert machine_kind("auto", gpus_seen=True) == "cuda"
 
@@ -238,35 +243,38 @@ def test_the_user_may_insist_on_a_kind_of_machine(machine, wanted):
 # Attention ------------------------------------------------------------------------------------------------------------
 
 
-def test_each_model_learns_its_backend_and_what_auto_would_take():
+def test_each_model_has_its_backend_and_the_choice_of_auto():
     checks = backends.judge({"15M": 80, "44M": 60}, "cuda", {"sdpa", "flash", "te"})
     found = one(checks, "model 15M").found
-    assert "sdpa (requested; head_dim 80 as it is); auto would take flash" in found
+    assert "sdpa (requested; head_dim 80 without padding); auto would choose flash" in found
     assert "not te: another model of the study cannot use it" in found
-    assert "auto would take flash (not te: head_dim 60" in one(checks, "model 44M").found
+    assert "auto would choose flash (not te: head_dim 60" in one(checks, "model 44M").found
     [alone] = backends.judge({"15M": 80}, "cuda", {"sdpa", "flash", "te"})
-    assert "auto would take te" in alone.found
+    assert "auto would choose te" in alone.found
     [fp32] = backends.judge({"15M": 80}, "cuda", {"sdpa", "flash", "te"}, precision="fp32")
     assert "auto" not in fp32.found
 
 
-def test_a_backend_that_cannot_be_had_is_missing_with_a_fix():
+def test_an_unavailable_backend_is_missing_with_a_fix():
     [check] = backends.judge({"44M": 60}, "cuda", {"sdpa", "te"}, "te")
-    assert (check.status, check.fix) == (Status.MISSING, "use 'sdpa', or 'auto' for the fastest that fits")
+    assert (check.status, check.fix) == (
+        Verdict.MISSING,
+        "use 'sdpa', or 'auto' for the fastest one that works",
+    )
 
 
-def test_what_jobs_would_choose_but_cannot_use_is_missing():
-    """Jobs look for packages without importing them, so that one that is broken is chosen and fails."""
+def test_an_installed_backend_that_does_not_work_is_missing():
+    """Jobs look for packages without importing them, so they would choose a broken one and fail."""
     [check] = backends.judge({"15M": 80}, "cuda", {"sdpa"}, "auto", installed={"sdpa", "te"})
-    assert check.status is Status.MISSING
-    assert check.found.startswith("te, since transformer-engine is installed; but it is not usable")
+    assert check.status is Verdict.MISSING
+    assert check.found.startswith("te, because transformer-engine is installed, but it does not work here")
     [sdpa] = backends.judge({"15M": 80}, "cuda", {"sdpa"}, "sdpa", installed={"sdpa", "te"})
-    assert sdpa.status is Status.OK
+    assert sdpa.status is Verdict.OK
 
 
 def test_bf16_without_a_gpu_is_a_warning():
     check = one(backends.judge({"15M": 80}, "cpu", {"sdpa"}, precision="bf16"), "precision")
-    assert (check.status, check.found) == (Status.WARN, "bf16 trains on CUDA only")
+    assert (check.status, check.found) == (Verdict.WARN, "bf16 trains on CUDA only")
     assert [c.name for c in backends.judge({"15M": 80}, "cpu", {"sdpa"}, precision="fp32")] == ["model 15M"]
 
 
@@ -281,19 +289,19 @@ INSTALLED = packages.PackageFacts(
 )
 
 
-def test_packages_as_in_the_lock_are_well_whatever_their_build():
-    assert [check.status for check in packages.judge(INSTALLED)] == [Status.OK, Status.OK]
+def test_packages_with_the_locked_versions_pass_whatever_their_build():
+    assert [check.status for check in packages.judge(INSTALLED)] == [Verdict.OK, Verdict.OK]
 
 
 @pytest.mark.parametrize(
     ("changes", "name", "status"),
     [
-        ({"installed": INSTALLED.installed | {"numpy": None}}, "needed packages", Status.MISSING),
-        ({"installed": INSTALLED.installed | {"pytest": None}}, "other packages of the lock", Status.WARN),
-        ({"installed": INSTALLED.installed | {"numpy": "2.5.5"}}, "versions", Status.WARN),
-        ({"python": "3.14.1"}, "Python", Status.MISSING),
-        ({"python": "3.10.4"}, "Python", Status.MISSING),
-        ({"lock": None}, "packages", Status.WARN),
+        ({"installed": INSTALLED.installed | {"numpy": None}}, "needed packages", Verdict.MISSING),
+        ({"installed": INSTALLED.installed | {"pytest": None}}, "other packages of the lock", Verdict.WARN),
+        ({"installed": INSTALLED.installed | {"numpy": "2.5.5"}}, "versions", Verdict.WARN),
+        ({"python": "3.14.1"}, "Python", Verdict.MISSING),
+        ({"python": "3.10.4"}, "Python", Verdict.MISSING),
+        ({"lock": None}, "packages", Verdict.WARN),
     ],
 )
 def test_a_differing_environment_is_named(changes, name, status):
@@ -320,11 +328,11 @@ def study_with(tmp_path: Path, **sections):
     return load_study(path)
 
 
-def test_embedded_text_and_an_own_tokenizer_need_nothing(tmp_path):
-    assert {data.judge(fact).status for fact in data.gather(study_with(tmp_path))} == {Status.OK}
+def test_embedded_text_and_a_trained_tokenizer_need_no_files(tmp_path):
+    assert {data.judge(fact).status for fact in data.gather(study_with(tmp_path))} == {Verdict.OK}
 
 
-def test_local_files_are_looked_for(tmp_path):
+def test_local_files_are_searched(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     (tmp_path / "b.txt").write_text("text")
     study = study_with(
@@ -337,18 +345,18 @@ def test_local_files_are_looked_for(tmp_path):
     )
     checks = [data.judge(fact) for fact in data.gather(study)]
     assert one(checks, "corpus generic").found.startswith("2 files")
-    assert one(checks, "corpus generic").status is Status.OK
+    assert one(checks, "corpus generic").status is Verdict.OK
     code, tokenizer = one(checks, "corpus code"), one(checks, "tokenizer")
-    assert (code.status, code.found) == (Status.MISSING, f"no file matches {tmp_path}/*.jsonl")
+    assert (code.status, code.found) == (Verdict.MISSING, f"no file matches {tmp_path}/*.jsonl")
     assert (tokenizer.status, tokenizer.found) == (
-        Status.MISSING,
+        Verdict.MISSING,
         f"no file matches {tmp_path}/tokenizer.json",
     )
 
 
 def test_a_file_without_permission_is_missing():
     check = data.judge(data.FilesFacts("corpus x", {"*.txt": 2}, unreadable="b.txt"))
-    assert (check.status, check.found) == (Status.MISSING, "b.txt: no permission to read")
+    assert (check.status, check.found) == (Verdict.MISSING, "b.txt: no permission to read")
 
 
 HUB = data.HubFacts("corpus x", "owner/name", "0" * 40, cached=False, offline=False, connect_error=None)
@@ -357,12 +365,12 @@ HUB = data.HubFacts("corpus x", "owner/name", "0" * 40, cached=False, offline=Fa
 @pytest.mark.parametrize(
     ("changes", "status", "words"),
     [
-        ({}, Status.OK, "hub reachable"),
-        ({"cached": True, "offline": True}, Status.OK, "cached"),
-        ({"revision": "PIN_ME"}, Status.MISSING, "PIN_ME"),
-        ({"offline": True}, Status.MISSING, "HF_HUB_OFFLINE forbids"),
-        ({"connect_error": "refused"}, Status.MISSING, "not cached, hub not reachable (refused)"),
-        ({"connect_error": "refused", "cached": True}, Status.WARN, "hub not reachable"),
+        ({}, Verdict.OK, "hub reachable"),
+        ({"cached": True, "offline": True}, Verdict.OK, "cached"),
+        ({"revision": "PIN_ME"}, Verdict.MISSING, "PIN_ME"),
+        ({"offline": True}, Verdict.MISSING, "HF_HUB_OFFLINE forbids"),
+        ({"connect_error": "refused"}, Verdict.MISSING, "not cached, hub not reachable (refused)"),
+        ({"connect_error": "refused", "cached": True}, Verdict.WARN, "hub not reachable"),
     ],
 )
 def test_verdicts_on_a_repository_of_the_hub(changes, status, words):
@@ -371,8 +379,8 @@ def test_verdicts_on_a_repository_of_the_hub(changes, status, words):
     assert words in check.found
 
 
-def test_an_unreachable_hub_is_found_out_for_real(monkeypatch, tmp_path):
-    """A closed port of this machine stands for a network without a way out."""
+def test_an_unreachable_hub_is_detected(monkeypatch, tmp_path):
+    """A closed port of this machine simulates a network without access to the hub."""
     for name in ("HTTPS_PROXY", "https_proxy", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
@@ -400,31 +408,31 @@ CLUSTER = slurm.SlurmFacts(
 DISABLED = Answer(1, error="Slurm accounting storage is disabled\n")
 
 
-def test_a_sound_cluster():
+def test_a_working_cluster_passes_every_check():
     checks = slurm.judge(CLUSTER)
-    assert {check.status for check in checks} == {Status.OK}
+    assert {check.status for check in checks} == {Verdict.OK}
     assert one(checks, "controller").found == "partitions cpu, gpu; with GPUs: gpu"
 
 
 @pytest.mark.parametrize(
     ("changes", "name", "status", "words"),
     [
-        ({"commands": frozenset({"sinfo"})}, "commands", Status.MISSING, "absent: sbatch, srun"),
+        ({"commands": frozenset({"sinfo"})}, "commands", Verdict.MISSING, "absent: sbatch, srun"),
         (
             {"squeue": Answer(None, error="squeue gave no answer in 20 s")},
             "controller",
-            Status.MISSING,
+            Verdict.MISSING,
             "no answer",
         ),
-        ({"sinfo": Answer(0, "cpu* up 9 (null)\n")}, "controller", Status.WARN, "with GPUs: none"),
-        ({"sacct": DISABLED}, "accounting (slurmdbd)", Status.WARN, "storage is disabled"),
+        ({"sinfo": Answer(0, "cpu* up 9 (null)\n")}, "controller", Verdict.WARN, "with GPUs: none"),
+        ({"sacct": DISABLED}, "accounting (slurmdbd)", Verdict.WARN, "storage is disabled"),
         (
             {"commands": frozenset(slurm.COMMANDS), "sacct": Answer(None)},
             "accounting (slurmdbd)",
-            Status.WARN,
+            Verdict.WARN,
             "no sacct",
         ),
-        ({"plugin": None}, "snakemake executor", Status.MISSING, "absent"),
+        ({"plugin": None}, "snakemake executor", Verdict.MISSING, "absent"),
     ],
 )
 def test_what_is_wrong_with_a_cluster_is_named(changes, name, status, words):
@@ -440,22 +448,22 @@ def test_what_is_wrong_with_a_cluster_is_named(changes, name, status, words):
         (slurm.SlurmFacts(frozenset(slurm.COMMANDS)), "commands installed, no cluster configured"),
     ],
 )
-def test_no_cluster_is_nothing_wrong(facts, words):
+def test_a_machine_without_slurm_is_not_an_error(facts, words):
     [check] = slurm.judge(facts)
-    assert (check.status, check.found) == (Status.NOT_APPLICABLE, words)
+    assert (check.status, check.found) == (Verdict.NOT_APPLICABLE, words)
 
 
-def test_a_configured_cluster_without_commands_is_no_fault_of_a_local_run():
+def test_a_configured_cluster_without_commands_is_a_warning():
     [check] = slurm.judge(slurm.SlurmFacts(configured=True))
-    assert (check.status, "on PATH" in check.found) == (Status.WARN, True)
+    assert (check.status, "on PATH" in check.found) == (Verdict.WARN, True)
 
 
-def test_a_configured_cluster_that_is_silent_is_missing():
+def test_a_configured_cluster_that_does_not_answer_is_missing():
     facts = change(
         CLUSTER, job=None, sinfo=Answer(1, error="sinfo: error: Unable to contact slurm controller")
     )
     check = one(slurm.judge(facts), "controller")
-    assert (check.status, "Unable to contact" in check.found) == (Status.MISSING, True)
+    assert (check.status, "Unable to contact" in check.found) == (Verdict.MISSING, True)
 
 
 # Limits and container -------------------------------------------------------------------------------------------------
@@ -464,19 +472,19 @@ LIMITS = limits.LimitFacts(4096, None, None, None, 8 << 30, 16)
 
 
 def test_generous_limits():
-    assert {check.status for check in limits.judge(LIMITS, "cuda")} == {Status.OK}
+    assert {check.status for check in limits.judge(LIMITS, "cuda")} == {Verdict.OK}
 
 
 @pytest.mark.parametrize(
     ("changes", "largest", "name", "status"),
     [
-        ({"open_files": 256}, None, "open files", Status.WARN),
-        ({"processes": 100}, None, "processes", Status.WARN),
-        ({"file_bytes": 1 << 20}, None, "file size", Status.WARN),
-        ({"file_bytes": 1 << 20}, 1 << 30, "file size", Status.MISSING),
-        ({"locked_bytes": 65536}, None, "locked memory", Status.WARN),
-        ({"shared_memory": 64 << 20}, None, "shared memory", Status.WARN),
-        ({"shared_memory": None}, None, "shared memory", Status.WARN),
+        ({"open_files": 256}, None, "open files", Verdict.WARN),
+        ({"processes": 100}, None, "processes", Verdict.WARN),
+        ({"file_bytes": 1 << 20}, None, "file size", Verdict.WARN),
+        ({"file_bytes": 1 << 20}, 1 << 30, "file size", Verdict.MISSING),
+        ({"locked_bytes": 65536}, None, "locked memory", Verdict.WARN),
+        ({"shared_memory": 64 << 20}, None, "shared memory", Verdict.WARN),
+        ({"shared_memory": None}, None, "shared memory", Verdict.WARN),
     ],
 )
 def test_tight_limits_are_named(changes, largest, name, status):
@@ -494,10 +502,10 @@ def test_this_process_is_read():
 @pytest.mark.parametrize(
     ("engine", "image", "status"),
     [
-        (None, False, Status.NOT_APPLICABLE),
-        (None, True, Status.WARN),
-        ("apptainer", False, Status.WARN),
-        ("apptainer", True, Status.OK),
+        (None, False, Verdict.NOT_APPLICABLE),
+        (None, True, Verdict.WARN),
+        ("apptainer", False, Verdict.WARN),
+        ("apptainer", True, Verdict.OK),
     ],
 )
 def test_verdicts_on_the_container(engine, image, status):

@@ -1,4 +1,4 @@
-"""`twostage doctor` as a user starts it: real runs on this machine."""
+"""Run the command `twostage doctor` on this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def doctor(*argv: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The real command, with programs of this Python's environment only: other tests may run a Slurm here."""
+    """Run the command. PATH has only this Python environment, because other tests may run Slurm on this machine."""
     environment = {"PATH": str(Path(sys.executable).parent), "SLURM_CONF": ""} | environment
     return subprocess.run(
         [sys.executable, "-m", "twostage.cli", "doctor", *map(str, argv)],
@@ -37,12 +37,12 @@ def test_this_machine_is_ready_for_the_tiny_study():
     assert all(check["fix"] for check in report["checks"] if check["status"] == "warn")
 
 
-def test_insisting_on_gpus_where_there_are_none_says_what_is_missing():
+def test_checking_for_gpus_on_a_machine_without_lists_what_is_missing():
     done = doctor("--device", "cuda", CUDA_VISIBLE_DEVICES="")
     assert done.returncode == 1
     assert "as a cuda machine" in done.stdout
     assert "run the doctor on a GPU node" in done.stdout
-    assert "Not ready: mend the lines marked missing." in done.stdout
+    assert "Not ready: fix the lines marked missing." in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 160
 
 

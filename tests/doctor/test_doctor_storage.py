@@ -1,4 +1,4 @@
-"""The doctor on folders: real writes, full and read-only disks, and the verdicts."""
+"""The doctor's checks of folders, with real writes on full and read-only disks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from twostage.design.design import Design
-from twostage.doctor import Status, failed, storage
+from twostage.doctor import Verdict, failed, storage
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -29,35 +29,35 @@ DISK = storage.FolderFacts("results", "results/x", "lustre", free=100 << 30, byt
 @pytest.mark.parametrize(
     ("facts", "options", "name", "status"),
     [
-        (DISK, {"need": 50 << 30}, "results, space", Status.OK),
-        (DISK, {"need": 200 << 30}, "results, space", Status.MISSING),
-        (dataclasses.replace(DISK, used=150 << 30), {"need": 200 << 30}, "results, space", Status.OK),
-        (dataclasses.replace(DISK, free=1 << 20), {}, "results, space", Status.WARN),
-        (DISK, {"state": 25 << 30}, "results, write and fsync", Status.OK),
+        (DISK, {"need": 50 << 30}, "results, space", Verdict.OK),
+        (DISK, {"need": 200 << 30}, "results, space", Verdict.MISSING),
+        (dataclasses.replace(DISK, used=150 << 30), {"need": 200 << 30}, "results, space", Verdict.OK),
+        (dataclasses.replace(DISK, free=1 << 20), {}, "results, space", Verdict.WARN),
+        (DISK, {"state": 25 << 30}, "results, write and fsync", Verdict.OK),
         (
             dataclasses.replace(DISK, bytes_per_s=1e7),
             {"state": 25 << 30},
             "results, write and fsync",
-            Status.WARN,
+            Verdict.WARN,
         ),
-        (DISK, {"leases": True}, "results, leases", Status.OK),
+        (DISK, {"leases": True}, "results, leases", Verdict.OK),
         (
             dataclasses.replace(DISK, link_error="hard links fail"),
             {"leases": True},
             "results, leases",
-            Status.MISSING,
+            Verdict.MISSING,
         ),
         (
             dataclasses.replace(DISK, filesystem="tmpfs"),
             {"across_nodes": True},
-            "results, seen by all nodes",
-            Status.WARN,
+            "results, shared by all nodes",
+            Verdict.WARN,
         ),
         (
             dataclasses.replace(DISK, error="not writable: Read-only file system"),
             {},
             "results",
-            Status.MISSING,
+            Verdict.MISSING,
         ),
     ],
 )
@@ -70,10 +70,10 @@ def test_shared_filesystems_are_known(filesystem):
     names = [
         c.name for c in storage.judge(dataclasses.replace(DISK, filesystem=filesystem), across_nodes=True)
     ]
-    assert "results, seen by all nodes" not in names
+    assert "results, shared by all nodes" not in names
 
 
-def test_a_real_folder_is_measured_and_left_as_it_was(tmp_path):
+def test_a_folder_is_measured_and_left_unchanged(tmp_path):
     (tmp_path / "old").write_bytes(b"x" * 1000)
     facts = storage.gather("results", tmp_path, write_bytes=100_000)
     assert (facts.error, facts.link_error, facts.used) == (None, None, 1000)
@@ -87,7 +87,7 @@ def test_an_absent_folder_is_not_made(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_what_stands_in_the_way_is_named(tmp_path):
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name, words in (
@@ -100,7 +100,7 @@ def test_what_stands_in_the_way_is_named(tmp_path):
 
 @pytest.fixture
 def mount(tmp_path):
-    """A real tmpfs of 256 KiB; the test is skipped where mounting is not allowed."""
+    """A tmpfs of 256 KiB; the test is skipped if mounting is not allowed."""
     folder = tmp_path / "mount"
     folder.mkdir()
 
@@ -129,7 +129,7 @@ def test_a_read_only_mount(mount):
 
 
 def test_a_file_size_limit_stops_the_write(tmp_path):
-    """What a full disk looks like where mounting is not allowed: the limit is real, in a process of its own."""
+    """A file size limit in a subprocess has the effect of a full disk, without mounting one."""
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""The real lm-eval harness on a really trained and exported checkpoint, with local tasks in the harness's own format."""
+"""The real lm-eval harness on a trained and exported checkpoint, with local tasks in the harness's format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tokenizers import Tokenizer
 
 from twostage.common.errors import UserError
 from twostage.design.design import Design
-from twostage.design.growth_shapes import expanded_architecture
 from twostage.evaluation.downstream import evaluate_downstream
 from twostage.evaluation.downstream_spec import (
     DownstreamSpec,
@@ -28,9 +27,10 @@ from twostage.evaluation.downstream_spec import (
     downstream_spec,
     own_task_files,
 )
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
 from twostage.model.checkpoint import load_weights, save_weights
 from twostage.model.export import export_checkpoint
-from twostage.model.growth import expand_width
 from twostage.study import load_study
 
 N_QUESTIONS = 40
@@ -64,7 +64,7 @@ LAST_WORD = {
 
 @pytest.fixture(scope="module")
 def export(learned, corpus_folder, tmp_path_factory):
-    """A model that has learned which words of the corpus are frequent, as a Hugging Face folder."""
+    """A Hugging Face folder of a model that has learned which words of the corpus are frequent."""
     folder = tmp_path_factory.mktemp("exported") / "hf"
     export_checkpoint(learned, corpus_folder.parent / "tokenizer.json", folder)
     return folder / "manifest.json"
@@ -72,7 +72,7 @@ def export(learned, corpus_folder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def questions(corpus_folder):
-    """Sentences of the held-out part of the corpus, and the same with the last word's letters drawn anew."""
+    """Held-out sentences of the corpus, and the same sentences with random letters in the last word."""
     text = sorted(corpus_folder.parent.glob("text/*.txt"))[0].read_text().split()
     draw = random.Random(1)
     found = []
@@ -101,7 +101,7 @@ def task_folder(questions, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
-    """The harness's data cache, away from the user's."""
+    """The harness's data cache, separate from the user's."""
     import datasets
 
     before = datasets.config.HF_DATASETS_CACHE
@@ -120,7 +120,7 @@ def record(export, task_folder):
 
 def log_likelihoods(learned, export, pairs):
     """Sum of log-probabilities of each continuation, and whether greedy decoding gives it, from the canonical weights
-    in float64 and without padding: the independent oracle."""
+    in float64 and without padding, as an independent reference."""
     state, architecture = load_weights(learned)
     model = llama({name: tensor.double() for name, tensor in state.items()}, architecture)
     tokenizer = Tokenizer.from_file(str(export.parent / "tokenizer.json"))
@@ -166,7 +166,7 @@ def test_last_words_are_scored_by_likelihood(learned, record, export, questions)
     assert metrics["perplexity"]["stderr"] > 0
 
 
-def test_the_record_says_what_was_measured_with_what(record, export):
+def test_the_record_describes_the_measurement(record, export):
     assert record["spec"] == SPEC.model_dump(mode="json")
     assert record["harness_version"].startswith("0.4.")
     task = record["tasks"]["word_or_noise"]
@@ -186,7 +186,7 @@ def test_an_untrained_model_scores_worse(record, export, corpus_folder, task_fol
 
 
 def test_an_expanded_model_answers_as_its_base(record, learned, corpus_folder, task_folder, tmp_path):
-    """Expansion keeps the function, in another Hugging Face layout and with another epsilon."""
+    """Expansion preserves the function, with another Hugging Face layout and another epsilon."""
     state, _ = load_weights(learned)
     wide = expanded_architecture(TINY, d_model=44, n_head=3, d_mlp=92)
     save_weights(tmp_path / "checkpoint", expand_width(state, TINY, wide, seed=1), wide, {})
@@ -221,11 +221,11 @@ def test_an_unknown_task_is_named_with_the_folder(export, task_folder):
     with pytest.raises(UserError, match=r"'word_or_nose' is not a task of lm_eval 0\.4") as error:
         evaluate_downstream(spec, export=export, task_folder=task_folder)
     assert str(task_folder) in str(error.value)
-    with pytest.raises(UserError, match=r"downstream\.task_folder adds your own"):
+    with pytest.raises(UserError, match=r"or define it in downstream\.task_folder"):
         evaluate_downstream(spec, export=export)
 
 
-def test_data_that_is_not_there_is_explained(export, task_folder, tmp_path):
+def test_missing_data_is_explained(export, task_folder, tmp_path):
     content = CHOICES | {"dataset_kwargs": {"data_files": {"test": str(tmp_path / "gone.jsonl")}}}
     (tmp_path / "task.yaml").write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match="task word_or_noise: its data could not be loaded") as error:
@@ -233,7 +233,7 @@ def test_data_that_is_not_there_is_explained(export, task_folder, tmp_path):
     assert "gone.jsonl" in str(error.value)
 
 
-def test_a_job_without_internet_says_what_to_do(export, tmp_path):
+def test_the_error_without_internet_gives_the_fix(export, tmp_path):
     """The real script, offline, with an empty cache, on one of the paper's tasks."""
     environment = os.environ | {
         "HF_HOME": str(tmp_path / "empty"),
@@ -312,7 +312,7 @@ def test_points_are_taken_in_the_studys_order(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"points": [{"model": "7B"}]}, r"downstream\.points\[0\]\.model: '7B' is not one of .*33k"),
+        ({"points": [{"model": "7B"}]}, r"downstream\.points\[0\]\.model: '7B' is not a base model .*33k"),
         ({"points": [{"model": "33k"}, {"model": "33k", "d1_steps": 300}]}, r"points\[1\]\.d1_steps: 300 is not on"),
         ({"points": [{"model": "33k"}, {"model": "33k", "d1_steps": 800}]}, "listed twice"),
         ({"tasks": ["piqa", "piqa"]}, "repeats a task"),
@@ -326,7 +326,7 @@ def test_impossible_sections_are_refused(section, message, tmp_path):
 
 
 def test_a_study_without_the_section_says_so():
-    with pytest.raises(UserError, match="study tiny evaluates no benchmarks; add a section `downstream:`"):
+    with pytest.raises(UserError, match="study tiny has no section `downstream`; add it"):
         downstream_branches(Design(load_study(ROOT / "tests/studies/tiny.yaml")))
 
 
@@ -334,14 +334,14 @@ def test_own_task_files_are_inputs(task_folder, tmp_path):
     assert own_task_files(design(tmp_path)) == []
     names = [Path(path).name for path in own_task_files(design(tmp_path, task_folder=str(task_folder)))]
     assert names == ["last_word.yaml", "test.jsonl", "word_or_noise.yaml"]
-    with pytest.raises(UserError, match=r"task_folder: .* holds no \.yaml file"):
+    with pytest.raises(UserError, match=r"task_folder: .* has no \.yaml file"):
         own_task_files(design(tmp_path, task_folder=str(tmp_path / "gone")))
 
 
 @pytest.mark.parametrize(
     "module", ["twostage.evaluation.downstream_spec", "twostage.model.hf_config", "twostage.cli.export"]
 )
-def test_what_the_dag_and_the_help_need_imports_neither_torch_nor_the_harness(module):
+def test_the_dag_and_the_help_import_neither_torch_nor_the_harness(module):
     code = f"import sys, {module}; sys.exit(bool({{'torch', 'lm_eval', 'transformers', 'pandas'}} & set(sys.modules)))"
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}

@@ -1,4 +1,4 @@
-"""Hugging Face folders: logits equal to Megatron's, bit-exact round trips, and refusals that name key and file."""
+"""Hugging Face folders: logits equal to Megatron's, bit-exact round trips, and errors that name key and file."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from twostage.cli import main
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import check_state
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest, verify_payload
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.expand_weights import expand_width
+from twostage.methods.stack import stack_depth, stacked_architecture
 from twostage.model.build import build_model, start_process_group
-from twostage.model.canonical import check_state
 from twostage.model.checkpoint import load_into, load_weights, save_weights
 from twostage.model.export import export_checkpoint, import_hf, read_hf
-from twostage.model.growth import expand_width, stack_depth
 from twostage.model.hf_config import from_hf_config, layout, to_hf_config
-from twostage.study.architecture import Architecture
 
-# Heads that do not divide the width, another epsilon and rotary base: each enters the function.
+# Heads that do not divide the width, another epsilon and another rotary base: each changes the function.
 WIDE = expanded_architecture(TINY, d_model=44, n_head=3, d_mlp=92)
 OTHER = TINY.with_shape(norm_eps=3e-4, rope_base=500_000, context=24)
 
 
 def state_of(kind):
-    """Weights with gains and an epsilon that matter: base, stacked or expanded by the real operators."""
+    """Weights for which gains and epsilon matter: base, stacked or expanded by the real operators."""
     base = random_state(TINY, dtype=torch.float32)
     if kind == "base":
         return base, TINY
@@ -77,7 +78,7 @@ def hugging_face_logits(folder, tokens):
         return model(tokens).logits
 
 
-# There
+# Export
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -130,8 +131,8 @@ def test_the_tokenizer_gives_the_ids_of_training(kind, exported, tokenizer, capl
     assert "regex" not in caplog.text
 
 
-def test_a_llama_tokenizer_travels_as_given(tmp_path):
-    """`<s>` in front of every text is that file's business; our data ends documents with `</s>` and holds no `<s>`."""
+def test_a_llama_tokenizer_is_exported_unchanged(tmp_path):
+    """The file adds `<s>` before every text; our data ends documents with `</s>` and has no `<s>`."""
     words = ["<unk>", "<s>", "</s>", *"abcdefghijklmnopqrst"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -154,7 +155,7 @@ def test_generation_stops_at_the_end_of_a_document(exported):
     assert tokens.shape[1] <= 7
 
 
-def test_the_manifest_vouches_for_every_file(exported):
+def test_the_manifest_lists_every_file(exported):
     folder = exported["base"][1]
     content = verify_payload(folder / "manifest.json")
     assert {*content["payload"], "manifest.json"} == {path.name for path in folder.iterdir()}
@@ -170,7 +171,7 @@ def test_exporting_twice_gives_equal_bytes(exported, tokenizer, tmp_path):
 def test_another_tokenizer_is_refused(exported, tmp_path):
     other = Tokenizer(models.WordLevel({"</s>": 0, "a": 1}))
     other.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(UserError, match="a vocabulary of 2, the checkpoint has 300") as error:
+    with pytest.raises(UserError, match="a vocabulary of 2, but the checkpoint has 300") as error:
         export_checkpoint(exported["base"][0], tmp_path / "tokenizer.json", tmp_path / "hf")
     assert str(tmp_path / "tokenizer.json") in str(error.value)
     assert not (tmp_path / "hf").exists()
@@ -185,11 +186,11 @@ def test_a_damaged_checkpoint_is_not_exported(exported, tokenizer, tmp_path):
     assert not (tmp_path / "hf").exists()
 
 
-# And back
+# Import
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_there_and_back_is_bit_exact(kind, exported, tmp_path):
+def test_export_and_import_are_bit_exact(kind, exported, tmp_path):
     checkpoint, folder = exported[kind]
     assert import_hf(folder, tmp_path) == state_of(kind)[1]
     state, architecture = load_weights(tmp_path / "manifest.json")
@@ -200,8 +201,8 @@ def test_there_and_back_is_bit_exact(kind, exported, tmp_path):
     assert read_manifest(tmp_path / "manifest.json")["payload"] == read_manifest(checkpoint)["payload"]
 
 
-def test_a_model_that_transformers_wrote_is_read(exported, tmp_path):
-    """Sharded, in bfloat16, and with the keys that its own save_pretrained chooses."""
+def test_a_model_written_by_transformers_is_read(exported, tmp_path):
+    """Sharded, in bfloat16, and with the keys that save_pretrained writes."""
     model = AutoModelForCausalLM.from_pretrained(exported["expanded"][1], dtype=torch.bfloat16)
     model.save_pretrained(tmp_path / "theirs", max_shard_size="20KB")
     assert (tmp_path / "theirs/model.safetensors.index.json").is_file()
@@ -241,8 +242,8 @@ def test_other_models_are_refused_by_key_and_value(key, exported, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_mistrals_defaults_are_not_ours():
-    """A Mistral config that leaves a key out has grouped keys and values, and a window."""
+def test_a_mistral_config_with_missing_keys_is_refused():
+    """A Mistral config without these keys means grouped keys and values, and a window."""
     config = to_hf_config(WIDE, end_id=0)
     for key, message in (("num_key_value_heads", "is 8"), ("sliding_window", "is 4096")):
         partial = {name: value for name, value in config.items() if name != key}
@@ -268,7 +269,7 @@ def test_old_llama_configs_are_read():
         (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
         (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
         (lambda folder: (folder / "model.safetensors").unlink(), "neither model.safetensors nor"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "not a whole safetensors file"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "not a complete safetensors file"),
         (lambda folder: drop(folder, "model.layers.1.mlp.up_proj.weight"), "up_proj.weight: missing"),
         (lambda folder: add(folder, "model.layers.0.self_attn.q_proj.bias"), "q_proj.bias: not a weight"),
         (lambda folder: widen(folder, "lm_head.weight"), "lm_head.weight is float64"),
@@ -308,7 +309,7 @@ def test_rotary_frequencies_of_old_conversions_are_left_out(exported, tmp_path):
 
 
 def test_layout_of_the_papers_sizes():
-    """Of the expanded widths of the paper only those that their heads divide are LLaMA for Hugging Face."""
+    """Of the paper's expanded widths, only those that are divisible by the heads are a LLaMA for Hugging Face."""
     shapes = [(448, 6), (672, 12), (896, 12), (1168, 12), (1568, 24), (2112, 24)]
     found = [
         layout(Architecture(n_layer=1, d_model=d, n_head=h, head_dim=80, d_mlp=8, vocab_size=8, context=8))

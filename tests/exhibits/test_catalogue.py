@@ -1,4 +1,4 @@
-"""The catalogue: every figure and table is drawable where the study has the cells, and says key and fix where not."""
+"""The catalogue: figures and tables are drawable if the study has the cells; otherwise the reason names key and fix."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def model(width, **changes):
 
 
 SIZES = {"33k": model(32), "0.1M": model(64), "0.5M": model(128)}
-#: A study that has everything; each figure's need is then taken away.
+#: A study with all figures; each test removes what a figure requires.
 FULL = {
     "models": SIZES,
     "corpora": {name: {"source": "embedded", "domain": name} for name in ("generic", "code", "math")},
@@ -100,7 +100,7 @@ def test_a_full_study_draws_everything_that_its_sections_allow():
     assert set(TABLES) - set(drawable_tables(study)) <= {"table-6"}
 
 
-#: Figure -> what is taken from the full study, and what the reason must name.
+#: Figure -> the change to the full study, and the text that the reason must contain.
 TAKEN = {
     "figure-1": ({"grid": {"d1": {"trunk_steps": [100]}, "d2": {"trunk_steps": [100]}}, "methods": {"stack": STACK}}, ["methods", "two or more D1", "grid.d1"]),
     "figure-3": ({"grid": {"d1": {"trunk_steps": [100, 200]}, "d2": {"trunk_steps": [100]}}, "methods": {"stack": STACK}}, ["methods", "grid.d2"]),
@@ -143,7 +143,7 @@ def test_loss_curves_need_validation_losses(figure):
     assert figure_obstacle(given, figure) == ""
 
 
-def test_gradient_norms_can_do_without_curves():
+def test_gradient_norms_do_not_require_curves():
     assert figure_obstacle(full(validation=None), "gradient-norm") == ""
 
 
@@ -170,7 +170,7 @@ def test_names_outside_the_paper_are_refused():
         table_obstacle(full(), "figure-1")
 
 
-def test_what_is_not_chosen_says_so():
+def test_figures_that_are_not_chosen_have_that_reason():
     study = full(figures=["figure-3"], tables=[])
     assert drawable_figures(study) == ("figure-3",)
     assert drawable_tables(study) == ()
@@ -200,7 +200,7 @@ def test_main_methods_and_variants():
     assert set(table_pairs(study, "table-1")) | set(table_pairs(study, "table-2")) == set(fitted_pairs(study))
     chained = full(methods={"stack-code": STACK | {"corpus": "code"}, "stack": STACK | {"corpus": "generic"}})
     assert deviations(chained, "stack-code") == ["corpus"]
-    assert deviations(chained, "stack") == []  # the base corpus, written out
+    assert deviations(chained, "stack") == []  # the base corpus, given explicitly
 
 
 def test_figures_show_the_size_that_most_methods_have():

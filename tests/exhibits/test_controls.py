@@ -1,4 +1,4 @@
-"""Which methods have measured controls: as the study says before anything runs, and as its cells say afterwards."""
+"""Which methods have measured controls: from the study before any job runs, and from its cells afterwards."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_base_models_are_from_scratch_on_the_base_corpus():
     assert scratch_models(study(), "math") == []
 
 
-def test_panels_show_methods_with_a_crossing_to_look_for():
+def test_panels_show_methods_with_a_control():
     assert [(one.method, one.model) for one in shown_controls(study())] == [
         ("cpt-code", "33k"),
         ("stack", "33k"),
@@ -95,7 +95,7 @@ def test_a_panel_shows_the_size_that_most_methods_have():
     ],
     ids=["nothing", "growth", "one D2"],
 )  # fmt: skip
-def test_what_is_missing_is_named_with_its_fix(changes, words):
+def test_a_missing_control_is_named_with_its_fix(changes, words):
     reason = control_obstacle(study(**changes))
     for word in ["scratch", *words]:
         assert word in reason

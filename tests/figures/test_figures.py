@@ -130,7 +130,7 @@ def test_axes_have_units_and_d1_has_one_colour_everywhere(four):
         assert used == colours
 
 
-def test_too_few_cells_say_so_in_the_panel(two):
+def test_panels_with_too_few_cells_state_the_reason(two):
     figure, numbers = figure_1.draw(*two)
     texts = " ".join(text.replace("\n", " ") for text, _ in texts_of(figure))
     assert texts.count("not fitted: power laws with a floor need at least 3 token counts") == 4
@@ -187,18 +187,18 @@ def test_a_figure_without_numbers_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("value", "text"), [(563_200, "563k"), (1.1e6, "1.1M"), (18.4e9, "18.4B"), (1e12, "1T"), (999_999, "1M")]
 )
-def test_token_counts_for_people(value, text):
+def test_format_of_token_counts(value, text):
     assert format_tokens(value) == text
 
 
 @pytest.mark.parametrize("palette", [d1_palette, d2_palette])
-def test_colours_lighten_with_the_value_whatever_the_order(palette):
+def test_colours_lighten_with_the_value_in_any_order(palette):
     values = [4e5, 1e5, 8e5, 2e5, 1e5]
     colours = palette(values)
     assert list(colours) == [1e5, 2e5, 4e5, 8e5]
     luminance = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in colours.values()]
     assert luminance == sorted(luminance)
-    assert luminance[-1] < 0.85  # still seen on white
+    assert luminance[-1] < 0.85  # visible on white
     assert min(np.diff(luminance)) > 0.05
     assert len(palette([3e5])) == 1
 

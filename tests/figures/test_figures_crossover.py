@@ -1,4 +1,4 @@
-"""The figure `crossover`: what is plotted is what the table says, nothing is clipped, and a missing control is refused."""
+"""The figure `crossover`: plotted numbers equal the table's, nothing is clipped, and a missing control is refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def synthetic(seeds=(0,)):
 
 @pytest.fixture(scope="module", params=[(0,), (0, 1)], ids=["one seed", "two seeds"])
 def drawn(request, tmp_path_factory):
-    """Design, and the figure of a study with three panels, drawn as the workflow does."""
+    """The design and the figure of a study with three panels, drawn as the workflow does."""
     folder = tmp_path_factory.mktemp("crossover")
     design = make_design(**WITH_CONTROLS, seeds=list(request.param))
     write_table(aggregate_cells(design, build(design, folder)).cells, folder / "cells.csv")
@@ -48,13 +48,13 @@ def test_a_panel_for_each_method_with_a_control(drawn):
     assert numbers["method"].unique().tolist() == ["cpt-code", "stack", "expand"]
     texts = [text.replace("\n", " ") for text, _ in texts_of(figure)]
     assert "Model growth by stacking ×2 (stack), 33k" in texts
-    assert "from scratch, the same tokens" in texts
+    assert "from scratch, same tokens" in texts
     assert ("noise" in set(numbers["kind"])) == (len(design.study.seeds) == 2)
     assert any("seed noise" in text for text in texts) == (len(design.study.seeds) == 2)
 
 
 def test_a_second_line_of_d1_has_room():
-    """Methods that start from trunks have D1 of their own: ten in the losses that this repository holds."""
+    """Methods that start from trunks have other D1; the archived losses of this repository have ten."""
     tables = ROOT / "results/reference/mini/tables"
     figure, numbers = draw_figure(
         "crossover", load_study(ROOT / "config/mini-reference.yaml"), Sources(tables / "cells.csv")
@@ -88,7 +88,7 @@ def test_plotted_numbers_are_those_of_the_table():
     )
 
 
-def test_marks_stand_where_lines_meet_zero():
+def test_markers_are_where_lines_cross_zero():
     figure, numbers = draw(synthetic(), PANEL)
     axes = figure.subfigs[0].axes[0]
     marks = [line for line in axes.lines if line.get_marker() == "D"]
@@ -103,8 +103,8 @@ def test_without_crossing_or_noise_the_legend_names_neither():
     figure, numbers = draw(cells, PANEL)
     assert set(numbers["kind"]) == {"difference"}
     texts = {text for text, _ in texts_of(figure)}
-    assert "from scratch, the same tokens" in texts
-    assert not {text for text in texts if "seed noise" in text or "from here on" in text}
+    assert "from scratch, same tokens" in texts
+    assert not {text for text in texts if "seed noise" in text or "from this" in text}
 
 
 def test_a_missing_control_is_refused():

@@ -18,7 +18,7 @@ from twostage.common.errors import UserError
 from twostage.exhibits.comparisons import wanted_branches
 from twostage.exhibits.presentation import figure_fits, figure_pairs
 from twostage.figures.drawing import Sources, arm_label, draw_figure
-from twostage.figures.gradient_norm import stretch_means
+from twostage.figures.gradient_norm import interval_means
 from twostage.figures.style import save_figure
 from twostage.study import load_study
 
@@ -95,7 +95,7 @@ def test_curves_and_final_losses_are_those_of_the_tables(name, arms, drawn, figu
     assert rates.filter(regex="low$").tolist() == [8e-4] * rates.index.str.endswith("low").sum()
 
 
-def test_final_losses_stand_in_the_legend(drawn, figures):
+def test_final_losses_are_in_the_legend(drawn, figures):
     _, sources = drawn
     texts = " ".join(text.replace("\n", " ") for text, _ in texts_of(figures["figure-6"][0]))
     cells = sources.read_cells()
@@ -138,7 +138,7 @@ def test_gradient_norms_without_curves_are_the_means_alone(drawn, figures):
 
 
 def test_legends_of_many_token_counts_and_seeds_stay_apart():
-    """Five D1, five D2 and three seeds: the losses that this repository holds."""
+    """Five D1, five D2 and three seeds, as in the archived losses of this repository."""
     study = load_study(ROOT / "config/mini-reference.yaml")
     tables = ROOT / "results/reference/mini/tables"
     figure, numbers = draw_figure(
@@ -155,15 +155,15 @@ def test_legends_of_many_token_counts_and_seeds_stay_apart():
     assert sum(bool(re.fullmatch(r"per doubling of \$D_1\$: ×1\.\d+ \[.*\]", title)) for title in titles) == 2
 
 
-def test_stretches_average_every_step_once():
+def test_intervals_average_every_step_once():
     tokens, norms = np.arange(1, 1001.0), np.linspace(3, 1, 1000)
-    middles, means = stretch_means(tokens, norms)
+    middles, means = interval_means(tokens, norms)
     assert len(middles) == 60
-    # Norms fall linearly here, so every mean lies on the line, and no step is left out or counted twice.
+    # The norms decrease linearly, so every mean is on the line if each step is counted once.
     assert means == pytest.approx(3 - 2 * (middles - 1) / 999)
     assert (middles[0], middles[-1]) == pytest.approx((8.5, 992), abs=0.6)
     assert np.diff(middles) == pytest.approx(1000 / 60, abs=1)
-    few = stretch_means(np.array([30.0, 10.0, 20.0]), np.array([3.0, 1.0, 2.0]))
+    few = interval_means(np.array([30.0, 10.0, 20.0]), np.array([3.0, 1.0, 2.0]))
     assert [part.tolist() for part in few] == [[10.0, 20.0, 30.0], [1.0, 2.0, 3.0]]
 
 
@@ -183,7 +183,7 @@ def test_figure_8_is_figure_3_of_the_other_methods(drawn, tmp_path):
 
 
 def test_equal_input_gives_equal_files(drawn, tmp_path):
-    """The layout solver of nested panels has no fixed order: the last digits of a PDF's coordinates may differ."""
+    """The layout solver of nested panels is not deterministic: the last digits of a PDF's coordinates may differ."""
     design, sources = drawn
     files = []
     for folder in ("a", "b"):
@@ -197,7 +197,7 @@ def test_equal_input_gives_equal_files(drawn, tmp_path):
 
 
 def pdf_numbers(content: bytes) -> list[float]:
-    """Every number of a PDF's page, in their order."""
+    """Return all numbers on a PDF's page, in order."""
     [page] = re.findall(rb"/Contents (\d+) 0 R", content)
     stream = re.search(rb"\n" + page + rb" 0 obj\n.*?stream\n(.*?)\nendstream", content, flags=re.DOTALL)
     assert stream is not None
@@ -233,7 +233,7 @@ def test_missing_curves_are_named(figure, kept, words, drawn, tmp_path):
         assert word in str(refusal.value)
 
 
-def test_what_is_not_given_or_not_measured_is_refused(drawn, tmp_path):
+def test_missing_arguments_and_measurements_are_refused(drawn, tmp_path):
     design, sources = drawn
     with pytest.raises(UserError, match=r"pass --curves"):
         draw_figure("figure-5", design.study, Sources(sources.cells))

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def clipped_texts(figure: Figure) -> list[str]:
-    """Visible texts that reach beyond the canvas."""
+    """Return the visible texts that extend beyond the canvas."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
@@ -83,7 +83,7 @@ def test_extrapolation_shows_every_point_once(grid: Points, module: object, tmp_
 
 
 def test_clipping_is_noticed() -> None:
-    """Negative control of `clipped_texts`: a note that nobody wrapped."""
+    """Negative control of `clipped_texts`: a note that is not wrapped."""
     figure, _ = figure_4_right.draw(d_star_curve(BASE, STACK, sizes=[1e10, 1e11]))
     assert clipped_texts(figure) == []
     figure.supxlabel("a note " * 60, fontsize=6.5, x=0.02, ha="left")
@@ -114,7 +114,7 @@ def test_d_star_curve_is_solved_at_every_size() -> None:
     assert clipped_texts(figure) == []
     never = d_star_curve(BASE, STACK.with_coefficients(alpha3=0.0), sizes=[1e9, 1e11])
     assert never["d_star_tokens"].isna().all()
-    with pytest.raises(ValueError, match="cross at no size"):
+    with pytest.raises(ValueError, match="no finite value"):
         figure_4_right.draw(never)
 
 
@@ -177,7 +177,7 @@ def test_bad_tables_are_refused(grid: Points) -> None:
     points = extrapolation_table(grid, extrapolation_test(grid, "joint"))
     with pytest.raises(ValueError, match="'held_out' is missing"):
         figure_9.draw(points.drop(columns="held_out"))
-    with pytest.raises(ValueError, match="no row is held out"):
+    with pytest.raises(ValueError, match="no row has held_out"):
         figure_9.draw(points.assign(held_out=False))
 
 
@@ -188,8 +188,8 @@ def test_published_figures_need_no_training(name: str) -> None:
     assert clipped_texts(figure) == []
     notes = " ".join(text.get_text() for text in [figure._supxlabel])  # type: ignore[attr-defined]
     assert "Table 8" in notes
-    if name == "figure-11":  # fact 4: said where the figure is drawn
-        assert "does not reproduce" in " ".join(notes.split())
+    if name == "figure-11":  # the figure states that the claim is not reproduced
+        assert "is not reproduced" in " ".join(notes.split())
         assert numbers["catch_up_tokens"].isna().all()
 
 

@@ -1,4 +1,4 @@
-"""Figure 2 and the DAG picture: the study's own names and counts, nothing clipped, no two texts on top of each other."""
+"""Figure 2 and the DAG picture: names and counts of the study, no clipped and no overlapping texts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_jobs_of_the_tiny_study_by_hand():
     }
 
 
-def test_only_corpora_that_something_needs_are_counted():
+def test_only_corpora_that_a_job_reads_are_counted():
     """The tokenizer is trained on all corpora; tokens are made of those that are read."""
     corpora = {name: {"source": "embedded", "domain": name} for name in ("generic", "code", "math")}
     counts = counts_of(make_design(corpora=corpora))
@@ -121,7 +121,7 @@ def test_figure_2_names_the_study():
         assert name in shown
 
 
-def test_figure_2_says_how_many_names_it_left_out():
+def test_figure_2_gives_the_number_of_omitted_names():
     design = DESIGNS["many names"]()
     figure, table = figure_2.draw(design.study, design)
     shown = "\n".join(text for text, _ in texts_of(figure))

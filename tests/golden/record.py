@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 
 from twostage.common import provenance, revisions
+from twostage.common.architecture import Architecture
 from twostage.common.storage import canonical_json, payload_entries, write_atomic, write_manifest
 from twostage.corpora.tokens import token_dtype
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.schedule import Schedule
 from twostage.design.specs import EvaluateSpec, GrowSpec, TrainSpec
 from twostage.evaluation.evaluate import evaluate_checkpoint
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.stack import stacked_architecture
 from twostage.model.checkpoint import load_weights, save_weights
 from twostage.model.optimizer_state import AdamState, load_adam_state, save_adam_state
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 from twostage.training.grow import grow_checkpoint
 from twostage.training.train import TrainJob, train
 
@@ -110,7 +111,7 @@ def _fixed_weights(folder: Path) -> Path:
     """Write weights that no random generator has made; return their manifest."""
     import torch
 
-    from twostage.model.canonical import canonical_shapes
+    from twostage.common.canonical import canonical_shapes
 
     state = {}
     for index, (name, shape) in enumerate(canonical_shapes(MODEL).items()):

@@ -1,6 +1,6 @@
-"""Tests that need a CUDA device: collected everywhere, skipped with the reason where there is none.
+"""Tests that require a CUDA device; on other machines they are skipped with the reason.
 
-They run in a process of their own (`make test-gpu`): Megatron is prepared for one device per process.
+They run in a separate process (`make test-gpu`), because Megatron is prepared for one device per process.
 """
 
 from __future__ import annotations

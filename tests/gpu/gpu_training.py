@@ -1,4 +1,4 @@
-"""Shared material of the GPU tests: a model large enough for real kernels, trainers on CUDA, learnable batches."""
+"""Helpers of the GPU tests: a model large enough for real kernels, trainers on CUDA, learnable batches."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import os
 import torch
 from tiny_training import train_spec
 
+from twostage.common.architecture import Architecture
 from twostage.study import OptimizerRecipe
-from twostage.study.architecture import Architecture
 from twostage.training.trainer import Execution, Trainer
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

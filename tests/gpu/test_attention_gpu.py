@@ -1,4 +1,4 @@
-"""Every attention backend on a GPU: the same function, odd head sizes included, and the same checkpoints."""
+"""Every attention backend on a GPU computes the same function, also for unusual head sizes, and reads the same checkpoints."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_forward_and_backward_are_exact_to_bf16(layer, head_dim):
 
 @pytest.mark.parametrize("head_dim", [60, 70, 94])
 def test_sdpa_pads_odd_heads_within_its_flash_kernel(head_dim):
-    """With all other kernels forbidden: a fall-back to the quadratic one would raise."""
+    """All other kernels are disabled, so a fallback to the quadratic kernel would raise."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     inputs = [torch.randn(64, 2, 4, head_dim, device="cuda", dtype=torch.bfloat16) for _ in range(3)]
@@ -63,7 +63,7 @@ def test_sdpa_pads_odd_heads_within_its_flash_kernel(head_dim):
 )
 def test_training_is_that_of_sdpa(backend):
     ours, theirs = run(trainer(attention=backend), 1, 20), run(trainer(), 1, 20)
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-2)  # the same weights were drawn
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-2)  # both have the same initial weights
     np.testing.assert_allclose(np.array(ours)[:, 0], np.array(theirs)[:, 0], rtol=2e-2)
 
 

@@ -1,4 +1,4 @@
-"""Whole jobs on a GPU, by the workflow's own script: what they record, and how they stop and go on."""
+"""Complete jobs on a GPU with the workflow's script: their metrics, and stopping and resuming."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def undisturbed(corpus_folder, tmp_path_factory):
     return this.out
 
 
-def test_metrics_say_what_ran(undisturbed):
+def test_metrics_describe_the_job(undisturbed):
     found = metrics(undisturbed)
     name = torch.cuda.get_device_name()
     assert found["device"] == name
@@ -61,7 +61,7 @@ def test_a_stopped_job_resumes_bit_by_bit(stop, code, undisturbed, corpus_folder
 
 
 def test_two_jobs_share_one_gpu(corpus_folder, tmp_path):
-    """Side by side under the slot allocator, each sees its GPU as the only one."""
+    """Two concurrent jobs of the slot allocator; each sees its GPU as the only one."""
     slots = [
         sys.executable,
         "-m",

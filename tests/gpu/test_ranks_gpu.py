@@ -1,6 +1,6 @@
-"""Two ranks over nccl: overlapped reduction and gathering, a sharded optimizer, and a state that goes on on one GPU.
+"""Two ranks with nccl: overlapped reduction and gathering, a sharded optimizer, and a state that one GPU can resume.
 
-nccl refuses two ranks on one device, so a machine with a single GPU skips these; the same tests run over gloo on CPUs in
+nccl refuses two ranks on one device, so a machine with a single GPU skips these tests. The same tests run with gloo on CPUs in
 tests/training/test_mixed_precision.py.
 """
 
@@ -72,7 +72,7 @@ def test_two_gpus_train_what_one_does(two_ranks):
 
 
 @needs_two
-def test_a_state_of_two_gpus_goes_on_on_one(two_ranks):
+def test_one_gpu_resumes_a_state_of_two(two_ranks):
     this = trainer(seed=77)
     training_state.load_training_state(this, two_ranks / "state/manifest.json")
     expected = json.loads((two_ranks / "0.json").read_text())[6:]

@@ -1,4 +1,4 @@
-"""The bf16 trainer on a real GPU: precision, optimizer classes, checkpoints, and a host that never waits."""
+"""The bf16 trainer on a real GPU: precision, optimizer classes, checkpoints, and updates without synchronization."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def equal(left, right):
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_weights_are_bf16_and_everything_that_adds_up_is_fp32():
+def test_weights_are_bf16_and_accumulators_are_fp32():
     from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
 
     this = trainer()
@@ -46,7 +46,7 @@ def test_bf16_learns_like_fp32():
 
 
 def test_a_cpu_computes_the_same_in_fp32(tmp_path):
-    """The CPU's process sees no GPU, so nothing of it can leak in."""
+    """The CPU process has no access to the GPU, so it cannot use it."""
     code = """
 import sys, torch
 from gpu_training import SMALL, batches
@@ -73,7 +73,7 @@ with torch.no_grad():
 
 @pytest.mark.parametrize("precision", ["bf16", "fp32"])
 def test_an_update_never_makes_the_host_wait(precision):
-    """PyTorch raises at any call that waits for the device."""
+    """PyTorch raises an error at any call that waits for the device."""
     this = trainer(precision)
     data = batches(8)
     outcomes = [this.launch(step, data[step - 1]) for step in range(1, 4)]
@@ -122,7 +122,7 @@ def test_an_fp32_snapshot_leaves_the_device(tmp_path):
     assert later == now
 
 
-def test_batches_read_ahead_arrive_whole():
+def test_prefetched_batches_are_complete():
     data = [batch.cpu().numpy() for batch in batches(30)]
     found = list(prefetch.batches(lambda step: data[step - 1], 1, 30, "cuda", ahead=True))
     assert all(batch.is_cuda for batch in found)
@@ -137,7 +137,7 @@ def test_compiled_layers_train_alike():
 
 
 def test_decay_weights_are_the_masters_and_growth_reads_the_state(tmp_path):
-    """Growth runs on a CPU, in a process of its own, as in the workflow."""
+    """Growth runs on a CPU in its own process, as in the workflow."""
     this = trainer()
     run(this, 1, 4)
     weights = training_state.canonical_weights(this)
@@ -157,7 +157,7 @@ assert all(torch.equal(state.weights[name], expected[name]) for name in expected
 
 
 def test_float16optimizer_too_is_read_and_written():
-    """Megatron's other mixed-precision optimizer, which this trainer does not use, through the same door."""
+    """Megatron's other mixed-precision optimizer, which this trainer does not use, works with the same functions."""
     from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
     from megatron.core.optimizer import (
         OptimizerConfig,

@@ -43,7 +43,7 @@ def cases():
 
 def random_starts(problem: Problem, count: int, rng: np.random.Generator) -> np.ndarray:
     """Scales uniform up to the mean loss; exponents cubed-uniform within 3 of zero (or the box, where that is less)."""
-    t, q = problem.design.n_terms, problem.design.n_exponents
+    t, q = problem.response.n_terms, problem.response.n_exponents
     scales = float(np.exp(problem.y).mean()) * rng.uniform(0, 1, (count, t))
     low, high = np.maximum(problem.box.lower[t:], -3.0), np.minimum(problem.box.upper[t:], 3.0)
     u = rng.uniform(-1, 1, (count, q))
@@ -62,7 +62,7 @@ def reference(truth: str, noise: float, form: str, fold: int | None, objective: 
     thetas, values = [], []
     for _ in range(STARTS // CHUNK):
         ends, found = descend(
-            problem.design,
+            problem.response,
             problem.y,
             weights,
             random_starts(problem, CHUNK, rng),
@@ -77,8 +77,8 @@ def reference(truth: str, noise: float, form: str, fold: int | None, objective: 
         return float(np.nanmin(value))
     order = np.argsort(value, kind="stable")
     distinct = order[np.concatenate([[True], np.diff(value[order]) > 1e-7 * value[order][1:]])][:40]
-    ends = np.array([finish(problem.design, problem.y, weights, theta[i], problem.box) for i in distinct])
-    return float(np.abs(problem.design.log_predict(ends) - problem.y).sum(axis=1).min())
+    ends = np.array([finish(problem.response, problem.y, weights, theta[i], problem.box) for i in distinct])
+    return float(np.abs(problem.response.log_predict(ends) - problem.y).sum(axis=1).min())
 
 
 def main() -> None:

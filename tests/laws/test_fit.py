@@ -83,14 +83,14 @@ def test_least_absolute_deviation_satisfies_the_linear_programme(form: str):
     fit = fit_law(points, form, objective="lad")
     assert fit.objective == pytest.approx(np.abs(fit.residuals(points)).sum(), rel=1e-12)
     law = fit.law
-    design = law.design(law.logs(**points.variables_for(law.variables)), fit.centre)
-    jacobian = design.evaluate(fit.theta[None]).jacobian[0]
-    residual = design.log_predict(fit.theta[None])[0] - points.log_loss
+    response = law.response(law.logs(**points.variables_for(law.variables)), fit.centre)
+    jacobian = response.evaluate(fit.theta[None]).jacobian[0]
+    residual = response.log_predict(fit.theta[None])[0] - points.log_loss
     k, m = jacobian.shape
     unit = 1.0 / np.linalg.norm(jacobian, axis=1)  # the linearised problem is convex: any step may be tried
     matrix = np.block([[jacobian.T * unit, -np.eye(m)], [-jacobian.T * unit, -np.eye(m)]])
     low = [
-        max(-1.0, -t / u) if i < design.n_terms else -1.0
+        max(-1.0, -t / u) if i < response.n_terms else -1.0
         for i, (t, u) in enumerate(zip(fit.theta, unit, strict=True))
     ]
     bounds = [(lo, 1.0) for lo in low] + [(0, None)] * m

@@ -48,10 +48,10 @@ def problem_of(form: str) -> tuple[Problem, np.ndarray]:
     """A problem on the joint grid and a point of its parameter space that is no optimum."""
     problem = Problem.of(simulated("joint", noise=0.05), FORMS[form])
     rng = np.random.default_rng(3)
-    exponents = rng.uniform(-0.2, 0.3, problem.design.n_exponents)
+    exponents = rng.uniform(-0.2, 0.3, problem.response.n_exponents)
     if form == "tree":
         exponents[2] = 0.02
-    return problem, np.concatenate([rng.uniform(0.5, 2.0, problem.design.n_terms), exponents])
+    return problem, np.concatenate([rng.uniform(0.5, 2.0, problem.response.n_terms), exponents])
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -66,7 +66,7 @@ def test_predictions_are_the_printed_equation(form: str):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_jacobian_is_exact(form: str):
     problem, theta = problem_of(form)
-    jacobian = problem.design.evaluate(theta[None]).jacobian[0]
+    jacobian = problem.response.evaluate(theta[None]).jacobian[0]
     for i in range(theta.size):
         moved = theta.astype(complex)
         moved[i] += 1e-30j
@@ -78,13 +78,13 @@ def test_the_jacobian_is_exact(form: str):
 def test_the_hessian_is_exact(form: str):
     """Against central differences of the exact Jacobian."""
     problem, theta = problem_of(form)
-    slope = np.random.default_rng(0).standard_normal((1, problem.design.size))
+    slope = np.random.default_rng(0).standard_normal((1, problem.response.size))
 
     def gradient(at: np.ndarray) -> np.ndarray:
-        return problem.design.evaluate(at[None]).jacobian[0] @ slope[0]
+        return problem.response.evaluate(at[None]).jacobian[0] @ slope[0]
 
-    at = problem.design.evaluate(theta[None])
-    hessian = problem.design.curvature(at, slope)[0] - (at.jacobian[0] * slope) @ at.jacobian[0].T
+    at = problem.response.evaluate(theta[None])
+    hessian = problem.response.curvature(at, slope)[0] - (at.jacobian[0] * slope) @ at.jacobian[0].T
     steps = 1e-5 * np.eye(theta.size)
     expected = np.array([(gradient(theta + s) - gradient(theta - s)) / 2e-5 for s in steps])
     np.testing.assert_allclose(hessian, expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
@@ -95,7 +95,7 @@ def test_raw_and_centred_coordinates_are_inverse_to_each_other(form: str):
     problem, theta = problem_of(form)
     raw = {name: float(v) for name, v in FORMS[form].to_raw(theta, problem.centre).items()}
     np.testing.assert_allclose(FORMS[form].from_raw(raw, problem.centre), theta, rtol=1e-12)
-    log_loss = problem.design.log_predict(theta[None])[0]
+    log_loss = problem.response.log_predict(theta[None])[0]
     np.testing.assert_allclose(np.log(FORMS[form].predict(raw, **inputs(form))), log_loss, rtol=1e-11)
 
 
@@ -141,7 +141,7 @@ def test_a_law_does_not_depend_on_the_centre(shift: float, exponents: tuple, sca
     raw = {name: float(v) for name, v in law.to_raw(internal, one).items()}
     moved = law.from_raw(raw, other)
     losses = [
-        np.exp(law.design(law.logs(d1=d1, d2=d2), centre).log_predict(theta[None])[0])
+        np.exp(law.response(law.logs(d1=d1, d2=d2), centre).log_predict(theta[None])[0])
         for theta, centre in ((internal, one), (moved, other))
     ]
     np.testing.assert_allclose(*losses, rtol=1e-9)

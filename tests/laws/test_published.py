@@ -103,7 +103,7 @@ def test_table_8_changes_letters_for_our_chinchilla() -> None:
     )
     stack = laws["Stack"]
     assert stack.values["alpha3"] == 0.003
-    assert stack.half_widths["alpha3"] == pytest.approx(5e-4)
+    assert stack.printed["alpha3"].half_width == pytest.approx(5e-4)
     by_hand = 33.394 * 1e9**-0.087 * d ** (-0.119 + 0.003 * np.log(1e9)) + 22.471 * n**-0.173 + 0.041
     assert float(stack.law.loss(d, d1=1e9, n=n)) == pytest.approx(by_hand, rel=1e-13)
 
@@ -116,8 +116,8 @@ def test_rounding_box_stays_in_the_box_and_is_seeded() -> None:
     for name, centre in stack.values.items():
         draws = np.asarray(law.coefficients[name])
         assert draws.shape == (1000, 1)
-        assert np.all(np.abs(draws - centre) <= stack.half_widths[name])
-        assert np.ptp(draws) > 1.8 * stack.half_widths[name]
+        assert np.all(np.abs(draws - centre) <= stack.printed[name].half_width)
+        assert np.ptp(draws) > 1.8 * stack.printed[name].half_width
         assert np.array_equal(draws, again.coefficients[name])
 
 

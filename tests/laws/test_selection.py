@@ -9,7 +9,7 @@ from grids import simulated
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
 from twostage.laws.selection import (
-    compare_forms,
+    compare,
     extrapolation_test,
     leave_one_out,
     leave_one_out_table,
@@ -60,7 +60,7 @@ def test_nested_forms_keep_their_order_in_every_fold():
 
 def test_the_comparison_is_sorted_and_complete():
     points = simulated("stack", noise=1e-3)
-    frame = compare_forms(points, ("add", "mul", "tree"))
+    frame = compare(points, ("add", "mul", "tree"))
     assert frame["form"].iloc[0] == "mul"
     assert frame["loo_rms_nats"].is_monotonic_increasing
     assert frame["certified"].all()

@@ -62,12 +62,12 @@ def test_the_model_of_the_objective_is_exact(form: str):
     weights, delta = np.linspace(0.0, 2.0, 25), 1e-2
 
     def value(at: np.ndarray) -> float:
-        return float(huber_sum(problem.design.log_predict(at[None]) - problem.y, weights, delta)[0])
+        return float(huber_sum(problem.response.log_predict(at[None]) - problem.y, weights, delta)[0])
 
     def gradient(at: np.ndarray) -> np.ndarray:
-        return model_at(problem.design, problem.y, weights[None], at[None], delta).gradient[0]
+        return model_at(problem.response, problem.y, weights[None], at[None], delta).gradient[0]
 
-    model = model_at(problem.design, problem.y, weights[None], theta[None], delta)
+    model = model_at(problem.response, problem.y, weights[None], theta[None], delta)
     assert model.value[0] == pytest.approx(value(theta), rel=1e-12)
     steps = 1e-6 * np.eye(theta.size)
     numeric = [(value(theta + s) - value(theta - s)) / 2e-6 for s in steps]
@@ -81,10 +81,10 @@ def test_descent_never_goes_up_and_respects_bounds_and_frozen_coordinates():
     problem = Problem.of(points, FORMS["hyb"])
     rng = np.random.default_rng(1)
     starts = np.abs(rng.uniform(0.0, 2.0, (200, 5))) * np.array([1, 1, 1, 0.3, 0.3])
-    before = huber_sum(problem.design.log_predict(starts) - problem.y, problem.weights, 1e-3)
+    before = huber_sum(problem.response.log_predict(starts) - problem.y, problem.weights, 1e-3)
     frozen = np.array([False, False, True, False, False])
     ends, values = descend(
-        problem.design, problem.y, problem.weights, starts, problem.box, 1e-3, frozen=frozen
+        problem.response, problem.y, problem.weights, starts, problem.box, 1e-3, frozen=frozen
     )
     assert (values <= before).all()
     assert (ends >= problem.box.lower).all()
@@ -100,9 +100,9 @@ def test_each_row_of_a_batch_is_its_own_problem():
     weights = rng.integers(0, 3, (6, 25)).astype(float)
     y = problem.y + 0.01 * rng.standard_normal((6, 25))
     starts = np.tile(fit_law(points, "mul").theta, (6, 1))
-    _, together = descend(problem.design, y, weights, starts, problem.box, 1e-2)
+    _, together = descend(problem.response, y, weights, starts, problem.box, 1e-2)
     alone = [
-        descend(problem.design, y[i], weights[i], starts[i : i + 1], problem.box, 1e-2)[1][0]
+        descend(problem.response, y[i], weights[i], starts[i : i + 1], problem.box, 1e-2)[1][0]
         for i in range(6)
     ]
     np.testing.assert_allclose(together, alone, rtol=1e-9)
@@ -162,10 +162,13 @@ def test_scales_of_the_seeds_are_the_non_negative_least_squares():
     points = simulated("add", noise=1e-2)
     problem = Problem.of(points, FORMS["add"])
     eta = np.random.default_rng(0).uniform(-1, 1, (30, 2))
-    scales, error = scales_by_nnls(problem.design, points.loss, problem.weights, eta)
+    scales, error = scales_by_nnls(problem.response, points.loss, problem.weights, eta)
     for row in range(30):
         basis = np.stack(
-            [np.ones(25) if g is None else np.exp(g[0]) for g in problem.design.log_terms(eta[row : row + 1])]
+            [
+                np.ones(25) if g is None else np.exp(g[0])
+                for g in problem.response.log_terms(eta[row : row + 1])
+            ]
         )
         expected, rest = nnls((basis / points.loss).T, np.ones(25))
         np.testing.assert_allclose(scales[row], expected, rtol=1e-6, atol=1e-8)

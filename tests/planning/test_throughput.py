@@ -1,4 +1,4 @@
-"""Measured speed by size, read from a benchmark's file. The numbers here are made up; none is a measurement."""
+"""Measured speed by model size, read from a benchmark file. The numbers here are made up, not measured."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ def test_speed_between_the_measured_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("n_params", [9, 101])
-def test_beyond_the_measured_sizes_nothing_is_known(n_params, tmp_path):
+def test_there_is_no_speed_outside_the_measured_sizes(n_params, tmp_path):
     found = load_throughput(write(tmp_path))
     assert found.gap(n_params, "bf16") == f"{n_params} parameters are outside the measured 10 to 100"
     with pytest.raises(ValueError, match=r"n_params: .* outside the measured 10 to 100"):
         found.flops_per_s(n_params)
 
 
-def test_nor_is_another_precision(tmp_path):
-    assert load_throughput(write(tmp_path)).gap(10, "fp32") == "measured in bf16, the study trains in fp32"
+def test_there_is_no_speed_in_another_precision(tmp_path):
+    assert (
+        load_throughput(write(tmp_path)).gap(10, "fp32") == "measured in bf16, but the study trains in fp32"
+    )
 
 
 def test_tokens_per_second_follow_from_the_models_own_flops(tmp_path):
@@ -51,7 +53,8 @@ def test_a_site_reads_the_file_of_its_own_gpu_only(tmp_path):
     found = load_site_throughput(Site(throughput=str(path), gpu_tflops=10.0))
     assert found == load_throughput(path)
     with pytest.raises(
-        UserError, match=r"site\.throughput: .*gpu\.json is of a made-up GPU \(peak 10 .*gpu_tflops is 989"
+        UserError,
+        match=r"site\.throughput: .*gpu\.json was measured on a made-up GPU \(peak 10 .*gpu_tflops is 989",
     ):
         load_site_throughput(Site(throughput=str(path)))
 
@@ -59,14 +62,14 @@ def test_a_site_reads_the_file_of_its_own_gpu_only(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"dry_run": True}, "a dry run on a CPU says nothing about a GPU"),
+        ({"dry_run": True}, "is from a dry run on a CPU and has no GPU speeds"),
         ({"schema": 2}, "of schema 1"),
         ({"kind": "other"}, "not a twostage-gpu-benchmark file"),
         ({"sizes": []}, "no size was measured"),
         ({"machine": {"device": "made-up GPU"}}, "key 'peak_tflops' is missing"),
     ],
 )
-def test_what_is_no_measurement_is_refused(changes, words, tmp_path):
+def test_files_without_a_measurement_are_refused(changes, words, tmp_path):
     with pytest.raises(UserError, match=f"{words}.*benchmarks/gpu/run.py"):
         load_throughput(write(tmp_path, **changes))
 

@@ -1,10 +1,11 @@
-"""GPUs and minutes of a training job, by hand."""
+"""GPUs, minutes and memory of jobs, against hand calculations."""
 
 from __future__ import annotations
 
 import pytest
 
 from twostage.cluster.site import Site
+from twostage.common.architecture import Architecture
 from twostage.planning.walltime import (
     convert_mb,
     gpus_for,
@@ -15,12 +16,11 @@ from twostage.planning.walltime import (
     runtime_min,
     tokenize_min,
 )
-from twostage.study.architecture import Architecture
 
 MODEL = Architecture(n_layer=8, d_model=512, n_head=8, head_dim=64, d_mlp=2048, vocab_size=1000, context=1024)
 # Forward, per layer: 2*4*512*512 + 2*3*512*2048 + 2*512*1025 = 9,438,208; head: 2*1000*512; a backward pass costs twice.
 FLOPS_PER_TOKEN = 3 * (8 * 9_438_208 + 1_024_000)
-#: 1e12 FLOPs per second and GPU, all of them used.
+#: Each GPU reaches 1e12 FLOP/s.
 SITE = Site(gpu_tflops=1, assumed_mfu=1, target_job_h=1, max_gpus_per_job=64, gpus_per_node=8, grace_s=300)
 
 
@@ -33,7 +33,7 @@ def test_gpus_are_the_fewest_that_meet_the_target_and_divide_the_batch(hours_on_
 
 
 @pytest.mark.parametrize(("per_node", "gpus"), [(4, 16), (6, 4), (3, 2)])
-def test_beyond_one_node_only_whole_nodes_are_taken(per_node, gpus):
+def test_jobs_larger_than_one_node_use_complete_nodes(per_node, gpus):
     site = SITE.model_copy(update={"gpus_per_node": per_node, "max_gpus_per_job": 16})
     assert gpus_for(1e30, 512, site) == gpus
     assert gpus % per_node == 0 or gpus < per_node
@@ -52,7 +52,7 @@ def test_hours_come_from_the_assumed_speed_until_one_was_measured():
     assert measured.gpus == assumed.gpus  # another number of ranks would round differently
 
 
-def test_a_benchmark_replaces_the_assumed_speed_and_the_run_s_own_replaces_both():
+def test_the_speed_of_the_run_is_used_before_a_benchmark_and_the_assumed_speed_last():
     tokens = 10**9
     by_benchmark = plan_training(MODEL, tokens, 512, SITE, tokens_per_s_of_one=2_000)
     assert by_benchmark.gpus == plan_training(MODEL, tokens, 512, SITE).gpus == 64
@@ -69,8 +69,8 @@ def test_runtime_grows_with_the_attempt_up_to_the_sites_limit():
     assert runtime_min(1000.0, 1, site) == 240
 
 
-def test_data_jobs_ask_for_what_their_corpus_needs():
-    # The paper's generic corpus: 16 GB and most of a day, as docs/data.md measured it.
+def test_data_jobs_request_what_their_corpus_needs():
+    # The paper's generic corpus: 16 GB and most of a day, as measured in docs/data.md.
     assert prepare_mb(330 * 10**9) == 2000 + 13_860
     assert prepare_min(330 * 10**9) == 15 + 1375
     assert tokenize_min(330 * 10**9, workers=8) == 15 + 344
@@ -79,5 +79,5 @@ def test_data_jobs_ask_for_what_their_corpus_needs():
     assert prepare_mb(None) == prepare_mb(50 * 10**9)
 
 
-def test_conversions_hold_three_times_what_they_write():
+def test_conversions_need_three_times_the_memory_of_their_output():
     assert convert_mb(27 * 10**9) == 2000 + 81_000

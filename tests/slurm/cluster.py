@@ -1,9 +1,9 @@
-"""A real Slurm of several nodes on one machine, for the tests: start, kill a node, stop without a trace.
+"""A real Slurm cluster of several nodes on one machine, for the tests: start, kill a node, stop and clean up.
 
-No systemd, no cgroups, no slurmdbd; GPUs are twins of /dev/null, which is all that Slurm's counting needs. Everything
-lies in one folder, to which `/etc/slurm` is a link while the cluster runs: the link is also the lock between test
-processes. Each process of the cluster carries `TWOSTAGE_TEST_CLUSTER=<folder>` in its environment and is ended by its
-id; a guard does so when the test process dies. Never start one where `packages.refusal()` says no.
+No systemd, no cgroups, no slurmdbd. GPUs are copies of /dev/null, which is enough for Slurm to count them. All files are
+in one folder. While the cluster runs, `/etc/slurm` is a link to it; the link is also the lock between test
+processes. Each process of the cluster has `TWOSTAGE_TEST_CLUSTER=<folder>` in its environment and is ended by its
+id. A guard process does this if the test process dies. Never start a cluster if `packages.refusal()` returns a reason.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ PartitionName=urgent  Nodes={last}   Default=NO  MaxTime=INFINITE State=UP Prior
 class Cluster:
     """One cluster of `nodes` nodes with `gpus` GPUs each; use `start` and `stop`, or as a context manager.
 
-    The last node has partitions of its own, for tests that do it harm while others run.
+    The last node has separate partitions, for tests that kill it while others run.
     """
 
     def __init__(self, root: Path, *, nodes: int = 3, gpus: int = 2) -> None:
         self.root, self.gpus = root, gpus
         self.nodes = [f"n{number}" for number in range(1, nodes + 1)]
         self.environment = {**os.environ, MARK: str(root)}
-        # Whatever else is set would reach every job.
+        # Other variables would be passed to every job.
         for name in list(self.environment):
             if name.startswith(("SLURM_", "SBATCH_", "SRUN_")):
                 del self.environment[name]
@@ -105,7 +105,7 @@ class Cluster:
             (self.root / name).mkdir(parents=True)
         self._configure()
         self._take_etc()
-        # A session of its own, so that the signal which ends the tests leaves it alive to clean up.
+        # A separate session, so that a signal that ends the tests does not end the guard before it has cleaned up.
         self._guard = subprocess.Popen(
             [sys.executable, __file__, "guard", str(self.root), str(os.getpid())], start_new_session=True
         )
@@ -132,7 +132,7 @@ class Cluster:
         self._daemon("slurmd", "-N", node)
 
     def kill_node(self, node: str) -> list[int]:
-        """Kill a node's daemon and every process of its jobs at once, as a power cut does; return their ids."""
+        """Kill a node's daemon and all processes of its jobs at once, as in a power cut; return their ids."""
         daemon = int((self.root / f"pid/slurmd.{node}.pid").read_text())
         tasks = [pid for pid in owned(self.root) if environment_of(pid).get("SLURMD_NODENAME") == node]
         steps = step_daemons(tasks)
@@ -298,8 +298,8 @@ def name_of(pid: int) -> str:
 def owned(root: Path) -> list[int]:
     """Return the ids of all processes that this cluster started, this one excepted.
 
-    They carry its mark, but for a slurmstepd, which clears its environment and may outlive its task: it still stands in
-    the folder of the daemon's log.
+    They are found by the variable in their environment. A slurmstepd clears its environment and may outlive its task; it is found by
+    its working directory, the folder of the daemon's log.
     """
     pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
     return [
@@ -321,8 +321,8 @@ def kill(pid: int) -> None:
 
 
 def clean_up(root: Path) -> None:
-    """End all processes of the cluster in `root` and give `/etc/slurm` back."""
-    for _ in range(20):  # a daemon may be starting another process just now
+    """End all processes of the cluster in `root` and remove the link `/etc/slurm`."""
+    for _ in range(20):  # a daemon may be starting another process
         left = owned(root)
         if not left:
             break
@@ -336,7 +336,7 @@ def clean_up(root: Path) -> None:
 
 
 def remove_dead_cluster() -> None:
-    """Clean up after a test process that died together with its guard."""
+    """Clean up after a test process and its guard were killed."""
     owner = ETC / OWNER
     if not ETC.is_symlink() or not owner.is_file():
         return

@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def allowed() -> None:
-    """Skip, with the reason, where no Slurm of our own may or can be started."""
+    """Skip, with the reason, if a Slurm cluster must not or cannot be started here."""
     remove_dead_cluster()
     try:
         packages.install()
@@ -31,20 +31,20 @@ def allowed() -> None:
 
 @pytest.fixture(scope="module")
 def cluster(allowed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Slurm of our own with three nodes of two GPUs."""
+    """A Slurm cluster with three nodes of two GPUs."""
     with Cluster(tmp_path_factory.mktemp("slurm") / "cluster") as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def prepared(allowed, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The workflow with a small study whose tokens are made; tests train on copies."""
+    """The workflow with a small study and its tokens; tests train in copies."""
     return prepare_study(tmp_path_factory.mktemp("prepared") / "repository")
 
 
 @pytest.fixture
 def study(prepared: Study, cluster: Cluster, tmp_path) -> Iterator[Study]:
-    """A copy of `prepared` on the running cluster, which is empty again afterwards."""
+    """A copy of `prepared` on the running cluster; afterwards all jobs are cancelled."""
     copy = prepared.copy(tmp_path / "repository", cluster)
     yield copy
     copy.stop()
@@ -62,7 +62,7 @@ def undisturbed(prepared: Study, tmp_path_factory) -> Study:
 
 @pytest.fixture
 def long_study(study: Study) -> Study:
-    """`study` with one trunk segment that lasts for some seconds and saves its state about every second."""
+    """`study` with one trunk segment that takes some seconds and saves its state about every second."""
     study.lengthen()
     study.site(save_every_min=0.02)
     return study

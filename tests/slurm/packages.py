@@ -1,8 +1,8 @@
-"""Debian's Slurm packages for the tests, installed only where no Slurm can be anybody's: `make slurm-packages`.
+"""Installs Debian's Slurm packages for the tests, only on machines without another Slurm: `make slurm-packages`.
 
-The rule of the whole folder lives here (`refusal`): root, `CI` or `TWOSTAGE_SLURM_TESTS=1`, no `/etc/slurm`, and no
-controller that answers. The packages bring an `/etc/slurm` with a commented plugin file; it is removed again, so that
-the rule stays as simple as it is, and so that a second run of the tests finds the machine as the first one did.
+`refusal` has the rule for all tests of this folder: root, `CI` or `TWOSTAGE_SLURM_TESTS=1`, no `/etc/slurm`, and no
+controller that answers. The packages install an `/etc/slurm` with a commented plugin file. It is removed again, so that
+the rule also allows a second run of the tests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ COMMANDS = ("slurmctld", "slurmd", "sbatch", "munged")
 
 
 def refusal() -> str | None:
-    """Say why no Slurm may be started here; None where it may. A cluster of the tests themselves is no reason."""
+    """Return why no Slurm may be started here, or None. A cluster of these tests is not a reason."""
     if os.geteuid() != 0:
         return "a Slurm of our own needs root"
     if not os.environ.get("CI") and os.environ.get("TWOSTAGE_SLURM_TESTS") != "1":

@@ -1,4 +1,4 @@
-"""A study that is small enough for a Slurm on two cores, as tests drive it: submit, disturb, compare."""
+"""A study small enough for a Slurm cluster on two cores, with helpers to submit, disturb and compare its jobs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RESULTS = Path("results") / NAME
 ROLLING = Path("rolling") / NAME
 RUN = "stage1/generic/8k/seed-0"
 TOKENS_PER_STEP = 8 * 64
-#: Steps of a trunk segment that lasts for some seconds.
+#: Steps of a trunk segment that takes some seconds.
 LONG = 600
 
-#: A site as a user would describe this cluster. GPUs are asked for and counted, but nothing computes on them.
+#: A site file for this cluster. Jobs request GPUs and Slurm counts them, but nothing computes on them.
 SITE = {
     "partition": "gpu",
     "device": "cpu",
@@ -38,7 +38,7 @@ SITE = {
     "grace_s": 30,
     "save_every_min": 10,
 }
-#: What a user would leave as it is; here nobody wants to wait.
+#: Settings with long default waiting times, shortened for the tests.
 IMPATIENT = (
     "--jobs", "6", "--latency-wait", "20", "--slurm-init-seconds-before-status-checks", "10",
     "--seconds-between-status-checks", "1",
@@ -47,12 +47,12 @@ IMPATIENT = (
 
 @dataclass
 class Study:
-    """One working copy with the small study, and the heads started in it."""
+    """A working copy with the small study, and the Snakemake processes ("heads") started in it."""
 
     workflow: Workflow
     cluster: Cluster | None = None
     heads: list[subprocess.Popen[str]] = field(default_factory=list)
-    pristine: Path | None = None  # what this was copied from
+    pristine: Path | None = None  # the copy's source
 
     @property
     def root(self) -> Path:
@@ -98,7 +98,7 @@ class Study:
 
     @staticmethod
     def words(*targets: str) -> list[str]:
-        """A user's command line behind `snakemake`."""
+        """Return the arguments of `snakemake`."""
         options = ["--profile", "profiles/slurm", "--configfile", "site.yaml"]
         return [*options, "--config", f"study=config/{NAME}.yaml", "--", *targets]
 
@@ -112,7 +112,7 @@ class Study:
         return self.head_log()
 
     def stop(self) -> None:
-        """End the heads that still live."""
+        """End the heads that are still running."""
         for head in self.heads:
             if head.poll() is None:
                 head.send_signal(signal.SIGKILL)
@@ -121,14 +121,14 @@ class Study:
     # Trainers ---------------------------------------------------------------------------------------------------------
 
     def trainer(self, target: str) -> int:
-        """Wait until the job of `target` trains; return its process."""
+        """Wait until the job of `target` is training; return its process."""
         assert self.cluster is not None
         log = self.log(target)
         self.cluster.wait(lambda: progress(log), f"training of {target}")
         return self.processes("train.py", str(self.rolling_of(target)))[0]
 
     def hold(self, target: str) -> int:
-        """Stop the trainer of `target` in mid-segment, so that what comes next surely meets it there."""
+        """Pause the trainer of `target` in the middle of a segment, so that the fault happens there."""
         pid = self.trainer(target)
         os.kill(pid, signal.SIGSTOP)
         assert 0 < progress(self.log(target)) < LONG
@@ -140,7 +140,7 @@ class Study:
         return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("state/*/step-*"))
 
     def restarts(self, job: str) -> int:
-        """How often Slurm has started a job again under its id."""
+        """Return how often Slurm has restarted a job under the same id."""
         assert self.cluster is not None
         return int(self.cluster.job(job)["Restarts"])
 
@@ -156,29 +156,29 @@ class Study:
         return found
 
     def rolling_of(self, target: str) -> Path:
-        """A job's rolling folder, relative to the root as the job was told it."""
+        """Return a job's rolling folder, relative to the root, as in its command."""
         run, kind, what = parts_of(target)
         return ROLLING / run / f"{kind}-{what}"
 
     # What happened ----------------------------------------------------------------------------------------------------
 
     def log(self, target: str) -> Path:
-        """The log of a training job, from its manifest's path."""
+        """Return the log of a training job, given the path of its manifest."""
         run, kind, what = parts_of(target)
         return self.results / f"logs/{run}/{kind}-{what}.log"
 
     def story(self, target: str) -> str:
-        """Everything that the starts of a training job have logged, in order."""
+        """Return the logs of all starts of a training job, in order."""
         log = self.log(target)
         return "".join(file.read_text() for file in (earlier_log(log), log) if file.exists())
 
     def logs(self) -> str:
-        """All logs of jobs, for a failure's message."""
+        """Return all logs of jobs, for the message of a failure."""
         files = sorted(self.results.glob("logs/**/*.log"), key=lambda path: path.stat().st_mtime)
         return "\n".join(f"--- {file.name}\n{file.read_text()[-1500:]}" for file in files[-6:])
 
     def submissions(self) -> list[str]:
-        """Slurm job ids in the heads' logs, in order."""
+        """Return the Slurm job ids in the heads' logs, in order."""
         found = []
         for number in range(len(self.heads)):
             for line in self.head_log(number).splitlines():
@@ -188,7 +188,7 @@ class Study:
 
 
 def slurm_wakes(pid: int, truth: Callable[[], Any]) -> None:
-    """Wait for what a stopped process does once Slurm has signalled it (with a SIGCONT; not all versions send one)."""
+    """Wait until Slurm has signalled a paused process, and continue it (not all versions of Slurm send SIGCONT)."""
 
     def found() -> bool:
         if waits_for(pid, signal.SIGTERM):
@@ -199,7 +199,7 @@ def slurm_wakes(pid: int, truth: Callable[[], Any]) -> None:
 
 
 def waits_for(pid: int, number: int) -> bool:
-    """Tell whether a stopped process has this signal waiting."""
+    """Tell whether this signal is pending for a paused process."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -209,7 +209,7 @@ def waits_for(pid: int, number: int) -> bool:
 
 
 def parts_of(target: str) -> list[str]:
-    """Run, "trunk" or "decay", and tokens or branch of a training job's manifest."""
+    """Return the run, "trunk" or "decay", and the tokens or branch of a training job's manifest."""
     return target.removeprefix(f"{RESULTS}/").removesuffix("/checkpoint/manifest.json").rsplit("/", 2)
 
 
@@ -221,12 +221,12 @@ def command_of(pid: int) -> list[str]:
 
 
 def trunk(steps: int, run: str = RUN) -> str:
-    """Target: the manifest of a trunk segment."""
+    """Return the manifest of a trunk segment, as a target."""
     return f"{RESULTS}/{run}/trunk/{steps * TOKENS_PER_STEP}/checkpoint/manifest.json"
 
 
 def decay(steps: int, run: str = RUN) -> str:
-    """Target: the manifest of the branch that leaves the trunk after `steps`."""
+    """Return the manifest of the decay branch from the trunk at `steps`, as a target."""
     return f"{RESULTS}/{run}/decay/D1-{steps * 11 // 10 * TOKENS_PER_STEP}/checkpoint/manifest.json"
 
 
@@ -234,7 +234,7 @@ LONG_TRUNK = trunk(LONG)
 
 
 def identity(root: Path, target: str) -> tuple[str, str]:
-    """What an undisturbed training and a disturbed one must agree on."""
+    """Return what must be equal after undisturbed and disturbed training."""
     manifest = root / target
     return manifest.read_text(), (manifest.parents[1] / "steps.jsonl").read_text()
 
@@ -244,7 +244,7 @@ def metrics(root: Path, target: str) -> dict[str, Any]:
 
 
 def progress(log: Path) -> int:
-    """Last step that a training job has told of; 0 before the first."""
+    """Return the last step that a training job has reported; 0 before the first."""
     lines = log.read_text().splitlines() if log.is_file() else []
     steps = [json.loads(line)["progress"]["step"] for line in lines if line.startswith('{"progress"')]
     return steps[-1] if steps else 0

@@ -1,8 +1,8 @@
-"""The four that `make test` runs on a real Slurm: a complete study, a time limit, a dead node, a killed head.
+"""The four tests on a real Slurm that `make test` runs: a complete study, a time limit, a dead node, a killed head.
 
-They run side by side, each in a working copy of its own, since nearly all their time is Slurm's own waiting: a limit is
-looked at twice a minute, a silent node is given up after half a minute, a requeued job waits. So none of them may tidy
-the cluster: that waits until the last is done.
+They run concurrently, each in its own working copy, because most of their time is waiting for Slurm: it checks time limits
+twice a minute, declares a silent node down after half a minute, and delays requeued jobs. So no test may clean up
+the cluster before the last one has finished.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from slurm_study import LONG, LONG_TRUNK, RESULTS, Study, identity, metrics, pro
 
 @pytest.fixture(scope="module")
 def scenes(cluster, prepared, undisturbed, tmp_path_factory):
-    """The four runs, started together; each test asks for its own."""
+    """The four runs, started together; each test takes its own."""
     scenarios = (no_fault, time_limit, dead_node, killed_head)
     studies = {
         s: prepared.copy(tmp_path_factory.mktemp(s.__name__) / "repository", cluster) for s in scenarios
@@ -56,7 +56,7 @@ def test_a_complete_study(scenes, cluster):
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     assert {job["Restarts"] for job in jobs} == {"0"}
     assert all(job["TresPerJob"] == "gres:gpu:1" for job in jobs)
-    # Slurm's own log of each job, and the job's log, where the README says.
+    # Slurm's log of each job, and the job's log, where the README says.
     for number, job in zip(submitted, jobs, strict=True):
         assert Path(job["StdOut"]).is_relative_to(study.root / "results/logs/slurm")
         assert Path(job["StdOut"]).name == f"{number}.log"
@@ -114,7 +114,7 @@ def test_a_node_dies_with_its_job(scenes, undisturbed):
     [job] = study.submissions()
     assert study.restarts(job) == 1
     log = study.story(LONG_TRUNK)
-    assert "stopped by SIGTERM" not in log  # nobody was asked
+    assert "stopped by SIGTERM" not in log  # the job got no signal
     step = metrics(study.root, LONG_TRUNK)["resumed_from_step"]
     assert f"resuming at step {step} of {LONG}" in log
     assert 0 < step < LONG
@@ -143,7 +143,7 @@ def test_a_killed_head_leaves_nothing_to_clean_up(scenes, undisturbed):
     running, study = scenes[killed_head]
     running.result()
     assert len(study.submissions()) == 1  # trained once, by the job of the first head
-    assert "planning anew" in study.head_log()
+    assert "planning again" in study.head_log()
     assert metrics(study.root, LONG_TRUNK)["resumed_from_step"] is None
     assert same_as_undisturbed(study, undisturbed)
     assert not list((study.root / "rolling/small/head").rglob("*.json"))

@@ -1,6 +1,6 @@
-"""Faults on a real Slurm beyond the four of test_cluster.py; docs/failures.md tells a user what these tests show.
+"""Faults on a real Slurm in addition to the four of test_cluster.py; docs/failures.md describes them for users.
 
-Each test first asserts that the fault happened, then that the results are those of an undisturbed run, bit by bit.
+Each test first asserts that the fault happened, then that the results equal those of an undisturbed run bit by bit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def resumed_from(study, log: str) -> int:
 
 
 def hold_with_state(study, states: int = 1) -> int:
-    """Hold the trainer once it has saved so many rolling states."""
+    """Pause the trainer once it has saved this number of rolling states."""
     study.cluster.wait(lambda: len(study.rolling_steps(LONG_TRUNK)) >= states, "rolling states")
     return study.hold(LONG_TRUNK)
 
@@ -50,7 +50,7 @@ def test_scancel_of_one_job(long_study, undisturbed):
     cluster.run("scancel", job)
     slurm_wakes(pid, lambda: cluster.job(job)["JobState"] == "CANCELLED")
     finish(study, head)
-    assert study.restarts(job) == 0  # what a user has cancelled stays cancelled
+    assert study.restarts(job) == 0  # a job that the user has cancelled is not restarted
     first, second = study.submissions()
     assert first == job
     assert cluster.job(second)["JobState"] == "COMPLETED"
@@ -99,7 +99,7 @@ def test_a_truncated_rolling_state(long_study, undisturbed):
     os.kill(pid, signal.SIGKILL)
     finish(study, head)
     log = study.story(LONG_TRUNK)
-    assert f"step-{newest}: damaged rolling state, falling back to the one before" in log
+    assert f"step-{newest}: damaged rolling state, trying an earlier one" in log
     assert "truncated" in log
     assert resumed_from(study, log) == before
     assert identity(study.root, LONG_TRUNK) == identity(undisturbed.root, LONG_TRUNK)
@@ -113,7 +113,7 @@ def test_sigterm_to_snakemake_and_a_rerun(long_study, undisturbed):
     head.send_signal(signal.SIGTERM)
     finish(study, head, code=1)
     assert "Will exit after finishing currently running jobs" in study.head_log()
-    assert len(study.submissions()) == 1  # the trunk; its branch was not begun
+    assert len(study.submissions()) == 1  # the trunk; its branch was not started
     assert identity(study.root, LONG_TRUNK) == identity(undisturbed.root, LONG_TRUNK)
     study.run(branch)
     assert len(study.submissions()) == 2
@@ -126,7 +126,7 @@ def test_a_second_head_is_refused(long_study):
     trainer = study.hold(LONG_TRUNK)
     message = study.run(LONG_TRUNK, code=1)
     os.kill(trainer, signal.SIGCONT)
-    assert f"another snakemake already drives it, process {first.pid} on" in message
+    assert f"another snakemake is running it, process {first.pid} on" in message
     assert "Traceback" not in message
     finish(study, first)
     assert len(study.submissions()) == 1
@@ -134,7 +134,7 @@ def test_a_second_head_is_refused(long_study):
 
 @pytest.fixture
 def small_disk(long_study):
-    """A disk of its own for rolling state; `resize` changes it."""
+    """A separate small disk for rolling state; `resize` changes its size."""
     folder = long_study.root / "rolling"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -168,14 +168,14 @@ def test_results_that_cannot_be_written(place, study):
     shutil.rmtree(study.results.parent)
     if place == "a file":
         study.results.parent.write_text("")
-        words = "results: a file is in the way of the results' folder; move it away"
+        words = "results: is a file, but a folder is needed"
     elif place == "a dangling link":
         study.results.parent.symlink_to("/nowhere/results")
         words = "results: a link to /nowhere/results, which does not exist"
     else:
         study.results.parent.mkdir()
         subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", study.results.parent], check=True)
-        words = "results: not writable (a read-only disk, or another owner)"
+        words = "results: not writable (read-only disk, or another owner)"
     try:
         message = study.run(LONG_TRUNK, code=1)
     finally:
@@ -197,16 +197,16 @@ def test_a_bad_study_is_refused_without_a_submission(study):
 
 
 def test_bad_input_of_a_job_is_not_tried_again(study):
-    """The profile would retry three times; sbatch itself refuses, so the queue sees one job."""
+    """The profile would retry three times, but bad input is not retried: the queue gets one job."""
     tokens = study.results / "tokens/generic/train.bin"
     os.truncate(tokens, tokens.stat().st_size - 1000)
     message = study.run(trunk(20), code=1)
     log = study.log(trunk(20))
     assert "train.bin: truncated" in log.read_text()
-    assert "bad input; this job is not tried again" in log.read_text()
+    assert "invalid input; this job is not retried" in log.read_text()
     assert message.count("unrecognized option '--bad-input-is-not-submitted-again'") == 3
     assert len(study.submissions()) == 1
-    # Mended, it runs at once: the next head forgets the marker.
+    # Once corrected, the job runs at once: the next head ignores the marker.
     shutil.copy(study.pristine / RESULTS / "tokens/generic/train.bin", tokens)
     study.run(trunk(20))
     assert len(study.submissions()) == 2
@@ -215,7 +215,7 @@ def test_bad_input_of_a_job_is_not_tried_again(study):
 def test_too_many_gpu_hours_are_refused(study):
     study.site(max_gpu_hours=1, gpu_tflops=1e-9)
     message = study.run(trunk(20), code=1)
-    assert "GPU-hours are above this site's limit" in message
+    assert "GPU-hours exceed this site's limit" in message
     assert study.submissions() == []
 
 
@@ -227,6 +227,6 @@ def test_never_more_jobs_than_gpus(study):
     assert len(jobs) == 4
     assert {job["NodeList"] for job in jobs} == {"n3"}
     spans = [(job["StartTime"], job["EndTime"]) for job in jobs]
-    # ISO times compare as text; at each start, how many run?
+    # ISO times can be compared as text; count the running jobs at each start.
     running = [sum(begin <= start < end for begin, end in spans) for start, _ in spans]
     assert max(running) == 2  # both GPUs were busy, and never more

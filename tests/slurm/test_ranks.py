@@ -1,4 +1,4 @@
-"""Data parallel over two nodes: started by the rules (srun) and by hand (torchrun through srun), against one process."""
+"""Data parallel training on two nodes, started by the rules (srun) and by hand (torchrun in srun), compared with one process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_two_nodes_through_the_profile_stop_together_and_resume(
     assert cluster.job(job)["NumNodes"] == "2"
     assert cluster.job(job)["TresPerJob"] == "gres:gpu:4"
     assert len(study.processes("train.py")) == 4
-    cluster.run("scancel", "--signal=TERM", job)  # what Slurm itself does before a limit
+    cluster.run("scancel", "--signal=TERM", job)  # as Slurm does before a time limit
     assert head.wait(1200) == 0, study.head_log() + study.logs()
     assert study.restarts(job) == 1
     found = metrics(study.root, LONG_TRUNK)

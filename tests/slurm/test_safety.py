@@ -1,4 +1,4 @@
-"""The rule that no machine's own Slurm is touched; needs no Slurm and no root."""
+"""The rule that protects a machine's own Slurm; these tests require neither Slurm nor root."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_others_than_root_are_refused(machine, monkeypatch):
     assert "root" in packages.refusal()
 
 
-def test_without_a_word_nothing_is_started(machine, monkeypatch):
+def test_without_the_variable_nothing_is_started(machine, monkeypatch):
     monkeypatch.delenv("CI")
     assert "TWOSTAGE_SLURM_TESTS=1" in packages.refusal()
     monkeypatch.setenv("TWOSTAGE_SLURM_TESTS", "1")
@@ -44,7 +44,7 @@ def test_a_sites_configuration_is_refused(machine):
     machine.mkdir()
     assert "not ours to touch" in packages.refusal()
     machine.rmdir()
-    machine.symlink_to("/nowhere")  # not even a link that leads nowhere is ours
+    machine.symlink_to("/nowhere")  # a broken link is not a link of the tests
     assert "not ours to touch" in packages.refusal()
 
 
@@ -63,12 +63,12 @@ def test_what_a_dead_test_process_left_is_removed_and_nothing_else(machine, tmp_
     folder.mkdir(parents=True)
     machine.symlink_to(folder)
     cluster.remove_dead_cluster()
-    assert machine.is_symlink()  # nobody's mark: left alone
+    assert machine.is_symlink()  # without a mark of the tests: not removed
     (folder / cluster.OWNER).write_text(
         json.dumps({"pid": os.getpid(), "start": cluster.start_time(os.getpid())})
     )
     cluster.remove_dead_cluster()
-    assert machine.is_symlink()  # its process lives
+    assert machine.is_symlink()  # its process is running
     assert packages.refusal() is None  # the tests' own
     (folder / cluster.OWNER).write_text(json.dumps({"pid": os.getpid(), "start": "1"}))
     cluster.remove_dead_cluster()
@@ -77,7 +77,7 @@ def test_what_a_dead_test_process_left_is_removed_and_nothing_else(machine, tmp_
 
 @pytest.mark.parametrize("sign", ["its mark", "its folder"])
 def test_a_process_of_the_cluster_is_found_and_ended(sign, machine, tmp_path):
-    """A slurmstepd clears its environment; only where it stands tells whose it is."""
+    """A slurmstepd clears its environment, so only its working directory shows which cluster it belongs to."""
     (tmp_path / "log").mkdir()
     environment = {cluster.MARK: str(tmp_path)} if sign == "its mark" else {}
     place = tmp_path / "log" if sign == "its folder" else tmp_path

@@ -1,4 +1,4 @@
-"""What `twostage new` writes: it loads, its comments are true, it names every key, and nothing is overwritten."""
+"""`twostage new` writes valid studies with correct comments and every key, and overwrites nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import yaml
 
 from twostage.cli import main
 from twostage.cli import new as new_command
+from twostage.common.architecture import Architecture
 from twostage.design.design import Design
-from twostage.design.growth_shapes import expanded_architecture
+from twostage.methods.expand import expanded_architecture
 from twostage.planning.jobs import planned_jobs
-from twostage.study import load_study, new_study
-from twostage.study.architecture import Architecture
-from twostage.study.schema import Study
+from twostage.study import Study, load_study, new_study
 
 OWN = ["--corpus", "books=data/books/*.txt", "--corpus", "src=code", "--corpus", "src=more code/**/*.py"]
 STARTS = {"tiny": [], "paper": ["--from", "paper"], "files": OWN, "own paper": ["--from", "paper", *OWN]}
@@ -33,7 +32,7 @@ def new(name: str, *options: str) -> Path:
 
 
 def uncommented(text: str) -> str:
-    """The text with its commented keys made active: `#key`, and below it lines indented by an even number of spaces."""
+    """Remove the # of commented keys (`#key`) and of the lines below them that are indented by an even number of spaces."""
     return re.sub(r"^( *)#((?:  )*)(?=[\w-])", r"\1\2", text, flags=re.MULTILINE)
 
 
@@ -73,15 +72,15 @@ def schema_keys() -> set[str]:
     return keys
 
 
-def test_every_key_of_a_study_stands_in_it(here):
-    """A key that is added to the models needs a line, active or commented, in src/twostage/study/templates/."""
+def test_the_templates_have_every_key_of_a_study(here):
+    """A new key needs a line, active or commented, in src/twostage/study/templates/."""
     texts = [new(f"study{place}", *options).read_text() for place, options in enumerate(STARTS.values())]
     missing = schema_keys() - set().union(*map(lines_with_keys, texts))
     assert not missing, f"no line in src/twostage/study/templates/ for {sorted(missing)}"
 
 
 def uncomment(start):
-    """A new study file without the hashes before its keys; the study before and after."""
+    """Write a new study and remove the # of its commented keys; return the file and the study before and after."""
     path = new("mine", *STARTS[start])
     before = load_study(path)
     path.write_text(uncommented(path.read_text()))
@@ -105,7 +104,7 @@ def test_commented_keys_are_valid_when_their_hash_is_removed(here, start):
     ):
         assert key in fields
     assert "expand" in study.methods
-    assert load_study(path).methods.keys() == {"stack"}  # the example's own default_subset
+    assert load_study(path).methods.keys() == {"stack"}  # the default_subset of the example
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -158,7 +157,7 @@ def test_nothing_is_overwritten(here, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["config/x.yaml", "--from", "files"], "--from files: which files? e.g. --corpus books="),
+        (["config/x.yaml", "--from", "files"], "--from files: no files given; add e.g. --corpus books="),
         (["config/x.yaml", "--corpus", "books"], "--corpus: 'books' is not of the form NAME=PATH"),
         (["config/x.txt"], "write config/x.yaml"),
         (["config/published.yaml"], "'published' is reserved"),
@@ -174,7 +173,7 @@ def test_mistakes_are_one_message_and_write_nothing(here, capsys, arguments, wor
 
 def test_missing_text_is_mentioned(here, capsys):
     new("mine", *OWN)
-    assert "Note: nothing lies at data/books/*.txt yet" in capsys.readouterr().out
+    assert "Note: no file matches data/books/*.txt yet" in capsys.readouterr().out
 
 
 def test_templates_are_package_data():

@@ -1,4 +1,4 @@
-"""Study files: what is accepted, what is refused, and how the refusal reads."""
+"""Valid and invalid study files, and the error messages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from study_changes import put
 
 from twostage.common.errors import UserError
+from twostage.exhibits.schema import study_schema
 from twostage.study import load_study
-from twostage.study.schema import study_schema
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/studies/tiny.yaml"
@@ -38,7 +38,7 @@ def test_shipped_studies_are_valid(path):
     assert load_study(path).name == path.stem
 
 
-def test_schema_file_is_in_step_with_the_models():
+def test_schema_file_is_up_to_date():
     assert (ROOT / "config/study.schema.json").read_text() == study_schema(), "run `make schema`"
 
 
@@ -93,7 +93,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD, ids=list(BAD))
 def test_bad_study_names_file_key_value_and_fix(case, fields, tmp_path):
     spoil, words = BAD[case]
-    load(copy.deepcopy(fields), tmp_path)  # it is the change that is refused
+    load(copy.deepcopy(fields), tmp_path)  # valid without the change
     spoil(fields)
     with pytest.raises(UserError) as refusal:
         load(fields, tmp_path)
@@ -122,7 +122,7 @@ def test_repeated_yaml_key_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
-def test_what_is_no_mapping_is_refused(text, tmp_path):
+def test_files_without_a_mapping_are_refused(text, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=r"mine\.yaml"):
@@ -145,7 +145,7 @@ def files(tmp_path):
     return write
 
 
-def test_sections_are_replaced_whole_and_null_removes_one(files, fields):
+def test_sections_are_replaced_and_null_removes_one(files, fields):
     folder = files(
         base=TINY.read_text() + "\nrecipe: {weight_decay: 0.2, grad_clip: 0.5}\nrepeats: [{seeds: [1]}]\n",
         mine="extends: base.yaml\nseeds: [3, 4]\nrecipe: {grad_clip: 2}\nrepeats: null\n",
@@ -153,7 +153,10 @@ def test_sections_are_replaced_whole_and_null_removes_one(files, fields):
     base, mine = load_study(folder / "base.yaml"), load_study(folder / "mine.yaml")
     assert mine.name == "mine"
     assert mine.seeds == (3, 4)
-    assert (mine.recipe.weight_decay, mine.recipe.grad_clip) == (0.1, 2)  # not 0.2: the whole section
+    assert (mine.recipe.weight_decay, mine.recipe.grad_clip) == (
+        0.1,
+        2,
+    )  # not 0.2, because the complete section is replaced
     assert mine.repeats == ()
     changed = {"name", "seeds", "recipe", "repeats"}
     assert mine.model_dump(exclude=changed) == base.model_dump(exclude=changed)
@@ -169,9 +172,7 @@ def test_several_levels_paths_count_from_each_file(files):
     study = load_study(folder / "mine.yaml")
     assert (study.seeds, study.context, study.recipe.grad_clip) == ((5,), 32, 2)
     assert study.laws.huber_delta == 1e-3
-    (folder / "link.yaml").symlink_to(
-        folder / "sub/middle.yaml"
-    )  # what it extends lies beside the file, not the link
+    (folder / "link.yaml").symlink_to(folder / "sub/middle.yaml")  # relative to the file, not to the link
     assert load_study(folder / "link.yaml").seeds == (4,)
 
 
@@ -188,10 +189,10 @@ def test_the_extended_file_need_not_be_a_study_and_a_part_can_be_chosen(files):
 EXTENDS_BAD = {
     "a part": ("extends: base.yaml:half", ["mine.yaml: extends", "'base.yaml:half'", "extends: base.yaml,"]),
     "no file name": ("extends: [base.yaml]", ["mine.yaml: extends", "['base.yaml']", "extends: other.yaml"]),
-    "absent": ("extends: bas.yaml", ["mine.yaml: extends", "bas.yaml", "counts from"]),
+    "absent": ("extends: bas.yaml", ["mine.yaml: extends", "bas.yaml", "relative to"]),
     "a folder": ("extends: .", ["not readable"]),
-    "itself": ("extends: mine.yaml", ["mine.yaml: extends", "circle", "mine.yaml -> "]),
-    "a circle": ("extends: round.yaml", ["round.yaml: extends", "mine.yaml -> ", "circle", "remove one"]),
+    "itself": ("extends: mine.yaml", ["mine.yaml: extends", "cycle", "mine.yaml -> "]),
+    "a circle": ("extends: round.yaml", ["round.yaml: extends", "mine.yaml -> ", "cycle", "remove one"]),
     "null of nothing": ("extends: base.yaml\nreicpe: null", ["mine.yaml: reicpe", "base.yaml", "remove the line"]),
     "named": ("extends: named.yaml", ["named.yaml: name"]),
     "repeated below": ("extends: twice.yaml", ["twice.yaml", "'seeds' appears twice"]),
@@ -203,7 +204,7 @@ EXTENDS_BAD = {
     "rule between sections": ("extends: base.yaml\nstage1: {corpus: web}",
                               ["{folder}/mine.yaml: stage1.corpus: 'web' is not one of"]),
     "index of a section": ("extends: base.yaml\nrepeats: [{seeds: [0]}]",
-                           ["{folder}/mine.yaml: repeats[0].seeds: [0] are seeds"]),
+                           ["{folder}/mine.yaml: repeats[0].seeds: [0] are in"]),
     "required section removed": ("extends: base.yaml\ngrid: null", ["base.yaml)", "  grid: missing"]),
 }  # fmt: skip
 
@@ -218,7 +219,7 @@ def test_a_bad_extension_names_the_file_that_holds_the_key(case, files):
         twice="seeds: [1]\nseeds: [2]\n",
         wrong="extends: base.yaml\nrecipe: {wieght_decay: 1}\n",
     )
-    load_study(folder / "mine.yaml")  # it is the change that is refused
+    load_study(folder / "mine.yaml")  # valid without the change
     (folder / "mine.yaml").write_text(text + "\n")
     with pytest.raises(UserError) as refusal:
         load_study(folder / "mine.yaml")
@@ -230,7 +231,7 @@ def test_the_schema_knows_files_that_extend():
     schema = json.loads(study_schema())
     valid = jsonschema.Draft202012Validator(schema).is_valid
     whole = yaml.safe_load(TINY.read_text())
-    whole["models"]["33k"]["peak_lr"] = 8e-3  # which PyYAML takes for text, and editors for the number it is
+    whole["models"]["33k"]["peak_lr"] = 8e-3  # PyYAML reads 8e-3 as text, editors as a number
     assert valid(whole)
     assert valid({"extends": "base.yaml"})
     assert valid({"extends": "base.yaml", "seeds": [1], "recipe": None, "grid": None})

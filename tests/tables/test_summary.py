@@ -1,4 +1,4 @@
-"""What a study says of the paper's claims: decided only where every interval agrees, and said as plainly when it is a no."""
+"""The paper's claims on a study's tables: decided only if all intervals agree, whether the claim holds or fails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WHO = {"method": "stack", "model": "33k"}
 
 @pytest.fixture(scope="module")
 def archived():
-    """The losses that this repository holds: cells and the tables made from them."""
+    """The archived losses of this repository: cells and the tables made from them."""
     names = ("table-1", "table-2", "table-7", "table-8", "alpha3", "crossover")
     files = [path for name in names if (path := ARCHIVE / f"{name}.csv").is_file()]
     return {"cells": read_cells(ARCHIVE / "cells.csv")} | {file.stem: pd.read_csv(file) for file in files}
@@ -57,8 +57,8 @@ def test_the_best_form_is_compared_with_all_others(errors, verdict):
     ("alpha3", "profile", "seed_mean", "verdict"),
     [
         (0.02, (0.01, 0.03), (0.005, 0.04), HOLDS),
-        (0.02, (0.01, 0.03), (-0.005, 0.04), OPEN),  # one interval of several is enough for doubt
-        (0.02, (0.01, None), (None, None), HOLDS),  # the end that is missing is not the one in question
+        (0.02, (0.01, 0.03), (-0.005, 0.04), OPEN),  # one interval that contains zero is enough
+        (0.02, (0.01, None), (None, None), HOLDS),  # the missing end does not matter for the sign
         (0.02, (None, 0.03), (None, None), OPEN),
         (0.02, (None, None), (None, None), OPEN),
         (-0.02, (-0.03, -0.01), (None, None), FAILS),
@@ -95,7 +95,7 @@ def test_every_number_of_the_page_is_the_tables(archived):
         assert line.split("|")[8].strip() == noise
     for _, row in archived["table-7"].iterrows():
         assert f"{row['alpha3']:.3f} [{row['alpha3_lower']:.3f}, {row['alpha3_upper']:.3f}]" in page
-    # Every image is a figure that the study draws, and no text of a missing number is left.
+    # Every image is a figure that the study draws, and missing numbers are shown as gaps.
     assert {"figure-1", "gradient-norm", "crossover"} <= set(
         re.findall(r"!\[(.*?)\]\(figures/\1\.png\)", page)
     )
@@ -119,7 +119,7 @@ def test_a_study_with_cells_alone_has_a_page(archived):
     ]
 
 
-def test_cells_from_elsewhere_may_lack_norms_and_epochs(archived):
+def test_imported_cells_may_lack_norms_and_epochs(archived):
     cells = archived["cells"].drop(columns=["grad_norm_mean", "epochs_1", "epochs_2"])
     page = summary(archived | {"cells": cells}, load_study(ROOT / "config/mini-reference.yaml"))
     assert "Epochs" not in page

@@ -1,4 +1,4 @@
-"""Fit files and Tables 1 to 5 and 7: numbers are those of the laws, gaps have reasons, notes are printed."""
+"""Fit files and Tables 1 to 5 and 7: numbers agree with the laws, gaps have reasons, notes are printed."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_table_1_is_the_leave_one_out_error_in_thousandths(cells, fits):
 
 
 @pytest.mark.parametrize(("method", "variant"), [("cpt-code", "CPT (code)"), ("stack", "Stack")])
-def test_papers_numbers_stand_beside_ours(fits, method, variant):
+def test_the_papers_numbers_are_shown_with_ours(fits, method, variant):
     with (PUBLISHED / "table_1.csv").open() as stream:
         one = {row["variant"]: row for row in csv.DictReader(stream)}[variant]
     with (PUBLISHED / "table_7.csv").open() as stream:
@@ -128,7 +128,7 @@ def test_table_7_brackets_the_law_that_made_the_losses(fits):
     row = table_7(fits).numbers.set_index("method").loc["cpt-code"]
     for name in ("alpha1", "alpha2", "alpha3"):
         assert row[f"{name}_lower"] < LAW[name] < row[f"{name}_upper"], name
-    # exponents at the centre: alpha1 - alpha3 ln D2, whatever the unit of D
+    # exponents at the centre: alpha1 - alpha3 ln D2, independent of the unit of D
     expected = row["alpha1"] - row["alpha3"] * np.log(row["d2_centre_tokens"])
     assert row["alpha1_centred"] == pytest.approx(expected, rel=1e-9)
     assert row["d1_centre_tokens"] == pytest.approx(112_640 * 2**1.5, rel=1e-9)
@@ -241,7 +241,7 @@ def test_table_5_of_the_papers_study_is_the_papers(paper):
     assert numbers.loc["15M", "d1_max_tokens"] == numbers.loc["15M", "d2_max_tokens"] == 17600 * 128 * 1024
 
 
-def test_models_of_other_names_stand_alone():
+def test_models_of_other_names_have_no_paper_numbers():
     study = make_design().study
     assert table_3(study).numbers["paper_n_layer"].isna().all()
     assert table_3(study).shown.loc[0, "n_layer"] == "2"

@@ -1,4 +1,4 @@
-"""The table of measured crossings: every number can be recomputed from the cells, and what is not known is empty."""
+"""The table of measured crossings: numbers are recomputed from the cells, and unknown numbers are empty."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEEDS = (0, 1)
 
 @pytest.fixture(scope="module")
 def cells():
-    """Stacking with seeds and a control; continual pretraining on code, which only models of another corpus stand beside."""
+    """Stacking with seeds and a control; continual pretraining on code, with controls on another corpus only."""
     return table(
         reuse_rows(mul, seeds=SEEDS, noise=1e-3),
         scratch_rows(power, seeds=SEEDS, noise=1e-3),
@@ -43,7 +43,7 @@ def points_of(made):
     return made.numbers[made.numbers["kind"] == "point"]
 
 
-def test_rows_are_every_pair_a_summary_each_and_what_is_not_compared(made):
+def test_rows_are_all_pairs_the_summaries_and_methods_without_a_control(made):
     assert tuple(made.numbers.columns) == COLUMNS
     counts = made.numbers.groupby(["method", "kind"]).size().to_dict()
     assert counts == {
@@ -82,7 +82,7 @@ def test_tokens_saved_are_those_of_the_measured_curve(made):
     assert set(points_of(made)["scratch_tokens_range"]) == {""}
 
 
-def test_what_lies_beyond_the_measurements_is_not_extrapolated():
+def test_nothing_is_extrapolated_beyond_the_measurements():
     cells = table(reuse_rows(lambda a, b: power(b) * (0.6 if b > 1e6 else 2)), scratch_rows(power))
     points = points_of(crossover_table(cells, 1e-3))
     places = points.groupby("d2_tokens")["scratch_tokens_range"].first().to_dict()
@@ -90,7 +90,7 @@ def test_what_lies_beyond_the_measurements_is_not_extrapolated():
     assert points["scratch_tokens"].isna().all()
 
 
-def test_the_bases_own_cost_counts_only_where_it_was_measured(made):
+def test_the_cost_of_the_base_is_compared_only_within_the_measured_range(made):
     points = points_of(made)
     total = points["d1_tokens"] + points["d2_tokens"]
     assert points["beats_d1_plus_d2"].notna().tolist() == (total <= D2[-1]).tolist()
@@ -105,7 +105,7 @@ def test_the_bases_own_cost_counts_only_where_it_was_measured(made):
     assert (known["d1_plus_d2_difference_se_nats"] <= known["noise_sd_nats"] + 1e-12).all()
 
 
-def test_a_base_that_pays_off_says_so():
+def test_a_base_model_that_pays_off():
     cells = table(reuse_rows(lambda a, b: power(a + b) - 0.05), scratch_rows(power))
     made = crossover_table(cells, 1e-3)
     known = points_of(made)["beats_d1_plus_d2"].dropna()
@@ -116,7 +116,7 @@ def test_a_base_that_pays_off_says_so():
     assert first["scratch better from D₂"] == "reuse better at every measured D2"
 
 
-def test_measured_and_fitted_crossings_stand_side_by_side(made):
+def test_measured_and_fitted_crossings_are_in_one_row(made):
     rows = made.numbers[made.numbers["kind"] == "summary"].set_index("d1_tokens")
     for d1 in D1:
         row, truth = rows.loc[d1], true_crossing(d1)
@@ -130,7 +130,7 @@ def test_measured_and_fitted_crossings_stand_side_by_side(made):
     assert made.shown["scratch better from D₂"].str.match(r"[\d.]+[KM] \[[\d.]+[KM], [\d.]+[KM]\]$").all()
 
 
-def test_one_seed_and_too_few_cells_are_said():
+def test_one_seed_and_too_few_cells_are_noted():
     made = crossover_table(table(reuse_rows(mul, d2=D2[:1]), scratch_rows(power)), 1e-3)
     rows = made.numbers[made.numbers["kind"] == "summary"]
     assert set(rows["note"]) == {"one seed everywhere: noise and intervals are not known"}

@@ -1,4 +1,4 @@
-"""Table 6: our scores beside the paper's constants, averages over equal tasks only, and notes that say so."""
+"""Table 6: our scores with the paper's constants, averages over equal tasks only, and notes that explain them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cell(table, benchmark, column):
     return table.shown.set_index("benchmark").loc[benchmark, column]
 
 
-def test_our_scores_stand_in_per_cent_with_their_error(table):
+def test_our_scores_are_in_per_cent_with_their_errors(table):
     assert tuple(table.shown.columns) == ("benchmark", *COLUMNS)
     for task, benchmark in BENCHMARKS.items():
         assert cell(table, benchmark, COLUMNS[0]) == f"{100 * ACCURACY[task]:.2f} ± 2.00"
@@ -74,7 +74,7 @@ def test_the_papers_columns_are_as_printed(table, column, key):
 
 
 def test_averages_are_over_equal_tasks(table):
-    common = ("ARC-c", "ARC-e", "piqa", "winogrande")  # what TinyLlama's column has
+    common = ("ARC-c", "ARC-e", "piqa", "winogrande")  # the tasks in TinyLlama's column
     for column, key in zip(COLUMNS[1:], ("ours_1b", "pythia_1b", "tinyllama_1_1b"), strict=True):
         expected = sum(float(PAPER[name][key]) for name in common) / 4
         assert cell(table, "average, common", column) == f"{expected:.2f}"
@@ -115,7 +115,7 @@ def test_own_tasks_have_gaps_and_no_average():
     assert cell(table, "average, paper's seven", COLUMNS[0]) == "–"  # fmt: skip
 
 
-def test_a_trial_says_so_under_the_table(table):
+def test_a_trial_is_noted_below_the_table(table):
     assert not any("TRIAL" in note for note in table.notes)
     trial = table_6([scores(ACCURACY, limit=20)])
     assert any("TRIAL: only the first 20 questions" in note for note in trial.notes)

@@ -1,4 +1,4 @@
-"""Fits of the toy model: exact recovery of made-up laws, and on simulated losses the effect and its absence."""
+"""Fits of the toy model: exact recovery of synthetic laws; on simulated losses, the effect and a control without it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def simulated():
 
 
 def made_up(exponent):
-    """Losses with known exponents, and branching 4 D1^0.07."""
+    """Losses with known exponents and branching 4 D1^0.07."""
     rng = np.random.default_rng(0)
     cells = [(s, d1, d2) for s in range(3) for d1 in (1e3, 1e4, 1e5, 1e6) for d2 in (1e4, 1e5, 1e6, 1e7)]
     table = pd.DataFrame(cells, columns=["seed", "d1_samples", "d2_samples"])
@@ -43,7 +43,7 @@ def test_the_theory_by_hand():
     theory = Theory.of(MODEL)
     assert theory.alpha == pytest.approx(np.log(1 / 0.7) / np.log(4))
     assert theory.delta == pytest.approx(np.log(1.25) / np.log(4))
-    # after 4^10 samples ten levels are known, and a feature has 4 x 1.25^10 children
+    # after 4^10 samples ten levels are known, so a feature has 4 x 1.25^10 children
     assert theory.exponent(4**10) == pytest.approx(np.log(1 / 0.7) / np.log(4 * 1.25**10))
     # first order: value and slope of the curve at the point of expansion
     at, step = 5e4, 1e-5
@@ -52,7 +52,7 @@ def test_the_theory_by_hand():
     assert (theory.expansion(2 * at, at) - theory.exponent(at)) / np.log(2) == pytest.approx(slope)
 
 
-def test_made_up_laws_are_recovered_and_told_apart():
+def test_synthetic_laws_are_recovered_and_distinguished():
     linear = fit_toy(made_up(lambda d1: 0.3 - 0.008 * np.log(d1)))
     assert linear.exponents.slope.value == pytest.approx(0.008, rel=0.01)
     assert linear.branching.slope.value == pytest.approx(0.07, rel=0.01)
@@ -61,7 +61,7 @@ def test_made_up_laws_are_recovered_and_told_apart():
     assert saturating.forms["form"].iloc[0] == "tree"
 
 
-def test_the_simulated_exponent_falls_with_d1_as_theory_says(simulated):
+def test_the_simulated_exponent_decreases_with_d1_as_in_theory(simulated):
     _, (fit, _) = simulated
     theory = Theory.of(MODEL)
     lower = fit.exponents.slope.interval.lower
@@ -74,7 +74,7 @@ def test_the_simulated_exponent_falls_with_d1_as_theory_says(simulated):
     assert min(errors["tree"], errors["mul"]) < 0.7 * errors["mul0"]
 
 
-def test_without_splitting_no_dependence_is_found(simulated):
+def test_without_splitting_the_exponent_is_constant(simulated):
     (_, plain), (fit, control) = simulated
     interval = control.exponents.slope.interval
     assert interval.lower is not None

@@ -1,4 +1,4 @@
-"""The toy model against exact expectations (recursions over sample counts) and the limits that theory gives."""
+"""The toy model, compared with exact expectations (recursions over sample counts) and theoretical limits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def trees(samples, branching, repeats, **options):
 
 
 def within_errors(values, expected, errors=4.5):
-    """Every column's mean lies within some standard errors of what is expected."""
+    """Assert that the mean of every column is within a few standard errors of the expectation."""
     values = np.asarray(values, float)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     assert np.all(error > 0), "the simulation does not vary: nothing is tested"
@@ -34,7 +34,7 @@ def within_errors(values, expected, errors=4.5):
 
 
 def test_a_tree_by_hand():
-    """Two children: the first sample teaches the root, the second one child; the third the other, or a grandchild."""
+    """Two children: the first sample teaches the root, the second a child, the third the other child or a grandchild."""
     shapes = {tuple(tree.level.tolist()): tree.mass.tolist() for tree in trees(3, constant_branching(2), 40)}
     assert shapes == {(0, 1, 1): [1.0, 0.5, 0.5], (0, 1, 2): [1.0, 0.5, 0.25]}
 
@@ -47,26 +47,28 @@ def test_every_sample_teaches_one_feature_below_a_known_one(roots):
     known = np.bincount(tree.level)
     assert known[0] == roots
     assert np.all(known[1:] <= 3 * known[:-1])
-    # no level begins before its parent level has
+    # a level has no features before its parent level has
     first = [int(np.argmax(tree.level == level)) for level in range(known.size)]
     assert first == sorted(first)
 
 
-def test_known_children_of_the_root_are_occupied_boxes():
-    """All but the first sample fall into k boxes: k (1 - (1 - 1/k)^(n - 1)) of them are occupied."""
+def test_number_of_known_children_of_the_root():
+    """All samples but the first choose one of k children: k (1 - (1 - 1/k)^(n - 1)) children are known on average."""
     found = [np.sum(tree.level == 1) for tree in trees(9, constant_branching(8), 2000)]
     within_errors(found, 8 * (1 - (1 - 1 / 8) ** 8))
 
 
 def test_known_features_of_each_level():
-    """P(a feature's visitors): n at the root, Binomial(n - 1, 1/k) at its children; known if there is one."""
+    """Number of visitors: n at the root, Binomial(n - 1, 1/k) at its children; a feature is known if it has one."""
     samples, k = 30, 4
     visitors = np.zeros(samples + 1)
     visitors[samples] = 1
     expected = []
     for level in range(4):
         expected.append(k**level * (1 - visitors[0]))
-        onward = np.concatenate([[visitors[0] + visitors[1]], visitors[2:], [0.0]])  # one visitor stays
+        onward = np.concatenate(
+            [[visitors[0] + visitors[1]], visitors[2:], [0.0]]
+        )  # one visitor teaches the feature, the others move on
         visitors = sum(p * binom.pmf(np.arange(samples + 1), n, 1 / k) for n, p in enumerate(onward) if p > 0)
     found = [
         np.bincount(tree.level, minlength=4)[1:4] for tree in trees(samples, constant_branching(k), 3000)
@@ -88,7 +90,7 @@ def expected_loss(samples, ratio, children):
         return ratio * below
 
     for n in range(samples):
-        loss(n)  # from below, so that the recursion stays shallow
+        loss(n)  # small n first, so that the recursion is not deep
     return loss(samples)
 
 
@@ -102,7 +104,7 @@ def test_loss_is_the_exact_expectation(children):
     within_errors(found, [expected_loss(n, 0.7, children) for n in (5, 40, 150)])
 
 
-def test_loss_and_depths_tell_the_same_story():
+def test_loss_and_depths_agree():
     tree = learn_tree(3000, constant_branching(3), np.random.default_rng(1), roots=5)
     for samples in (0, 1, 10, 3000):
         depths = tree.depth_masses(samples)
@@ -114,7 +116,7 @@ def test_loss_and_depths_tell_the_same_story():
 
 @pytest.mark.parametrize(("k", "ratio"), [(2, 0.8), (4, 0.7)])
 def test_exponent_of_a_regular_tree(k, ratio):
-    """ln(1/ratio) / ln k, over a factor that is a power of k, so that the tree's levels are met in the same phase."""
+    """ln(1/ratio) / ln k, fitted over a factor that is a power of k, at which the tree is self-similar."""
     factor = 16
     samples = [40, 40 * factor, 1000 * factor, 1000 * factor**2]
     losses = np.log(
@@ -127,7 +129,7 @@ def test_exponent_of_a_regular_tree(k, ratio):
 
 
 def test_exponent_of_a_tree_with_mixed_branching():
-    """s with E[children^s] = 1/ratio (renewal theory); the mean number of children alone would give another one."""
+    """s with E[children^s] = 1/ratio (renewal theory), which differs from the exponent of the mean number of children."""
     numbers, ratio = np.array([2, 16]), 0.7
     s = brentq(lambda s: np.mean(numbers**s) - 1 / ratio, 0, 2)
     naive = -np.log(ratio) / np.log(numbers.mean())
@@ -171,7 +173,7 @@ def test_a_grid_holds_every_cell_once_and_is_reproducible():
 
 
 def test_grown_grids_keep_the_base_losses():
-    """A longer D2 axis changes no base; a longer D1 axis does, as the base run is another one."""
+    """A longer D2 axis does not change the base; a longer D1 axis does, because it changes the base run."""
     short = simulate(MODEL, [100, 1000], [500], [0])
     longer = simulate(MODEL, [100, 1000], [500, 3000], [0])
     assert short["base_loss"].tolist() == longer[longer["d2_samples"] == 500]["base_loss"].tolist()
@@ -187,7 +189,7 @@ def test_both_stages_lower_the_loss_and_the_first_widens_the_tree():
     assert loss[10_000, 50_000] / loss[10_000, 2000] > loss[100, 50_000] / loss[100, 2000]
 
 
-def test_without_splitting_the_second_stage_does_not_know_the_first():
+def test_without_splitting_the_second_stage_does_not_depend_on_the_first():
     table = simulate(replace(MODEL, split_probability=0.0), [100, 10_000], [2000, 50_000], [0])
     assert (table["branching"] == 4).all()
     left = (table["loss"] / table["base_loss"]).to_numpy().reshape(2, 2)
@@ -198,8 +200,8 @@ def test_without_splitting_the_second_stage_does_not_know_the_first():
     ("change", "words"),
     [
         ({"base_branching": 1}, "base_branching: 1 must be an integer of at least 2"),
-        ({"domain_ratio": 1.0}, "domain_ratio: 1.0 must lie between 0 and 1"),
-        ({"split_probability": -0.1}, "split_probability: -0.1 must lie"),
+        ({"domain_ratio": 1.0}, "domain_ratio: 1.0 must be greater than 0 and less than 1"),
+        ({"split_probability": -0.1}, "split_probability: -0.1 must be between 0 and 1"),
         ({"topics": 0}, "topics: 0 must be"),
     ],
 )
@@ -213,7 +215,9 @@ def test_impossible_samples_are_refused():
         learn_tree(0, constant_branching(2), np.random.default_rng(0))
     tree = learn_tree(5, constant_branching(2), np.random.default_rng(0))
     for call in (lambda: tree.loss([3, 6], 0.5), lambda: tree.depth_masses(6)):
-        with pytest.raises(ValueError, match="samples: 6 is not between 0 and the 5"):
+        with pytest.raises(
+            ValueError, match="samples: 6 must be between 0 and the number of simulated samples, 5"
+        ):
             call()
     with pytest.raises(ValueError, match="at least one value"):
         simulate(MODEL, [], [10], [0])

@@ -20,7 +20,8 @@ from twostage.evaluation.evaluate import evaluate_checkpoint
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.training.heldout import TrainingValidation, evenly_spaced
-from twostage.training.train import DivergedError, train
+from twostage.training.loop import DivergedError
+from twostage.training.train import train
 from twostage.training.trainer import Execution, Trainer
 
 CURVE = CurveSpec(corpus="words", every_steps=4, samples=30)
@@ -154,10 +155,10 @@ def test_a_resumed_job_has_the_same_validation_losses(watched, corpus_folder, tm
 # What is refused
 
 
-def test_a_corpus_beside_the_mixture_is_refused(corpus_folder, tmp_path):
+def test_a_corpus_outside_the_mixture_is_refused(corpus_folder, tmp_path):
     curve = CURVE.model_copy(update={"corpus": "others"})
     with pytest.raises(
-        UserError, match=r"validation: corpus 'others' is not one of the mixture's, \['words'\]"
+        UserError, match=r"validation: corpus 'others' is not in the mixture; choose one of \['words'\]"
     ):
         run(train_spec(validation=curve), tmp_path, corpus_folder)
     assert not (tmp_path / "out").exists()

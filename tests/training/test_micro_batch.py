@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 from twostage.training.micro_batch import activation_bytes, fitting_micro_batch
 
 MODEL = Architecture(n_layer=2, d_model=10, n_head=2, head_dim=4, d_mlp=40, vocab_size=100, context=8)
@@ -27,7 +27,7 @@ def test_the_largest_divisor_that_fits_is_taken(samples_that_fit, share, micro_b
 
 
 def test_a_paper_model_on_an_80_gb_gpu():
-    """1B, context 1024, vocabulary 32,000: about 1 GB a sample beside 20 GB of state."""
+    """1B, context 1024, vocabulary 32,000: about 1 GB per sample and 20 GB of state."""
     model = Architecture(
         n_layer=30, d_model=1504, n_head=16, head_dim=94, d_mlp=6016, vocab_size=32000, context=1024
     )

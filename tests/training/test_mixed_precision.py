@@ -18,12 +18,12 @@ from drawn_weights import random_state
 from gpu_classes import on_cpu
 from tiny_training import TINY, free_port, train_spec
 
+from twostage.common.canonical import canonical_shapes
 from twostage.common.errors import UserError
-from twostage.design.growth_shapes import stacked_architecture
 from twostage.design.specs import GrowSpec
+from twostage.methods.stack import stacked_architecture
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
-from twostage.model.canonical import canonical_shapes
 from twostage.model.master_weights import MOMENTS, MasterWeights
 from twostage.model.optimizer_state import load_adam_state
 from twostage.study import OptimizerRecipe
@@ -289,7 +289,7 @@ def test_fetching_late_gives_the_same_numbers(mixed):
 
 def test_a_bf16_job_on_a_cpu_is_refused_with_the_fix(tmp_path):
     spec = train_spec(recipe=BF16)
-    with pytest.raises(UserError, match=r"recipe\.precision: bf16 trains on CUDA only.*precision: fp32"):
+    with pytest.raises(UserError, match=r"recipe\.precision: bf16 needs CUDA.*precision: fp32"):
         train(TrainJob(spec=spec, parent=None, tokens=(tmp_path,), out=tmp_path, rolling=tmp_path))
 
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 from tiny_training import TINY, losses, manifest, run, steps, train_spec
 
+from twostage.common.canonical import EMBEDDING, FINAL_NORM, HEAD, canonical_shapes, layer_name, parse_name
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest
 from twostage.corpora.samples import SampleStream, TokenSplit
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.specs import GrowSpec
+from twostage.methods.expand import expanded_architecture
+from twostage.methods.stack import stacked_architecture
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
-from twostage.model.canonical import EMBEDDING, FINAL_NORM, HEAD, canonical_shapes, layer_name, parse_name
 from twostage.model.optimizer_state import load_adam_state, save_adam_state
 from twostage.training.grow import grow_checkpoint
 from twostage.training.trainer import Execution, Trainer
@@ -173,20 +174,24 @@ def test_a_trunk_segment_trains_from_a_stacked_state(grown, corpus_folder, tmp_p
 def test_a_decayed_base_has_no_optimizer_to_carry(base, tmp_path):
     state, _ = load_adam_state(base)
     checkpoint.save_weights(tmp_path / "decayed", state.weights, TINY, {})
-    with pytest.raises(UserError, match="a 'weights' checkpoint, where 'training-state' is needed") as error:
+    with pytest.raises(
+        UserError, match="a checkpoint of kind 'weights'; 'training-state' is needed"
+    ) as error:
         grow(stack_spec(), tmp_path / "decayed/manifest.json", tmp_path / "out")
     assert str(tmp_path / "decayed/manifest.json") in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_trunk_is_not_stacked_as_weights(base, tmp_path):
-    with pytest.raises(UserError, match="a 'training-state' checkpoint, where 'weights' is needed"):
+    with pytest.raises(UserError, match="a checkpoint of kind 'training-state'; 'weights' is needed"):
         grow(stack_spec(carries_optimizer=False), base, tmp_path / "out")
 
 
 def test_a_trunk_of_another_shape_is_refused(base, tmp_path):
     spec = stack_spec(source=TINY.with_shape(n_layer=3))
-    with pytest.raises(UserError, match=r"a model of shape .*n_layer=2.*the growth starts from .*n_layer=3"):
+    with pytest.raises(
+        UserError, match=r"this model has shape .*n_layer=2.*the growth starts from .*n_layer=3"
+    ):
         grow(spec, base, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

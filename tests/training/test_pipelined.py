@@ -1,4 +1,4 @@
-"""A job whose host runs beside its device: the same files as one that waits, and nothing complete is ever lost."""
+"""A job whose host and device overlap: same files as without overlap, and no complete state is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.study import OptimizerRecipe
 from twostage.training import state as training_state
-from twostage.training.train import DivergedError
+from twostage.training.loop import DivergedError
 from twostage.training.trainer import Execution, Trainer
 
 SPEC = train_spec(
@@ -140,7 +140,7 @@ def test_a_job_killed_within_a_background_write_loses_nothing_complete(
             stderr=stderr,
         )
     wait_until(marker.is_file, process)
-    # The write stands still, the training thread waits for it at its next save at the latest.
+    # The write stalls; the training thread waits for it at its next save at the latest.
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     stalled = int(marker.read_text())

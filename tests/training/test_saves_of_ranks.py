@@ -1,4 +1,4 @@
-"""Two ranks that write rolling states beside training: the same bytes as without, complete or not there, one fate for all."""
+"""Two ranks that write rolling states in the background: same bytes as otherwise, complete or absent on all ranks."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def waiting(corpus_folder, tmp_path_factory):
 def test_training_goes_on_during_a_write_and_ends_with_the_same_files(waiting, corpus_folder, tmp_path):
     this = beside_training(tmp_path, corpus_folder)
     processes = start_faulty(this, "stall", "shards", 1, good=2)
-    # Only rank 1's write of step 60 stands still; both go on to step 80, where the next state would be due.
+    # Only rank 1's write of step 60 stalls; both continue to step 80, where the next state is due.
     for rank, process in enumerate(processes):
         wait_until(lambda rank=rank: launched(this, rank) == 80, process, PATIENCE_S)
     assert rolling_steps(this.rolling) == [20, 40]
@@ -146,7 +146,7 @@ def test_training_goes_on_during_a_write_and_ends_with_the_same_files(waiting, c
 
 
 def kill_in_mid_write(victim, folder, tokens):
-    """Stall rank 1's part of step 60, kill one rank, and see the other end by itself; return the job."""
+    """Stall rank 1's part of step 60, kill one rank, and check that the other ends; return the job."""
     this = beside_training(folder, tokens)
     processes = start_faulty(this, "stall", "shards", 1, good=2)
     wait_until(lambda: launched(this, 1 - victim) == 80, processes[1 - victim], PATIENCE_S)

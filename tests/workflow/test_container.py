@@ -1,4 +1,4 @@
-"""Jobs in a container: the image must be there before anything starts, and its Python is used, not the host's."""
+"""Jobs in a container: the image must exist before any job starts, and jobs use its Python instead of the host's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.workflow
 
 CONTAINED = ("--profile", "profiles/local", "--software-deployment-method", "apptainer", "--")
 TARGET = "results/tiny/corpora/generic/manifest.json"
-# In place of the engine: notes what it was asked and runs the command on the host.
+# Replaces the container engine: records its arguments and runs the command on the host.
 STAND_IN = """#!/bin/bash
 case "$1" in
   --version) echo "apptainer version 1.4.0" ;;
@@ -46,7 +46,7 @@ def test_jobs_in_a_container_use_the_image_s_python(project, tmp_path, monkeypat
     engine.parent.mkdir()
     engine.write_text(STAND_IN)
     engine.chmod(0o755)
-    # The stand-in's "image" is this environment; what comes first on PATH is what the image would bring.
+    # The "image" is this environment; the first folder on PATH is the one that the image would provide.
     monkeypatch.setenv("PATH", f"{engine.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     project.snakemake(*CONTAINED, TARGET)
     assert (project.root / TARGET).is_file()

@@ -1,4 +1,4 @@
-"""Table 6 through the real Snakemake: training, export, the lm-eval harness on a local task, and the table."""
+"""Table 6 with the real Snakemake: training, export, the lm-eval harness on a local task, and the table."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ def test_table_6_from_nothing(workflow):
     assert rows[0]["n_asked"] == "12"
     page = (workflow.root / TABLE).with_suffix(".html").read_text()
     assert "Pythia 1B (published)" in page
-    # Nothing more to do; an edited question asks again, and only that.
+    # Nothing is left to do; an edited question reruns the harness only.
     assert workflow.planned(*CONFIG, "--", TABLE) == {}
     with (workflow.root / "tasks/test.jsonl").open("a") as stream:
         stream.write('{"context": "a", "choices": ["b", "c"], "label": 1, "n": 12}\n')
     assert workflow.planned(*CONFIG, "--", TABLE) == {"evaluate_downstream": 1, "make_table_6": 1}
 
 
-def test_any_checkpoint_can_be_asked_for_by_its_path(workflow):
+def test_any_checkpoint_is_a_target_by_its_path(workflow):
     target = "results/small/stage2/expand/8k/seed-0/D1-11264/decay/D2-11264/downstream.json"
     counts = workflow.planned(*CONFIG, "--", target)
     assert counts["export_checkpoint"] == counts["evaluate_downstream"] == counts["grow_checkpoint"] == 1
 
 
-def test_a_study_without_the_section_says_so(pristine):
+def test_a_study_without_the_section_is_refused(pristine):
     done = pristine.snakemake("-n", "--", "results/tiny/tables/table-6.csv", check=False)
     assert done.returncode != 0
     assert "study tiny evaluates no benchmarks; add a section `downstream:`" in done.stdout

@@ -1,4 +1,4 @@
-"""What the DAG plans, without running it; lint; and how a mistake in a study reads at the command line."""
+"""The planned DAG, without running it; lint; and errors in a study on the command line."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def test_the_exact_user_command_resolves_without_slurm(paper_counts):
     assert counts["train_decay_branch"] == BRANCHES
     assert counts["grow_checkpoint"] == counts["release_grown"] == GROWN
     assert counts["evaluate_checkpoint"] == EVALUATIONS
-    # Stage-2 trunks but the last of each run, which a longer D2 would go on from.
+    # Stage-2 trunks except the last of each run, from which a longer D2 would continue.
     assert counts["release_trunk"] == 4 * (JOINT_RUNS + VARIANT_RUNS + ARM_RUNS + REPEAT_RUNS)
-    # cpt-code and stack at six sizes, seven more at 0.1B; the arms have no grid of their own.
+    # cpt-code and stack at six sizes, seven more at 0.1B; the arms of ablations have no grid.
     assert counts["fit_law"] == 2 * 6 + 7
     assert counts["fit_joint_law"] == counts["fit_scratch_law"] == 2
     assert counts["export_checkpoint"] == counts["evaluate_downstream"] == 1
@@ -115,7 +115,7 @@ def test_default_profile_holds_exactly_one_key():
         ("results/tiny/stage1/generic/33k/seed-0/decay/D1-112640/eval-physics.json", ["'physics'", "['code', 'generic', 'math']"]),
     ],
 )  # fmt: skip
-def test_impossible_targets_say_why_before_anything_runs(pristine, target, words):
+def test_impossible_targets_are_refused_before_any_job_runs(pristine, target, words):
     done = pristine.snakemake("-n", target, check=False)
     assert done.returncode != 0
     for word in words:
@@ -173,7 +173,7 @@ EVERYTHING = {
 }  # fmt: skip
 
 
-def test_every_figure_and_table_has_a_rule_of_its_own(pristine):
+def test_every_figure_and_table_has_a_rule(pristine):
     (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
     counts = pristine.planned("--config", "study=config/everything.yaml", "--", "all_figures", "all_tables")
     assert counts["measure_crossover"] == 1

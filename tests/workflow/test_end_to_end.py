@@ -1,4 +1,4 @@
-"""A small study of every method through the real Snakefile: real training, and what a second look at it costs."""
+"""A small study of every method with the real Snakefile and real training, and the jobs of later runs after changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from archived_records import read_records
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
 from twostage.common.storage import sha256_file
-from twostage.planning.archive import archive_study, read_records
+from twostage.planning.archive import archive_study
 
 pytestmark = pytest.mark.workflow
 
@@ -25,7 +26,7 @@ CELL = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264/decay/D2-11264/eval-generic.j
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Workflow:
-    """The study, trained once; tests that change it work on a copy."""
+    """The study, trained once; tests that change it use a copy."""
     workflow = copy_workflow(tmp_path_factory.mktemp("small") / "repository")
     write_small_study(workflow)
     workflow.snakemake("--cores", "2", *CONFIG, *TARGETS)
@@ -34,7 +35,7 @@ def finished(tmp_path_factory) -> Workflow:
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Workflow:
-    """A copy with new modification times throughout, as a restored backup or a fresh clone would have."""
+    """A copy with new modification times of all files, like a restored backup or a new clone."""
     shutil.copytree(
         finished.root, tmp_path / "copy", copy_function=shutil.copy, ignore=shutil.ignore_patterns("locks")
     )
@@ -64,7 +65,7 @@ def test_cells_hold_every_measured_point(finished):
     assert scratch[22528] < scratch[11264]  # more data, lower loss
 
 
-def test_figures_and_tables_are_there(finished):
+def test_figures_and_tables_are_written(finished):
     folder = finished.root / RESULTS
     for name in ("figure-1", "figure-3", "figure-5", "figure-6", "figure-7", "figure-8", "gradient-norm"):
         assert (folder / f"figures/{name}.png").stat().st_size > 20_000
@@ -84,7 +85,7 @@ def test_figures_and_tables_are_there(finished):
     assert "figure-7" not in reasons.index
 
 
-def test_rolling_state_is_gone_and_no_half_written_file_is_left(finished):
+def test_no_rolling_state_and_no_partial_file_remain(finished):
     assert not [path for path in (finished.root / "rolling").rglob("*") if path.is_file()]
     assert not list((finished.root / RESULTS).rglob("*.tmp"))
 
@@ -110,7 +111,7 @@ def test_touching_everything_has_nothing_to_do(copied):
     assert copied.planned(*CONFIG, *TARGETS) == {}
 
 
-def test_editing_a_figure_redraws_it_alone(copied):
+def test_editing_a_figure_redraws_that_figure_only(copied):
     code = copied.root / "src/twostage/figures/figure_1.py"
     code.write_text(code.read_text() + "\n# edited\n")
     assert copied.planned(*CONFIG, *TARGETS) == {"plot_figure_1": 1}
@@ -147,7 +148,7 @@ def test_a_changed_learning_rate_retrains_everything_and_tokenises_nothing(copie
 
 
 def test_an_archive_redraws_everything_without_training(finished, tmp_path):
-    """Equal fits, tables and figures, to the byte, from nothing but the archived tables."""
+    """The archived tables alone give fits, tables and figures that are equal byte for byte."""
     workflow = copy_workflow(tmp_path / "redrawn")
     archive_study(str(finished.root / STUDY), workflow.root / "elsewhere", finished.root / "results")
     shutil.copy(finished.root / STUDY, workflow.root / STUDY)
@@ -165,12 +166,12 @@ def test_an_archive_redraws_everything_without_training(finished, tmp_path):
     made += sorted((finished.root / RESULTS).glob("figures/*.csv"))
     assert len(made) > 15
     for path in made:
-        if path.name != "not-drawn.csv":  # names other keys where nothing can be trained
+        if path.name != "not-drawn.csv":  # names other keys, because an imported study cannot train
             again = workflow.root / path.relative_to(finished.root)
             assert again.read_bytes() == path.read_bytes(), path
 
 
-def test_an_archive_says_where_its_numbers_come_from(finished, tmp_path):
+def test_an_archive_records_the_source_of_its_numbers(finished, tmp_path):
     out = tmp_path / "archive"
     manifest = archive_study(str(finished.root / STUDY), out, finished.root / "results")
     assert json.loads((out / "manifest.json").read_text()) == manifest
@@ -188,7 +189,7 @@ def test_an_archive_says_where_its_numbers_come_from(finished, tmp_path):
     assert manifest["tokens_trained"] == steps * 8 * 64
     tokens = json.loads((results / "tokens/generic/manifest.json").read_text())
     assert manifest["corpora"]["generic"]["documents_sha256"] == tokens["documents_sha256"]
-    # Again: the same bytes; other files in the folder stay, what an earlier archive held alone goes.
+    # A second archive has the same bytes; it keeps other files in the folder and deletes files of the earlier archive only.
     (out / "README.md").write_text("by hand")
     (out / "tables/old.csv").write_text("of an earlier archive")
     manifest["files"]["tables/old.csv"] = sha256_file(out / "tables/old.csv")
@@ -207,7 +208,7 @@ def test_only_what_was_measured_can_be_archived(finished, tmp_path, capsys):
     inside = finished.root / RESULTS / "archive"
     arguments[-1] = str(finished.root / "results")
     assert main([*arguments, "--out", str(inside)]) == 2
-    assert "choose a folder elsewhere" in capsys.readouterr().err
+    assert "choose another folder" in capsys.readouterr().err
     assert not inside.exists()
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     assert "training jobs measured" in capsys.readouterr().out
@@ -226,18 +227,18 @@ def test_tables_without_a_column_are_refused_before_anything_runs(finished, tmp_
 
 
 def test_one_method_at_one_size_is_a_target(copied):
-    """From nothing, it trains what its cells need: the base and its own runs."""
+    """In an empty folder, it trains the jobs that its cells depend on: the base and its own runs."""
     shutil.rmtree(copied.root / RESULTS / "stage2")
     shutil.rmtree(copied.root / RESULTS / "stage1")
     counts = copied.planned(*CONFIG, "--", f"{RESULTS}/cells/stack/8k.csv")
     assert counts["train_trunk_segment"] == counts["train_decay_branch"] == 2 + 2 * 2
     assert counts["grow_checkpoint"] == 2
-    assert counts["evaluate_checkpoint"] == 2 * 2  # measured on the base corpus, which is its own
+    assert counts["evaluate_checkpoint"] == 2 * 2  # measured on the base corpus only, which is also its own
     done = copied.snakemake("-n", *CONFIG, "--", f"{RESULTS}/cells/stack/9k.csv", check=False)
     assert "no cells of method 'stack' and model '9k'" in done.stdout
 
 
-def test_cells_of_one_method_are_those_of_the_whole(copied):
+def test_cells_of_one_method_equal_those_of_the_full_table(copied):
     copied.snakemake("--cores", "1", *CONFIG, "--", f"{RESULTS}/cells/stack/8k.csv")
     own = pd.read_csv(copied.root / RESULTS / "cells/stack/8k.csv")
     cells = pd.read_csv(copied.root / RESULTS / "tables/cells.csv")
@@ -259,7 +260,7 @@ def test_retraining_a_branch_gives_the_same_bytes(copied):
     (copied.root / Path(manifest).parent / "model.safetensors").unlink()
     copied.snakemake("--cores", "1", *CONFIG, "-f", manifest)
     assert (copied.root / manifest).read_bytes() == before
-    # The new checkpoint equals the old one, so no model below it is stale; metrics.json holds new times, which the
+    # The new checkpoint equals the old one, so no dependent model is stale; metrics.json has new times, so the
     # tables gather again.
     counts = copied.planned(*CONFIG, *TARGETS)
     assert not counts.keys() & {
@@ -270,7 +271,7 @@ def test_retraining_a_branch_gives_the_same_bytes(copied):
     }
 
 
-def test_a_missing_payload_names_the_command_that_remakes_it(copied):
+def test_the_error_of_a_missing_payload_names_the_command_that_remakes_it(copied):
     manifest = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264/decay/D2-11264/checkpoint/manifest.json"
     (copied.root / Path(manifest).parent / "model.safetensors").unlink()
     done = copied.snakemake("--cores", "1", *CONFIG, "-f", CELL, check=False)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 CONFIG = ("--config", "study=config/every.yaml")
 TARGETS = ("--", "all_figures", "all_tables")
 RESULTS = "results/every"
-# Local benchmarks in the harness's own format: the paper's are not on this machine.
+# Local benchmarks in the harness's format, because the paper's may not be on this machine.
 NOT_HERE = {"table-6"}
 
 
@@ -47,8 +47,8 @@ def test_job_counts_by_hand(design):
     )  # base, code from scratch; cpt-code, stack; cpt-math, expand
     singles = 8 * single  # two stable, x4, zero, stack-code, fresh, two with a low rate
     repeats = 2  # a base and a stack with another seed
-    assert len(segments) == 2 * runs + singles + repeats + 1  # and the side segment of Figure 5
-    assert len(branches) == 2 * runs + singles + repeats + 2  # and its two schedules
+    assert len(segments) == 2 * runs + singles + repeats + 1  # plus the side segment of Figure 5
+    assert len(branches) == 2 * runs + singles + repeats + 2  # plus its two schedules
 
 
 def test_every_figure_and_table_is_made_and_nothing_else_is_missing(finished):
@@ -99,7 +99,7 @@ def test_stable_variants_carry_the_optimizer_and_start_at_the_peak(finished):
     assert json.loads(grown.read_text())["kind"] == "training-state"
 
 
-def test_arms_of_an_ablation_differ_as_they_say(finished):
+def test_arms_of_an_ablation_differ_in_the_declared_key(finished):
     low, plain = metrics(finished, "cpt-code-low-lr")["spec"], metrics(finished, "cpt-code")["spec"]
     assert low["schedule"]["peak_lr"] == pytest.approx(0.1 * plain["schedule"]["peak_lr"])
     fresh, repeated = metrics(finished, "stack-fresh")["spec"], metrics(finished, "stack")["spec"]

@@ -1,4 +1,4 @@
-"""profiles/gpu: how many jobs share a GPU, and that what Snakemake counts is what a job takes."""
+"""profiles/gpu: how many jobs share a GPU, and that Snakemake's count equals what a job uses."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def test_small_models_share_a_gpu(model, units, pristine):
     (command,) = re.findall(r"^.*train\.py.*$", text, flags=re.MULTILINE)
     assert f"python -m twostage.cluster.gpu_slots --capacity 4 --units {units} -- python" in command
     assert "--device cuda" in command
-    # What Snakemake counts, by the expression that it evaluates.
+    # Snakemake's count, from the expression that it evaluates.
     counted = PROFILE["set-resources"]["train_trunk_segment"]["gpu_units"]
     assert eval(counted, {"wildcards": SimpleNamespace(run=run.path)}) == units
 
 
-def test_no_gpu_is_asked_for_without_the_profile(pristine):
+def test_no_gpu_is_requested_without_the_profile(pristine):
     study = load_study(str(pristine.root / "config/tiny.yaml"))
     design = Design(study)
     run = Stage1Run(study.stage1.corpus, "33k", 0)
@@ -50,7 +50,7 @@ def test_no_gpu_is_asked_for_without_the_profile(pristine):
 def test_units_are_those_of_whole_gpus():
     (total,) = PROFILE["resources"]
     assert int(total.removeprefix("gpu_units=")) % 4 == 0
-    # Every rule that runs on a GPU is launched through the allocator, with the same division.
+    # Every rule that runs on a GPU is started by the allocator, with the same share.
     for rule in PROFILE["set-resources"].values():
         assert rule["device"] == "cuda"
         assert "--capacity 4" in rule["launcher"]

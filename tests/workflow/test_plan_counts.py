@@ -1,4 +1,4 @@
-"""The plan counts the jobs that the real dry-run counts; what `twostage new` writes is planned by the real Snakefile."""
+"""The plan's job counts equal those of the real dry-run; the real Snakefile plans a study of `twostage new`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
 from twostage.cli import main
-from twostage.planning.plan import Held, plan_study
+from twostage.planning.plan import CorpusSize, plan_study
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow
 
 TARGETS = ("--", "all_figures", "all_tables")
-#: What the plan counts. The rest takes seconds each and is the business of tables and figures.
+#: Rules that the plan counts. All others make tables and figures and take seconds.
 COUNTED = re.compile(
     r"prepare_corpus|train_\w+|tokenize_corpus|grow_checkpoint|evaluate_checkpoint|release_\w+"
 )
@@ -34,7 +34,7 @@ def dry_run(workflow: Workflow, study: str) -> dict[str, int]:
 
 def plan(workflow: Workflow, study: str) -> dict[str, int]:
     loaded = load_study(workflow.root / study)
-    return plan_study(loaded, dict.fromkeys(loaded.corpora, Held(tokens=None, source=""))).rules
+    return plan_study(loaded, dict.fromkeys(loaded.corpora, CorpusSize(tokens=None, source=""))).rules
 
 
 @pytest.mark.parametrize("study", ["config/tiny.yaml", "config/small.yaml"])
@@ -74,7 +74,7 @@ def test_counts_of_a_study_with_everything(workflow):
     workflow.edit_study("config/rich.yaml", enrich)
     counts = plan(workflow, "config/rich.yaml")
     assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 3
-    # Trunks end at 20, 30, 40 and 60 steps; 40 (the chain's last) and 60 (the longest) stay. Seven whole runs, and the
+    # Trunks end at 20, 30, 40 and 60 steps; 40 (the chain's last) and 60 (the longest) are kept. Seven full runs, and the
     # constant one; runs with one D2 keep what they have.
     assert counts["release_trunk"] == 2 * (2 + 1 + 2 + 2) + 2
     assert counts == dry_run(workflow, "config/rich.yaml")

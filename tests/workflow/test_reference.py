@@ -1,4 +1,4 @@
-"""The losses that this repository holds (results/reference/mini): everything is re-derived from them, and one is measured again."""
+"""The archived losses of this repository (results/reference/mini): tables and fits follow from them; one cell is trained again."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import shutil
 
 import pandas as pd
 import pytest
+from archived_records import read_records
 from working_copy import ROOT, Workflow, copy_workflow
 
 from twostage.common.storage import sha256_file
-from twostage.planning.archive import read_records
 
 pytestmark = pytest.mark.workflow
 
 ARCHIVE = ROOT / "results/reference/mini"
 CONFIG = ("--config", "study=config/mini-reference.yaml")
 RESULTS = "results/mini-reference"
-#: Across kinds of machines losses differ by rounding that training amplifies; nats per token.
+#: Between types of machines losses differ by rounding, which training amplifies; nats per token.
 ACROSS_MACHINES = 2e-3
 
 
@@ -28,7 +28,7 @@ def copy_with_archive(target) -> Workflow:
     return workflow
 
 
-def test_the_archive_is_whole():
+def test_the_archive_is_complete():
     manifest = json.loads((ARCHIVE / "manifest.json").read_text())
     assert manifest["training_jobs"]["measured"] > 0
     for name, digest in manifest["files"].items():
@@ -37,7 +37,7 @@ def test_the_archive_is_whole():
     assert all(commit and commit != "None" for commit in manifest["git_commits"])
     cells = pd.read_csv(ARCHIVE / "tables/cells.csv")
     for evaluation, loss in zip(cells["evaluation"], cells["loss_nats"], strict=True):
-        assert records[evaluation]["loss_nats"] == loss  # every cell is a job's own record
+        assert records[evaluation]["loss_nats"] == loss  # every cell equals the record of its job
     # No stage of the primary methods reads a sample twice; growth repeats stage 1's data, as the paper does.
     assert (cells[["epochs_1", "epochs_2"]] <= 1).all(axis=None)
 
@@ -50,12 +50,12 @@ def test_tables_and_fits_follow_from_the_cells(tmp_path):
     kept = [name for name in files if name.startswith(("tables/", "fits/"))]
     assert len(kept) > 8
     for name in kept:
-        if name != "tables/not-drawn.csv":  # names other keys where nothing can be trained
+        if name != "tables/not-drawn.csv":  # names other keys, because an imported study cannot train
             assert same_digits((again / name).read_text(), (ARCHIVE / name).read_text()), name
 
 
 def same_digits(mine: str, theirs: str) -> bool:
-    """Whether two tables or fit files agree: to the byte, or on another machine in all digits that are printed."""
+    """Tell whether two tables or fit files are equal byte for byte or, on another machine, in all printed digits."""
     if mine == theirs:
         return True
     words = [printed(text) for text in (mine, theirs)]
@@ -66,7 +66,7 @@ def same_digits(mine: str, theirs: str) -> bool:
 
 
 def printed(text: str) -> list[float | str]:
-    """Words and numbers of a table; of a fit file, what tables print of it."""
+    """Return the words and numbers of a table, or the numbers of a fit file that tables print."""
     if text.startswith("{"):
         laws = json.loads(text).get("laws") or {}
         numbers = [law["loo_rms_nats"] for law in laws.values()]
@@ -83,10 +83,10 @@ def printed(text: str) -> list[float | str]:
 
 @pytest.mark.slow
 def test_one_small_cell_trained_again_gives_its_loss(tmp_path):
-    """Any of the cells with short stages, its base model included; the corpora are made again too."""
+    """Train one of the cells with short stages again, with its base model and its corpora."""
     cells = pd.read_csv(ARCHIVE / "tables/cells.csv")
     short = cells[(cells["d1_tokens"] + cells["d2_tokens"] < 1e6) & (cells["d1_tokens"] > 0)]
-    cell = short.iloc[random.randrange(len(short))]  # named by the assertion's message
+    cell = short.iloc[random.randrange(len(short))]  # the assertion's message names it
     workflow = copy_workflow(tmp_path / "again")
     target = f"results/mini/{cell['evaluation']}"
     workflow.snakemake("--cores", "2", "--config", "study=config/mini.yaml:full", "--", target)

@@ -1,4 +1,4 @@
-"""Section `checkpoints` through the real Snakefile: payloads that go, payloads that nobody overwrites, and what follows."""
+"""Section `checkpoints` with the real Snakefile: released payloads, protected payloads, and later runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.planning.plan import Held, plan_study
+from twostage.planning.plan import CorpusSize, plan_study
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow
@@ -48,7 +48,7 @@ def release(study) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory) -> Workflow:
-    """The study with everything kept, trained once."""
+    """The study without release, trained once."""
     workflow = copy_workflow(tmp_path_factory.mktemp("kept") / "repository")
     write_small_study(workflow)
     workflow.edit_study(STUDY, only_stack_and_code)
@@ -63,7 +63,7 @@ def copy_of(workflow: Workflow, folder: Path) -> Workflow:
 
 @pytest.fixture(scope="module")
 def released(kept, tmp_path_factory) -> tuple[Workflow, dict[str, int]]:
-    """The same study, then with `release`: what that planned, and the result."""
+    """The same study, then run with `release`: the planned jobs, and the result."""
     workflow = copy_of(kept, tmp_path_factory.mktemp("released"))
     workflow.edit_study(STUDY, release)
     counts = workflow.planned(*CONFIG, *TARGETS)
@@ -87,7 +87,7 @@ def test_release_adds_release_jobs_and_trains_nothing(released):
     assert released[1] == {"release_trunk": 2 * 2, "release_grown": 2}
 
 
-def test_released_payloads_are_gone_and_everything_else_is_there(released):
+def test_released_payloads_are_deleted_and_everything_else_is_kept(released):
     root = released[0].root
     for folder in (INTERIOR, GROWN):
         assert (root / folder / "manifest.json").is_file()
@@ -107,11 +107,11 @@ def test_results_are_the_same_with_and_without_release(kept, released):
         )
 
 
-def test_the_disk_space_is_what_the_plan_said(kept, released):
-    """Bytes of every kind of checkpoint, with everything kept and after the release; within 5 percent."""
+def test_the_disk_space_equals_that_of_the_plan(kept, released):
+    """Bytes of every kind of checkpoint, before and after the release, within 5 per cent."""
     for root, key in ((kept.root, "total_bytes"), (released[0].root, "final_bytes")):
         study = load_study(root / STUDY)
-        rows = plan_study(study, dict.fromkeys(study.corpora, Held(tokens=None, source=""))).disk.rows
+        rows = plan_study(study, dict.fromkeys(study.corpora, CorpusSize(tokens=None, source=""))).disk.rows
         for kind, pattern in KINDS.items():
             manifests = (root / RESULTS).glob(f"{pattern}/checkpoint/manifest.json")
             found = sum(payload_bytes(manifest.parent) for manifest in manifests)
@@ -129,7 +129,7 @@ def test_turning_release_off_again_has_nothing_to_do(released, tmp_path):
     assert workflow.planned(*CONFIG, *TARGETS) == {}
 
 
-def test_appending_a_d2_goes_on_from_the_last_trunk(released, tmp_path):
+def test_appending_a_d2_continues_from_the_last_trunk(released, tmp_path):
     workflow = copy_of(released[0], tmp_path)
     workflow.edit_study(STUDY, lambda study: study["grid"]["d2"].update(trunk_steps=[20, 40, 80]))
     target = f"{RUN}/decay/D2-45056/checkpoint/manifest.json"
@@ -142,7 +142,7 @@ def test_appending_a_d2_goes_on_from_the_last_trunk(released, tmp_path):
     assert payload_bytes(workflow.root / RUN / "trunk/40960/checkpoint") > 50_000
 
 
-def test_a_later_need_says_that_it_was_released_and_how_to_remake_it(released, tmp_path):
+def test_the_error_of_a_released_payload_explains_how_to_remake_it(released, tmp_path):
     workflow = copy_of(released[0], tmp_path)
     workflow.edit_study(STUDY, lambda study: study["grid"]["d2"].update(extra_steps=[30]))
     target = f"{RUN}/decay/D2-16896/checkpoint/manifest.json"
@@ -151,7 +151,7 @@ def test_a_later_need_says_that_it_was_released_and_how_to_remake_it(released, t
     log = (workflow.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/trunk-15360.log").read_text()
     assert "payload file is missing, released after its last planned use" in log
     assert f"snakemake -f {INTERIOR}/manifest.json" in log
-    # What it says works, one step up at a time: the grown model, its first trunk, then the new branch.
+    # The suggested commands work one after another: the grown model, its first trunk, then the new branch.
     before = (workflow.root / INTERIOR / "manifest.json").read_bytes()
     for manifest in (f"{GROWN}/manifest.json", f"{INTERIOR}/manifest.json"):
         workflow.snakemake("--cores", "1", *CONFIG, "-f", manifest)
@@ -175,7 +175,7 @@ def test_protected_checkpoints_are_read_only_and_snakemake_refuses_to_remake_the
     workflow.edit_study(
         STUDY, lambda study: study.update(checkpoints={"base_trunk": "protect", "base_decay": "protect"})
     )
-    assert workflow.planned(*CONFIG, *TARGETS) == {}  # a policy retrains nothing
+    assert workflow.planned(*CONFIG, *TARGETS) == {}  # a change of policy retrains nothing
     base = f"{RESULTS}/stage1/generic/8k/seed-0"
     manifest = workflow.root / f"{base}/decay/D1-11264/checkpoint/manifest.json"
     command = (*CONFIG, "-f", str(manifest.relative_to(workflow.root)))
@@ -195,7 +195,7 @@ def test_protected_checkpoints_are_read_only_and_snakemake_refuses_to_remake_the
 
 
 def bound_by_permissions(workflow: Workflow, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run snakemake here as an ordinary user would: root is bound by permissions once it has lost CAP_DAC_OVERRIDE."""
+    """Run snakemake like an ordinary user: without CAP_DAC_OVERRIDE, root must respect file permissions."""
 
     def drop() -> None:
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)

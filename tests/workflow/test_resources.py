@@ -1,4 +1,4 @@
-"""What the jobs of the paper's study ask a Slurm for, and which run beside the head, with the profile as it comes."""
+"""Resources that the jobs of the paper's study request from Slurm, and which jobs run on the head node, with the default profile."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ON_CPUS = {
 @pytest.fixture(scope="module")
 def jobs(pristine, tmp_path_factory) -> list[dict]:
     file = tmp_path_factory.mktemp("jobs") / "jobs.jsonl"
-    # A dry-run plans with one core unless told otherwise; nodes have more.
+    # A dry-run plans with one core by default; nodes have more.
     how = ("-n", "--cores", "8", "--logger", "jobs", "--profile", "profiles/slurm")
     words = (*how, "all_figures", "all_tables", "toy_model")
     folders = (pristine.root / "src", Path(__file__).parent)
@@ -45,7 +45,7 @@ def resources(jobs: list[dict], rule: str, **wildcards: str) -> dict:
     return found["resources"] | {"threads": found["threads"]}
 
 
-def test_what_is_heavy_goes_to_slurm_and_nothing_else(jobs):
+def test_only_long_jobs_are_submitted_to_slurm(jobs):
     submitted = {job["rule"] for job in jobs if "slurm_extra" in job["resources"]}
     assert submitted == ON_GPUS | ON_CPUS
     beside = {job["rule"] for job in jobs} - submitted
@@ -66,7 +66,7 @@ def test_what_is_heavy_goes_to_slurm_and_nothing_else(jobs):
     assert [rule for rule in beside if not rule.startswith((*kinds, "toy_model"))] == []
 
 
-def test_gpus_are_asked_for_where_something_computes_on_them(jobs):
+def test_gpus_are_requested_only_by_jobs_that_use_them(jobs):
     assert {job["rule"] for job in jobs if "gpu" in job["resources"]} == ON_GPUS
     assert {job["resources"]["device"] for job in jobs if job["rule"] in ON_GPUS} == {"cuda"}
     assert {job["resources"]["gpu"] for job in jobs if job["rule"] in ON_GPUS} == {1}
@@ -103,7 +103,7 @@ def test_a_grown_checkpoint_gets_memory_by_its_size(jobs):
         )
         for model in ("15M", "1B")
     )
-    # 1B stacked twice: 60 layers of 36 M and 2 x 48 M for embedding and head make 9 GB, of which three are held.
+    # 1B stacked twice: 60 layers of 36 M and 2 x 48 M for embedding and head make 9 GB; the job has three copies in memory.
     assert large == pytest.approx(
         2000 + 3 * 4 * (60 * (16 * 1504**2 + 2 * 1504) + 2 * 32_000 * 1504) / 1e6, rel=0.01
     )

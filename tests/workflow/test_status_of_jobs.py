@@ -1,4 +1,4 @@
-"""`twostage status` beside real jobs: one that failed by damaged tokens, one that is training, one that was killed."""
+"""`twostage status` with real jobs: one failed because of damaged tokens, one is training, one was killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
-from twostage.planning.status import Status, study_status
+from twostage.planning.status import StudyStatus, study_status
 from twostage.study import load_study
 
 pytestmark = pytest.mark.workflow
@@ -33,7 +33,7 @@ def shrink(study) -> None:
 
 @pytest.fixture(scope="module")
 def workflow(tmp_path_factory) -> Workflow:
-    """The base at D1, measured; then stage 2 on tokens that somebody has cut short."""
+    """The base at D1, evaluated; then stage 2 on truncated tokens."""
     copy = copy_workflow(tmp_path_factory.mktemp("status") / "repository")
     write_small_study(copy)
     copy.edit_study(STUDY, shrink)
@@ -48,7 +48,7 @@ def workflow(tmp_path_factory) -> Workflow:
     return copy
 
 
-def look(workflow: Workflow) -> Status:
+def look(workflow: Workflow) -> StudyStatus:
     root = workflow.root
     return study_status(load_study(root / STUDY), root / "results", root / "rolling")
 
@@ -94,7 +94,7 @@ def test_running_then_killed(workflow):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     deadline = time.monotonic() + 60
-    while (killed := job(workflow, LONG)).state == "running":  # until the kernel has buried the process
+    while (killed := job(workflow, LONG)).state == "running":  # until the process no longer exists
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert killed.state == "failed"

@@ -1,4 +1,4 @@
-"""How GPUs train and how long they are given: from a profile to the command, and never a reason to train again."""
+"""Training flags and walltimes of a profile: they reach the command and never cause retraining."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GPU = {"device": "made-up GPU", "peak_tflops": 989}
 
 
 def slurm(workflow: Workflow, **site) -> tuple[str, ...]:
-    """Words for a Slurm run whose site says `site`."""
+    """Return the arguments of a Slurm run with `site` as its site file."""
     (workflow.root / "site.yaml").write_text(yaml.safe_dump({"site": site}))
     return ("--profile", "profiles/slurm", "--configfile", "site.yaml", *STUDY)
 
@@ -64,7 +64,7 @@ def test_a_sites_choice_reaches_every_training_command(site, flags, trained):
 
 
 @pytest.mark.parametrize(("profile", "flags"), [("gpu", {"--deterministic"}), ("local", set())])
-def test_so_does_that_of_a_profile_without_a_site(profile, flags, trained):
+def test_the_choice_of_a_profile_without_a_site_reaches_the_command_too(profile, flags, trained):
     found = commands(trained, "--profile", f"profiles/{profile}", *STUDY, "-F", "--", BRANCH)
     assert [{"--deterministic", "--compile"} & set(command.split()) for command in found] == [flags] * 2
 
@@ -74,7 +74,7 @@ def test_no_choice_trains_anything_again(trained):
     assert trained.planned(*slurm(trained), "--", SEGMENT) == {}
     assert trained.planned(*slurm(trained, deterministic=False, compile=True), "--", SEGMENT) == {}
     assert trained.planned("--profile", "profiles/gpu", *STUDY, "--", SEGMENT) == {}
-    # The same dry-runs do see what is not there yet.
+    # The same dry-runs do plan missing outputs.
     assert trained.planned(*slurm(trained), "--", BRANCH) == {"train_decay_branch": 1}
 
 
@@ -88,7 +88,7 @@ def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path, monk
     monkeypatch.setenv("JOBS_FILE", str(tmp_path / "jobs.jsonl"))
 
     def plan() -> tuple[str, int]:
-        """Return what a dry-run says, and the minutes that the training job asks for."""
+        """Return the output of a dry-run, and the minutes that the training job requests."""
         site = slurm(workflow, throughput="made-up.json")
         said = workflow.snakemake("-n", "--logger", "jobs", *site, "--", SEGMENT).stdout
         jobs = [json.loads(line) for line in (tmp_path / "jobs.jsonl").read_text().splitlines()]
@@ -105,10 +105,10 @@ def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path, monk
     said, minutes = plan()
     assert said.count(f"site.throughput: no speed for a model of {model.n_params:,} parameters") == 1
     assert "its walltime follows from assumed_mfu: 0.3" in said
-    assert minutes == 21  # a moment of training, rounded up
+    assert minutes == 21  # a short training, rounded up
 
 
-def test_a_file_that_is_no_measurement_is_one_message(trained):
+def test_an_invalid_throughput_file_gives_one_message(trained):
     done = trained.snakemake("-n", *slurm(trained, throughput="none.json"), "--", SEGMENT, check=False)
     assert done.returncode
     assert "none.json: not a readable benchmark file" in done.stdout

@@ -1,4 +1,4 @@
-"""A copy of the workflow in a temporary folder, so that tests may edit code and studies and run the real Snakemake."""
+"""A copy of the workflow in a temporary folder, in which tests edit code and studies and run the real Snakemake."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Workflow:
     root: Path
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run snakemake here; the returned output holds stdout and stderr."""
+        """Run snakemake in the copy; return its stdout and stderr."""
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments],
@@ -135,7 +135,7 @@ EVERY_STUDY = SMALL_STUDY | {
             "kind": "stack",
             "corpus": "code",
             **_ONE_CELL,
-        },  # growth and continual pretraining in one
+        },  # growth combined with another corpus
         "stack-fresh": {"kind": "stack", "data": "fresh", **_ONE_CELL},
         "cpt-code-low-lr": {"kind": "cpt", "corpus": "code", **_LOW_LR, **_ONE_CELL},
         "stack-low-lr": {"kind": "stack", **_LOW_LR, **_ONE_CELL},
@@ -172,6 +172,6 @@ def write_small_study(workflow: Workflow) -> None:
     """Write config/small.yaml, config/every.yaml and their corpora."""
     write_corpora(workflow)
     for name, study in (("small", SMALL_STUDY), ("every", EVERY_STUDY)):
-        # Plain copies: YAML would write what two methods share as anchors.
+        # Copies, because YAML would write shared objects as anchors.
         plain = json.loads(json.dumps(study))
         (workflow.root / f"config/{name}.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))

@@ -1,4 +1,4 @@
-"""Grow a base checkpoint in depth or width; see `twostage.model.growth`."""
+"""Grow a base checkpoint in depth or width; see `twostage.methods`."""
 
 import argparse
 from pathlib import Path

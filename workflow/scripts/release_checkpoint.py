@@ -10,16 +10,20 @@ def main() -> None:
     """Parse the command line and release."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--manifest", type=Path, required=True, help="the checkpoint's; released.json goes beside it"
+        "--manifest", type=Path, required=True, help="of the checkpoint; released.json is written next to it"
     )
     parser.add_argument(
-        "--users", type=Path, nargs="+", required=True, help="manifests of what was made from the checkpoint"
+        "--consumers",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="manifests of all jobs that read the checkpoint",
     )
     args = parser.parse_args()
 
     from twostage.common.storage import release_payload
 
-    release_payload(args.manifest, users=args.users)
+    release_payload(args.manifest, consumers=args.consumers)
 
 
 if __name__ == "__main__":

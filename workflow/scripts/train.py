@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
-    parser.add_argument("--payload", choices=("keep", "protect"), default="keep", help="protect: read-only")
+    parser.add_argument(
+        "--checkpoint-files", choices=("keep", "protect"), default="keep", help="protect: make them read-only"
+    )
     parser.add_argument("--pipelined", action=argparse.BooleanOptionalAction, help="default: on CUDA")
     parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
     parser.add_argument("--deterministic", action="store_true", help="same bits again, on CUDA too; slower")
@@ -36,7 +38,8 @@ def main() -> None:
     from twostage.common.provenance import rank
     from twostage.common.storage import protect_payload
     from twostage.design.specs import TrainSpec
-    from twostage.training.train import Execution, TrainJob, train
+    from twostage.training.train import TrainJob, train
+    from twostage.training.trainer import Execution
 
     options = ("device", "threads", "micro_batch", "save_every_s", "pipelined", "compile", "deterministic")
     train(
@@ -49,7 +52,7 @@ def main() -> None:
             execution=Execution(**{name: getattr(args, name) for name in options}),
         )
     )
-    if args.payload == "protect" and rank() == 0:
+    if args.checkpoint_files == "protect" and rank() == 0:
         protect_payload(args.out)
 
 

@@ -1,8 +1,8 @@
-"""How certain alpha3 of one method and base model is, in every way that its cells allow.
+"""Uncertainty of alpha3 for one method and base model.
 
-alpha3 > 0 is the finding of the paper, so one interval is not enough: the profile of the fit to all points, bootstraps over
-points, first stages and seeds, and a fit to each seed alone. What the cells do not allow is missing, with the reason.
-Pure functions of cells and a fit that is already made; the table is made in `tables.alpha3`.
+alpha3 > 0 is the main finding of the paper, so several intervals are computed: the profile of the fit to all points,
+bootstraps over points, first stages and seeds, and a separate fit for each seed. A note gives the reason where the cells
+do not allow one of them. Pure functions of cells and an existing fit; `tables.alpha3` makes the table.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from twostage.laws.uncertainty import bootstrap, resampled_weights
 
 DRAWS = 2000
 LEVEL = 0.95
-#: Of the bootstraps' random numbers.
-SEED = 0
-#: Of two points or trunks there are three different draws, one of them the data: no interval.
+SEED = 0  # of the bootstrap's random numbers
+#: Two points or trunks give only three different draws, and one of them is the data itself.
 MIN_UNITS = 3
 Unit = Literal["points", "trunks", "seeds"]
 UNITS: tuple[Unit, ...] = ("points", "trunks", "seeds")
@@ -34,8 +33,11 @@ UNITS: tuple[Unit, ...] = ("points", "trunks", "seeds")
 
 @dataclass(frozen=True)
 class Resampled:
-    """A percentile bootstrap. `n_units`: units resampled; interval and `positive`, the share of draws above zero, are
-    None where `note` says why."""
+    """A percentile bootstrap.
+
+    `n_units`: number of resampled units. `positive`: share of draws above zero. Where the bootstrap is not possible,
+    the interval and `positive` are None and `note` gives the reason.
+    """
 
     n_units: int
     lower: float | None = None
@@ -46,7 +48,7 @@ class Resampled:
 
 @dataclass(frozen=True)
 class SeedFits:
-    """Fits to single seeds. `values`: alpha3 by seed; `mean` and its interval, mean +- t s / sqrt(k), need two seeds."""
+    """Fits to single seeds. `values`: alpha3 by seed; `mean` and its interval, mean +- t s / sqrt(k), need two fits."""
 
     values: dict[int, float]
     mean: float | None = None
@@ -57,8 +59,11 @@ class SeedFits:
 
 @dataclass(frozen=True)
 class Alpha3:
-    """alpha3 of Eq. 2 and what is known of its uncertainty. `noise_of_mean_nats`: of a mean over a cell's seeds, root mean
-    square over the cells; None, as in the fit file, with one seed in every cell."""
+    """alpha3 of Eq. 2 with its uncertainty.
+
+    `noise_of_mean_nats`: standard deviation of a cell's mean over seeds, root mean square over the cells; None if every
+    cell has one seed.
+    """
 
     value: float
     n_points: int
@@ -68,15 +73,15 @@ class Alpha3:
 
 
 def alpha3_of(cells: pd.DataFrame, fit: MethodFit, draws: int = DRAWS) -> Alpha3 | None:
-    """Return what the cells say of alpha3; None where the fit file has no fit of `mul`.
+    """Return alpha3 with its uncertainty, or None if the fit file has no fit of `mul`.
 
     Args:
         cells: as `cells.read_cells` returns them.
-        fit: made from these cells; every refit starts from its optimum and has its objective.
-        draws: of each bootstrap.
+        fit: made from these cells; every refit starts from its optimum and uses its objective.
+        draws: number of draws of each bootstrap.
 
     Raises:
-        UserError: the fit is of other cells.
+        UserError: the fit was made from other cells.
     """
     law = fit.laws.get("mul")
     if law is None or law.fit is None:
@@ -84,7 +89,7 @@ def alpha3_of(cells: pd.DataFrame, fit: MethodFit, draws: int = DRAWS) -> Alpha3
     points = points_of(method_cells(cells, fit.method, fit.model))
     if len(points) != law.fit.n_points:
         raise UserError(
-            f"fits/{fit.method}/{fit.model}.json: fitted to {law.fit.n_points} points, and the cells have {len(points)}; "
+            f"fits/{fit.method}/{fit.model}.json: fitted to {law.fit.n_points} points, but the cells have {len(points)}; "
             "make it again with: snakemake -f <the fit file>"
         )
     noise = None
@@ -128,9 +133,10 @@ def _resampled(points: Points, fit: Fit, unit: Unit, draws: int) -> Resampled:
 
 
 def _determined(points: Points, weights: FloatArray, coefficients: int) -> NDArray[np.bool_]:
-    """Which draws (n, m) can be fitted at all: two D1, two D2 and as many cells as coefficients; (n,).
+    """Tell which draws can be fitted: those with two D1, two D2 and at least as many cells as coefficients.
 
-    A refit of the others stays where it started, which would narrow the interval.
+    `weights`: shape (draws, points); returns shape (draws,). A refit of any other draw does not move from its start,
+    which would make the interval too narrow.
     """
     present = weights > 0
     enough = np.ones(len(weights), bool)
@@ -142,7 +148,7 @@ def _determined(points: Points, weights: FloatArray, coefficients: int) -> NDArr
 
 
 def _complete_seeds(points: Points) -> tuple[list[int], list[int]]:
-    """Seeds that have every cell, and the others."""
+    """Return the seeds that have every cell, and the other seeds."""
     seeds, counts = np.unique(_seed(points), return_counts=True)
     all_cells = counts == np.unique(points.cell).size
     return seeds[all_cells].tolist(), seeds[~all_cells].tolist()

@@ -1,9 +1,9 @@
-"""From the results folder to `cells.csv`: one row per measured run, refused where cells do not belong together.
+"""Gathers the measured losses of a study into `cells.csv`, one row per cell, and refuses cells that are not comparable.
 
-Reads evaluation and metrics files of every cell that the study's design lists; fits nothing and draws nothing.
-Two tables: `cells` (stage-2 runs, and `scratch` rows for all stage-1 runs, on their own corpus) and `base_cells`
-(base checkpoints on the corpora that methods continue on: the loss at D2 = 0). They are apart because a law needs
-D2 > 0, and so that every number stands in one place; the base on its own corpus is its `scratch` row.
+Reads the evaluation and metrics files of every cell in the study's design. There are two tables: `cells` (stage-2 runs,
+and all stage-1 runs on their own corpus as method `scratch`) and `base_cells` (base checkpoints on the corpora that
+methods continue on: the loss at D2 = 0). They are separate because a law needs D2 > 0. The loss of a base checkpoint on
+its own corpus is only in `cells`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from twostage.design.design import Cell, Design
 from twostage.design.paths import Branch, Stage1Run, Stage2Run, grown_manifest
 from twostage.design.specs import EvaluateSpec, Spec, TrainSpec, branch_spec, evaluate_spec
 
-#: What makes a row of `cells.csv` a cell of its own.
+#: Columns that identify a cell in `cells.csv`.
 KEY = ("method", "model", "seed", "d1_tokens", "d2_tokens", "valid_corpus")
-#: Must be the same in all cells that are compared; the git commit may differ, revisions say when it matters.
+#: Columns that must be equal in all cells. The git commit may differ: a change of numerics changes a revision.
 UNIFORM = (
     "revision_data",
     "revision_train",
@@ -63,7 +63,7 @@ class CellTables:
 
 
 def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | None = None) -> CellTables:
-    """Read every cell of the study below `results` (the study's results folder), or those of one (method, base model).
+    """Read every cell of the study from `results` (the study's results folder), or those of one (method, base model).
 
     Columns of `cells`: method (`scratch` for stage 1), model (the base model), n_base, n_final (non-embedding
     parameters before and after growth), d1_tokens (0 for scratch), d2_tokens, seed, valid_corpus, loss_nats (per
@@ -74,9 +74,9 @@ def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | No
     `base_cells` has no method, d2_tokens, forgetting or epochs_2.
 
     Raises:
-        UserError: a file is missing or damaged, was measured under another definition than the study's, belongs to a
-            model of another size, copies another cell's number, or differs from the rest in what `UNIFORM` lists.
-            The message names files and fix.
+        UserError: a file is missing or damaged, was made from another spec than the study's, belongs to a model of
+            another size, is a copy of another cell, or differs from the other cells in a column of `UNIFORM`. The
+            message names the files and the fix.
     """
     excluded = _excluded(design)
     reader = _Reader(design, results, excluded)
@@ -213,7 +213,7 @@ class _Reader:
         return {"valid_corpus": cell.corpus} | {name: float(self.get(cell.path, name)) for name in names}
 
     def _forgetting(self, branch: Branch) -> float | None:
-        """Loss on the base corpus; from-scratch runs and cells that the study excludes have none."""
+        """Loss on the base corpus; None for runs from scratch and for cells that the study excludes."""
         path = branch.evaluation(self.design.study.stage1.corpus)
         if isinstance(branch.run, Stage1Run) or path in self.excluded:
             return None
@@ -237,14 +237,14 @@ class _Reader:
         }
 
     def check_identity(self, cell: Cell) -> None:
-        """Refuse a cell that was trained or measured under another definition than the study's."""
+        """Refuse a cell that was trained or measured with another spec than the study's."""
         branch = cell.branch
         self._same_spec(branch.metrics, TrainSpec, branch_spec(self.design, branch))
         self._same_spec(cell.path, EvaluateSpec, evaluate_spec(self.design, branch, cell.corpus))
         expected, found = self.design.architecture(branch.run).n_params, self.get(cell.path, "n_final")
         if found != expected:
             raise UserError(
-                f"{self.results / cell.path}: measured on a model of {found} parameters, the study's has {expected}; "
+                f"{self.results / cell.path}: measured on a model of {found} parameters, but the study's model has {expected}; "
                 f"remake it with: snakemake -f {self.results / cell.path}"
             )
 
@@ -260,8 +260,9 @@ class _Reader:
             keys = sorted(key for key in ours if ours[key] != theirs.get(key))
             first = keys[0]
             raise UserError(
-                f"{self.results / path}: made under another definition than the study's ({', '.join(keys)} differ; "
-                f"{first}: file {theirs[first]!r}, study {ours[first]!r}); remake it with: snakemake -f {self.results / path}"
+                f"{self.results / path}: made with another spec than the study's ({', '.join(keys)} differ; "
+                f"{first}: {theirs[first]!r} in the file, {ours[first]!r} in the study); "
+                f"remake it with: snakemake -f {self.results / path}"
             )
 
 
@@ -277,21 +278,21 @@ def _refuse_mixtures(rows: list[dict[str, Any]]) -> None:
             )
             few = min(groups.values(), key=len)
             raise UserError(
-                f"{name} differs between cells ({listed}); losses are comparable only where it is the same. "
-                f"Measure the odd ones again (snakemake -f on {', '.join(few[:_SHOWN])}) or list them under excluded_cells"
+                f"{name} differs between cells ({listed}); only losses with equal {name} are comparable. "
+                f"Measure the smaller group again (snakemake -f {' '.join(few[:_SHOWN])}) or list it under excluded_cells"
             )
 
 
 def _refuse_copies(rows: list[dict[str, Any]]) -> None:
-    """Two trained models never have one loss to the last bit; a copied file does."""
+    """Refuse equal losses: two trained models never agree to the last bit, so one file is a copy of the other."""
     seen: dict[tuple[str, float, float], str] = {}
     for row in rows:
         number = (row["valid_corpus"], row["loss_nats"], row["loss_se"])
         first = seen.setdefault(number, row["evaluation"])
         if first != row["evaluation"]:
             raise UserError(
-                f"{first} and {row['evaluation']} hold the same loss to the last digit ({row['loss_nats']!r} nats): one is a "
-                f"copy of the other; remake both with: snakemake -f"
+                f"{first} and {row['evaluation']} have the same loss to the last digit ({row['loss_nats']!r} nats), so one is "
+                f"a copy of the other; remake both with: snakemake -f {first} {row['evaluation']}"
             )
 
 
@@ -307,22 +308,22 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def table_csv(frame: pd.DataFrame) -> str:
-    """Return a table as CSV text: floats with 17 significant digits, so that reading it back gives the same numbers."""
+    """Return a table as CSV text. Floats have 17 significant digits, so reading the text back gives the same numbers."""
     buffer = io.StringIO()
     frame.to_csv(buffer, index=False, float_format="%.17g", lineterminator="\n")
     return buffer.getvalue()
 
 
 def write_table(frame: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as `table_csv`, atomically."""
+    """Write a table atomically, in the format of `table_csv`."""
     write_atomic(path, table_csv(frame))
 
 
 def read_cells(path: str | Path) -> pd.DataFrame:
-    """Read a `cells.csv` back, empty texts as "".
+    """Read a `cells.csv`; empty text fields become "".
 
     Raises:
-        UserError: a column is missing, or two rows are the same cell; rows are counted from 1, without the header.
+        UserError: a column is missing, or two rows are the same cell. The message counts rows from 1, without the header.
     """
     path = Path(path)
     text = dict.fromkeys(_TEXT, str)
@@ -331,7 +332,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
         raise UserError(
             f"{path}: column {missing[0]!r} is missing; make the table again with: snakemake -f {path}"
         )
-    for name in ("evaluation", "excluded"):  # a table from elsewhere may have neither
+    for name in ("evaluation", "excluded"):  # optional in an imported table
         if name not in frame:
             frame[name] = ""
     for name in (name for name in _TEXT if name in frame):
@@ -342,19 +343,19 @@ def read_cells(path: str | Path) -> pd.DataFrame:
         first = twice.iloc[0][keys]
         rows = [int(str(i)) + 1 for i in twice.index if (twice.loc[i, keys] == first).all()]
         raise UserError(
-            f"{path}: rows {rows[0]} and {rows[1]} are the same cell ({first.to_dict()}); drop one"
+            f"{path}: rows {rows[0]} and {rows[1]} are the same cell ({first.to_dict()}); remove one of them"
         )
     return frame
 
 
 def method_cells(cells: pd.DataFrame, method: str, model: str) -> pd.DataFrame:
-    """Return the rows of one method and base model that enter fits: those not excluded, in rising D1, D2, seed.
+    """Return the rows of one method and base model that are not excluded, sorted by D1, D2 and seed.
 
     Raises:
-        UserError: there are none.
+        UserError: there are no such rows.
     """
     chosen = cells[(cells["method"] == method) & (cells["model"] == model) & (cells["excluded"] == "")]
     if chosen.empty:
         known = sorted({(str(a), str(b)) for a, b in zip(cells["method"], cells["model"], strict=True)})
-        raise UserError(f"no cells of method {method!r} and model {model!r}; there are {known}")
+        raise UserError(f"no cells of method {method!r} and model {model!r}; the table has {known}")
     return chosen.sort_values(["d1_tokens", "d2_tokens", "seed"], kind="stable").reset_index(drop=True)

@@ -1,7 +1,7 @@
-"""What the paper says, and what a study's own tables say of it: agreement, disagreement, or too uncertain to tell.
+"""Checks the paper's claims against a study's own tables: each holds, does not hold, or is not decided.
 
-Pure functions of the tables of a study (`tables/*.csv`). Where a number has 95 % intervals, a claim holds or fails only if
-all of them say so; else it is not decided. Nothing is said from laws beyond what was measured.
+Pure functions of the tables of a study (`tables/*.csv`). Where a number has 95 % intervals, all of them must agree for a
+claim to hold or fail; otherwise it is not decided. No claim is judged by extrapolation beyond the measured tokens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Tables = Mapping[str, pd.DataFrame]  # name without .csv -> table
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of one claim. `what`: method and model; `verdict`: HOLDS, FAILS or OPEN; `detail`: the numbers behind it."""
+    """The verdict on a claim for one method and model. `verdict`: HOLDS, FAILS or OPEN; `detail`: the numbers behind it."""
 
     what: str
     verdict: str
@@ -33,7 +33,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """`text`: what the paper says; `source`: where; `findings`: this study's."""
+    """A statement of the paper. `source`: where the paper says it; `findings`: the study's verdicts."""
 
     text: str
     source: str
@@ -41,10 +41,11 @@ class Claim:
 
 
 def claims(tables: Tables) -> list[Claim]:
-    """Every claim that the tables have something to say about, in the paper's order.
+    """Return the claims that the tables can test, in the paper's order.
 
     Args:
-        tables: `cells` as `cells.read_cells` returns it, and any of table-1, table-2, table-7, table-8, alpha3, crossover.
+        tables: `cells` as `cells.read_cells` returns it, and those of table-1, table-2, table-7, table-8, alpha3 and
+            crossover that the study has.
     """
     found = [
         Claim(
@@ -74,7 +75,7 @@ def claims(tables: Tables) -> list[Claim]:
 
 
 def loo_rows(tables: Tables) -> Iterable[pd.Series]:
-    """Rows of Tables 1 and 2 with an error."""
+    """Yield the rows of Tables 1 and 2 that have a leave-one-out error."""
     for name in ("table-1", "table-2"):
         for _, row in tables.get(name, pd.DataFrame()).iterrows():
             if isinstance(row["best_form"], str):
@@ -82,7 +83,7 @@ def loo_rows(tables: Tables) -> Iterable[pd.Series]:
 
 
 def name_of(row: Mapping[str, object] | pd.Series) -> str:
-    """`stack, 33k`."""
+    """Return the method and model of a row, e.g. `stack, 33k`."""
     return f"{row['method']}, {row['model']}"
 
 
@@ -125,7 +126,7 @@ def _positive_over_sizes(tables: Tables) -> Iterable[Finding]:
 
 
 def _gains(tables: Tables) -> Iterable[Finding]:
-    """At the largest D1; the interval is not known, so a value is all there is."""
+    """Exponent of D2 at the largest D1. It has no interval, so its sign alone decides."""
     cells = tables["cells"]
     for _, row in tables.get("table-7", pd.DataFrame()).iterrows():
         own = cells[(cells["method"] == row["method"]) & (cells["model"] == row["model"])]
@@ -170,7 +171,7 @@ def _norms_grow(tables: Tables) -> Iterable[Finding]:
 
 
 def _sign(value: float, intervals: Iterable[tuple[float, float | None]]) -> str:
-    """Whether a number is positive: only where all of its intervals agree; a missing end could be anywhere."""
+    """Return HOLDS or FAILS if all intervals are on one side of zero, else OPEN. A missing end counts as unbounded."""
     known = list(intervals)
     if known and value > 0 and all(not pd.isna(lower) and lower > 0 for lower, _ in known):
         return HOLDS

@@ -1,7 +1,7 @@
-"""What fitted laws say where `measured_crossover` measures: the law of one method, and one of its models from scratch.
+"""Crossings of fitted laws, to compare with the measured crossings of `measured_crossover`.
 
-Both are fitted to the very cells that are compared: `mul` (Eq. 2) to the method's, a power law in D to those from
-scratch. So a crossing that only the laws know of can be told from one that was measured.
+Two laws are fitted to the cells of one comparison: `mul` (Eq. 2) to the method's cells, and a power law in D to the cells
+from scratch. A crossing of these laws beyond the measured tokens is an extrapolation.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ REUSED_FORM, SCRATCH_FORM = "mul", "power"
 
 @dataclass(frozen=True)
 class FittedPair:
-    """Two laws of one comparison; `draws` carry their intervals, None where a law has as many coefficients as points."""
+    """The two laws of one comparison. `draws` give the intervals; None if a law has as many coefficients as points."""
 
     reused: Fit
     scratch: Fit
     draws: tuple[Draws, Draws] | None
 
     def difference(self, d1: float, d2: float) -> float:
-        """Loss of reuse minus loss from scratch after `d2` tokens, in nats."""
+        """Return the loss of reuse minus the loss from scratch after `d2` tokens, in nats."""
         return float(self.reused.predict(d1=d1, d2=d2) - self.scratch.predict(d2=d2))
 
     def from_d2(self, d1: float) -> Estimate:
-        """D2 from which on the law from scratch is lower, in tokens, with a 95 % interval; NaN where they do not cross.
+        """Return the D2 above which the law from scratch is lower, in tokens, with a 95 % interval.
 
-        Looked for far beyond the cells: `laws.crossover.SEARCH_TOKENS`.
+        NaN if the laws do not cross in `laws.crossover.SEARCH_TOKENS`, a range far beyond the cells.
         """
         if self.draws is None:
             value = catch_up(law_of(self.scratch), law_of(self.reused), d1=d1, n=None)
@@ -45,12 +45,12 @@ class FittedPair:
 
 
 def fit_pair(comparison: Comparison, *, delta: float, draws: int = DRAWS) -> FittedPair | str:
-    """Fit both laws; a sentence says why where the cells are too few.
+    """Fit both laws, or return the reason as text if there are too few cells.
 
     Args:
-        comparison: with a model from scratch.
-        delta: of the Huber loss of ln L.
-        draws: refits to resampled residuals, for the intervals.
+        comparison: must have a model from scratch.
+        delta: threshold of the Huber loss of ln L.
+        draws: number of refits to resampled residuals, for the intervals.
     """
     reused, scratch = comparison.reused_cells, comparison.scratch_cells
     columns = {"loss": "loss_nats", "seed": "seed", "d2": "d2_tokens"}
@@ -73,7 +73,13 @@ def fit_pair(comparison: Comparison, *, delta: float, draws: int = DRAWS) -> Fit
 
 
 def describe(estimate: float, smallest: float, largest: float, last_difference: float) -> str:
-    """Say where a crossing of laws lies relative to the measured D2; `last_difference`: of the laws at the largest D2."""
+    """Describe where two laws cross relative to the measured D2.
+
+    Args:
+        estimate: D2 of the crossing in tokens; NaN if there is none.
+        smallest, largest: range of the measured D2.
+        last_difference: loss of reuse minus loss from scratch at the largest D2, by the laws.
+    """
     if np.isnan(estimate):
         return "laws: reuse better throughout" if last_difference < 0 else "laws: scratch better throughout"
     if estimate < smallest:

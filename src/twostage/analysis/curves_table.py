@@ -1,7 +1,6 @@
-"""From steps.jsonl of a run's jobs to one table of loss curves: a row per validation loss, for each wanted branch.
+"""Gathers the loss curves of training into one table, one row per validation loss, for the chosen decay branches.
 
-Reads what training has logged along the chain of trunk segments that leads to a branch, and the branch itself; trains,
-evaluates and draws nothing. (`curves.py` is about something else: power laws of one token count.)
+Reads the steps.jsonl files of a decay branch and of the trunk segments that lead to it.
 """
 
 from __future__ import annotations
@@ -34,19 +33,23 @@ _TRAINED = ("loss", "grad_norm", "lr")
 
 
 def gather_curves(design: Design, results: Path, wanted: Iterable[Branch]) -> pd.DataFrame:
-    """Return the loss curves that lead to the wanted branches, from the folder of the study's results.
+    """Return the loss curves that lead to the wanted branches.
 
     Columns: method (`Design.label`), model (the base model), seed, d1_tokens (0 in stage 1), d2_tokens (of the branch),
-    step and tokens of the run at the row, lr (of that update), train_loss_nats and grad_norm (pre-clip; means over the
-    updates since the row before), valid_loss_nats (on the study's fixed validation samples).
+    step and tokens since the start of the run, lr (of that update), train_loss_nats and grad_norm (before clipping; means
+    over the updates since the previous row), valid_loss_nats (on the study's fixed validation samples).
+
+    Args:
+        results: the study's results folder.
+        wanted: the branches; each gives the curve from the start of its run to its end.
 
     Raises:
-        UserError: the study has no `validation`, or a steps.jsonl is missing, truncated or without it; names the file
-            and the command that remakes it.
+        UserError: the study has no `validation`, or a steps.jsonl is missing, truncated or has no validation losses. The
+            message names the file and the command that remakes it.
     """
     if design.study.validation is None:
         raise UserError(
-            f"validation: study {design.study.name} has no such section, so its runs log no validation losses to draw; "
+            f"validation: study {design.study.name} has no such section, so its runs log no validation losses; "
             "add e.g. `validation: {every_steps: 100, samples: 64}`"
         )
     rows = [row for branch in dict.fromkeys(wanted) for row in _rows(design, Path(results), branch)]
@@ -54,11 +57,11 @@ def gather_curves(design: Design, results: Path, wanted: Iterable[Branch]) -> pd
 
 
 def parse_branch(folder: str) -> Branch:
-    """Return the branch of a folder relative to the study's results; `UserError` where it is none."""
+    """Return the decay branch of a folder, given relative to the study's results folder; `UserError` if it is no branch."""
     artifact = parse_artifact(folder.rstrip("/") + "/")
     if not isinstance(artifact, Branch):
         raise UserError(
-            f"{folder}: a trunk segment; curves lead to a decay branch, <run>/decay/D<stage>-<tokens>"
+            f"{folder}: this is a trunk segment; give a decay branch, <run>/decay/D<stage>-<tokens>"
         )
     return artifact
 
@@ -111,7 +114,7 @@ def _chain_lines(design: Design, results: Path, branch: Branch) -> list[dict[str
         if start < stop:
             lines += _job_lines(results, job, list(range(start + 1, stop + 1)), _TRAINED, validated)
         else:
-            # A branch of no steps adds its validation loss to the trunk's last update.
+            # A branch without steps adds its validation loss to the trunk's last update.
             lines[-1] |= _job_lines(results, job, [stop], (), validated)[0]
     return lines
 
@@ -119,7 +122,7 @@ def _chain_lines(design: Design, results: Path, branch: Branch) -> list[dict[str
 def _job_lines(
     results: Path, job: Segment | Branch, steps: list[int], keys: tuple[str, ...], validated: set[int]
 ) -> list[dict[str, Any]]:
-    """Read the lines of one job; they must be those of `steps` with `keys`, and a validation loss at `validated`."""
+    """Read the lines of one job: one for each of `steps` with all `keys`, and a validation loss at the steps `validated`."""
     path = results / job.folder / "steps.jsonl"
     remake = f"remake it with: snakemake -f {results / job.metrics}"
     try:

@@ -1,4 +1,4 @@
-"""How a number and its interval are written, everywhere alike: `0.015 [0.009, 0.022]`, and a dash for what is not known."""
+"""Formats a number with its interval, `0.015 [0.009, 0.022]`. A dash stands for an unknown value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ GAP = "–"
 
 
 def estimate_text(value: float | None, lower: float | None, upper: float | None, spec: str) -> str:
-    """A value with its interval, each written by `spec` (such as `.3f`); a dash without a value, no brackets without ends."""
+    """Format a value and its interval by `spec` (such as `.3f`). Without a value: a dash. Without ends: no brackets."""
     if not _known(value):
         return GAP
     ends = interval_text(lower, upper, spec)
@@ -16,7 +16,7 @@ def estimate_text(value: float | None, lower: float | None, upper: float | None,
 
 
 def interval_text(lower: float | None, upper: float | None, spec: str) -> str:
-    """`[0.009, 0.022]`; an end that is None or NaN is a dash, and so is an interval without ends."""
+    """Format an interval, `[0.009, 0.022]`. An end that is None or NaN becomes a dash; without both ends, only a dash."""
     ends = [f"{end:{spec}}" if _known(end) else GAP for end in (lower, upper)]
     return GAP if ends == [GAP, GAP] else f"[{ends[0]}, {ends[1]}]"
 

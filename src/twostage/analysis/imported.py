@@ -1,7 +1,7 @@
-"""Tables that stand in for training (`cells_table`): are they complete, before anything runs and before they are used?
+"""Checks of imported tables (`cells_table`), which a study uses in place of its own training.
 
-`check_headers` reads first lines only, so that parsing the DAG stays fast; `check_rows` reads a whole table, in the job
-that imports it. Numbers are taken as they are.
+`check_headers` reads only the header lines, so that building the DAG stays fast. `check_rows` reads a full table, in the
+job that imports it. The numbers themselves are not checked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twostage.study import Study
 
 Kind = Literal["cells", "base_cells", "curves"]
-#: Columns without which nothing can be fitted or drawn; `evaluation` and `excluded` may be absent (none is excluded).
+#: Required columns; `evaluation` and `excluded` are optional (without `excluded` no cell is excluded).
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "cells": (
         "method",
@@ -35,7 +35,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
     "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
 }
-#: Columns that only some figures need: column -> (table, figures).
+#: Columns that only some figures require: column -> (table, figures).
 FOR_FIGURES: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "grad_norm_mean": ("cells", ("gradient-norm",)),
     "grad_norm": ("curves", ("gradient-norm",)),
@@ -43,7 +43,7 @@ FOR_FIGURES: dict[str, tuple[Kind, tuple[str, ...]]] = {
 
 
 def table_paths(study: Study) -> dict[Kind, str]:
-    """The tables that a study takes its numbers from, by kind; none where it trains."""
+    """Return the paths of a study's imported tables by kind; empty for a study that trains."""
     given = study.cells_table
     if given is None:
         return {}
@@ -56,20 +56,21 @@ def table_paths(study: Study) -> dict[Kind, str]:
 
 
 def check_headers(study: Study, results: str | Path) -> None:
-    """Refuse, before anything runs, tables that are not there, lack a column, or are the study's own outputs.
+    """Check the imported tables before any job runs.
 
     Args:
         results: the study's results folder.
 
     Raises:
-        UserError: naming key, file and column.
+        UserError: a table does not exist, lacks a column, or is an output of the study. The message names the key, the
+            file and the column.
     """
     drawn = drawable_figures(study)
     for kind, path in table_paths(study).items():
         key = f"cells_table.{kind}"
         if Path(path).resolve().is_relative_to(Path(results).resolve()):
             raise UserError(
-                f"{key}: {path} lies in {results}, which this study writes; copy it elsewhere, e.g. beside the study file"
+                f"{key}: {path} is in {results}, the folder that this study writes; copy it elsewhere, e.g. next to the study file"
             )
         present = _header(key, Path(path))
         for column in COLUMNS[kind]:
@@ -90,17 +91,18 @@ def _header(key: str, path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return next(csv.reader(file), [])
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{key}: {path} cannot be read ({error}); mend the path or the file") from None
+        raise UserError(f"{key}: {path} cannot be read ({error}); correct the path or the file") from None
 
 
 def check_rows(study: Study, kind: Kind, path: str | Path) -> None:
-    """Refuse a table without rows of what the study declares.
+    """Check that a table has the rows that the study declares.
 
-    `cells`: every method at every base model, `scratch` and other runs as they are; rows of other methods are allowed,
-    since a part of a study (`study.yaml:name`) may be drawn from a table of the whole.
+    A table of cells must have rows of every method at every base model. Rows of other methods are allowed, because a
+    named part of a study (`study.yaml:name`) may use the table of the full study.
 
     Raises:
-        UserError: no rows, or none of a method, a model or a method at a model; naming file and fix.
+        UserError: the table has no rows, or none of a method, a model, or a method at a model. The message names the file
+            and the fix.
     """
     with Path(path).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -120,17 +122,17 @@ def check_rows(study: Study, kind: Kind, path: str | Path) -> None:
             missing = f"models.{model}" if model not in models else f"methods.{method}.models: {model}"
             raise UserError(
                 f"{missing}: {path} has no rows of method {method!r} at this size (models: {sorted(models)}); "
-                "add its cells or leave the size out"
+                "add its cells or remove the model"
             )
 
 
 def curves_wanted(study: Study) -> bool:
-    """Tell whether anything is drawn from loss curves."""
+    """Tell whether the study draws a figure from loss curves."""
     if study.cells_table is not None:
         return study.cells_table.curves is not None
     return study.validation is not None and bool(set(CURVE_FIGURES) & set(drawable_figures(study)))
 
 
 def unified_law_wanted(study: Study) -> bool:
-    """Tell whether one law over both stages can be fitted: it needs the base checkpoints at D2 = 0."""
+    """Tell whether one law over both stages can be fitted, which requires losses of the base checkpoints (D2 = 0)."""
     return study.cells_table is None or study.cells_table.base_cells is not None

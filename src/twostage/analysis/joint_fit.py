@@ -1,8 +1,8 @@
-"""Laws over model sizes from a study's own cells: the joint law of a method (Eq. 7), and the law of models from scratch.
+"""Laws over model sizes, fitted to a study's own cells: the joint law of a method (Eq. 7) and the law from scratch.
 
-Each goes to one fit file, `fits/joint/<method>.json` or `fits/scratch/<corpus>.json`: the file that `twostage fit`
-writes (so `twostage predict` and `advise` read it), with the cells' sizes and the extrapolation test beside it.
-Losses in nats per token, N in non-embedding parameters *before* growth, D in tokens. Draws nothing.
+Each law is one fit file, `fits/joint/<method>.json` or `fits/scratch/<corpus>.json`. It has the format that `twostage fit`
+writes, so that `twostage predict` and `advise` can read it, plus the models and an extrapolation test. Losses are in nats
+per token, N in non-embedding parameters *before* growth, D in tokens.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ HELD_OUT_SHARE = 0.1  # the lowest losses: Figures 4 (left) and 9
 
 @dataclass(frozen=True)
 class SizesFit:
-    """One law over sizes; see the module docstring.
+    """One law over model sizes; see the module docstring.
 
     Attributes:
         name: the method (joint law) or `scratch`.
-        corpus: what the models were trained on and measured on.
-        models: base models, in rising N.
+        corpus: corpus of the second stage (from scratch: of the training) and of the evaluation.
+        models: base models, in ascending N.
         growth_factor: n_final / n_base of the largest model; 1 without growth.
         fit: `joint` or `chinchilla`, with profile-likelihood intervals.
-        points: the cells that were fitted, seeds included.
-        extrapolation: the same form without the lowest tenth of the losses, and its errors on them.
+        points: the fitted cells, one point for each seed.
+        extrapolation: the same form, fitted without the lowest tenth of the losses, and its errors on them.
     """
 
     name: str
@@ -48,12 +48,12 @@ class SizesFit:
 
     @property
     def n_base_range(self) -> tuple[float, float]:
-        """Smallest and largest fitted N, before growth."""
+        """The smallest and the largest fitted N, before growth."""
         n = self.points.variables_for(["n"])["n"]
         return float(n.min()), float(n.max())
 
     def to_json(self) -> str:
-        """The fit file's text: 17 digits."""
+        """Return the text of the fit file; numbers have 17 digits."""
         test = self.extrapolation
         extra = {
             "name": self.name,
@@ -72,7 +72,7 @@ class SizesFit:
 
     @classmethod
     def from_json(cls, text: str) -> SizesFit:
-        """Read a fit file back; `UserError` naming a missing key."""
+        """Read a fit file; a missing key is a `UserError` that names it."""
         data = loads(text)
         try:
             test = data["extrapolation"]
@@ -97,16 +97,16 @@ class SizesFit:
 
 
 def fit_joint(cells: pd.DataFrame, method: str, *, delta: float) -> SizesFit:
-    """Fit the joint law (Eq. 7) to all base models of one method, excluded cells left out.
+    """Fit the joint law (Eq. 7) to all base models of one method, without the excluded cells.
 
     Args:
         cells: as `cells.read_cells` returns them.
         method: a stage-2 method of the study.
-        delta: of the Huber loss of ln L.
+        delta: threshold of the Huber loss of ln L.
 
     Raises:
-        UserError: the method has no cells, or they cannot identify the law (fewer than three sizes over 4x in N, fewer
-            points than coefficients); also where that holds only without the lowest tenth of the losses.
+        UserError: the method has no cells, or the cells cannot identify the law (fewer than three sizes, a range of N
+            below 4x, or fewer points than coefficients), with or without the lowest tenth of the losses.
     """
     rows = cells[(cells["method"] == method) & (cells["excluded"] == "")]
     if method == SCRATCH or rows.empty:
@@ -116,9 +116,9 @@ def fit_joint(cells: pd.DataFrame, method: str, *, delta: float) -> SizesFit:
 
 
 def fit_scratch(cells: pd.DataFrame, corpus: str, *, delta: float) -> SizesFit:
-    """Fit L = A/N^alpha + B/D^beta + E to the models trained from scratch on a corpus; arguments as `fit_joint`.
+    """Fit L = A/N^alpha + B/D^beta + E to the models trained from scratch on a corpus; other arguments as `fit_joint`.
 
-    Base models at D1 tokens are the from-scratch models of the base corpus.
+    On the base corpus these are the base models after D1 tokens.
 
     Raises:
         UserError: as `fit_joint`.
@@ -136,7 +136,7 @@ def _fit(rows: pd.DataFrame, name: str, form: str, delta: float) -> SizesFit:
     rows = rows.sort_values(order, kind="stable").reset_index(drop=True)
     corpora = sorted(set(rows["valid_corpus"]))
     if len(corpora) != 1:
-        raise UserError(f"cells of {name} are measured on {corpora}; one law needs losses on one corpus")
+        raise UserError(f"cells of {name} are measured on {corpora}; a law needs losses on a single corpus")
     what = f"{form} law of {name} on {corpora[0]}"
     try:
         points = Points.from_frame(

@@ -1,8 +1,8 @@
-"""Reuse the base model or train from scratch, by measured losses alone: where the two measured curves cross.
+"""Compares reuse of a base model with training from scratch by measured losses: where the two loss curves cross.
 
-For one method and base model, its cells stand beside models trained from scratch on the same corpus at the size after
-stage 2. Between measured points everything is linear in ln D, beyond them nothing is said. Laws of the same cells are
-in `crossover_fits`, the table in `tables.crossover`. Losses in nats per token, D in tokens; pure functions.
+The cells of one method and base model are compared with models trained from scratch on the same corpus, at the size
+after stage 2. Losses are interpolated linearly in ln D between measured points and never extrapolated. Laws fitted to the
+same cells are in `crossover_fits`, the table in `tables.crossover`. Losses are in nats per token, D in tokens.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from twostage.laws.points import Points
 from twostage.laws.selection import NoiseFloor, noise_floor
 
 FloatArray = NDArray[np.float64]
-DRAWS = 20_000  # our choice: probabilities to 0.004, in milliseconds
+DRAWS = 20_000  # our choice: probabilities are accurate to 0.004, and drawing takes milliseconds
 SEED = 0
 LEVEL = 0.95
-#: Outcomes of a row of differences.
+#: Outcomes of a comparison over all D2.
 CROSSES = "scratch better from this D2 on"
 REUSE = "reuse better at every measured D2"
 SCRATCH_BETTER = "scratch better at every measured D2"
@@ -33,24 +33,30 @@ TOO_FEW = "fewer than two D2 in common"
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Measured losses against tokens, seeds averaged: tokens (m,), rising; loss in nats (m,); number of seeds (m,)."""
+class MeasuredCurve:
+    """Mean measured losses over seeds against tokens.
+
+    Attributes:
+        tokens: ascending, shape (m,).
+        loss: nats per token, shape (m,).
+        seeds: number of seeds of each point, shape (m,).
+    """
 
     tokens: FloatArray
     loss: FloatArray
     seeds: FloatArray
 
     @classmethod
-    def of(cls, frame: pd.DataFrame) -> Curve:
-        """The mean curve of rows that differ in `d2_tokens` and seed only."""
+    def of(cls, frame: pd.DataFrame) -> MeasuredCurve:
+        """Average rows over seeds; the rows may differ in `d2_tokens` and seed only."""
         grouped = frame.groupby("d2_tokens")["loss_nats"].agg(["mean", "size"]).sort_index()
         columns = (grouped.index, grouped["mean"], grouped["size"])
         return cls(*(np.asarray(values, dtype=np.float64) for values in columns))
 
     def at(self, tokens: float) -> tuple[float, float] | None:
-        """Loss at `tokens`, linear in ln D between measured points, and the variance of it in units of one run's.
+        """Return the loss at `tokens`, linear in ln D between measured points, and its variance relative to a single run.
 
-        None beyond the measured range.
+        Returns None outside the measured range.
         """
         if not self.tokens[0] <= tokens <= self.tokens[-1]:
             return None
@@ -64,7 +70,7 @@ class Curve:
         return float(loss), float((1 - share) ** 2 / self.seeds[left] + share**2 / self.seeds[right])
 
     def tokens_to(self, loss: float) -> float:
-        """Tokens at which the curve first comes down to `loss`; 0 if its first point is there already, infinite if never."""
+        """Return the tokens at which the curve first reaches `loss`: 0 if its first point is below, infinite if never."""
         reached = self.loss <= loss
         if not reached.any():
             return float("inf")
@@ -81,8 +87,10 @@ class Curve:
 class Differences:
     """Loss of reuse minus loss from scratch at equal D2, for one D1.
 
-    d2 (m,) tokens, rising; nats (m,), positive where training from scratch is better; se (m,) in nats, independent
-    between points, or None where noise is not known.
+    Attributes:
+        d2: tokens, ascending, shape (m,).
+        nats: differences, shape (m,); positive where training from scratch is better.
+        se: standard errors in nats, independent between points, shape (m,); None if the noise is not known.
     """
 
     d2: FloatArray
@@ -92,14 +100,16 @@ class Differences:
 
 @dataclass(frozen=True)
 class Crossing:
-    """From which D2 on training from scratch is better, for one D1.
+    """The D2 above which training from scratch is better, for one D1.
 
     Attributes:
-        outcome: one of the module's texts.
+        outcome: one of the texts of this module, e.g. CROSSES.
         tokens: the crossing; None unless `outcome` is CROSSES.
-        lower, upper: ends of its interval; 0: before all measured D2, infinite: beyond them; None where noise is not known.
-        p_before, p_inside, p_beyond: share of draws in which scratch is better at every measured D2, the curves cross, reuse is
-            better at the largest; None as above.
+        lower, upper: ends of its interval; 0 means below all measured D2, infinite means above them. None if the noise is
+            not known.
+        p_before: share of draws in which training from scratch is better at every measured D2. None as above.
+        p_inside: share of draws in which the curves cross within the measured D2.
+        p_beyond: share of draws in which reuse is better at the largest D2.
     """
 
     outcome: str
@@ -113,18 +123,19 @@ class Crossing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One method at one base model beside models from scratch.
+    """One method at one base model, compared with a model trained from scratch.
 
     Attributes:
-        method, model, corpus: what is compared, on which held-out text.
+        method, model, corpus: the method, its base model, and the corpus of the held-out text.
         n_final: parameters after stage 2.
-        scratch_model: the model from scratch; "" where none was measured at this size, and `reason` says so.
+        scratch_model: the model from scratch; "" if none was measured at this size.
         scratch_n: its parameters.
         scratch: its losses at all its D.
         rows: D1 -> losses of reuse at all D2.
-        noise: between seeds of one cell; None where no cell of the table has two seeds.
-        noise_from: which cells it was pooled over.
-        reused_cells, scratch_cells: the rows behind the curves, seeds apart.
+        noise: noise between seeds of one cell; None if no cell of the table has two seeds.
+        noise_from: the cells that `noise` was pooled over.
+        reason: why there is no model from scratch; "" if there is one.
+        reused_cells, scratch_cells: the rows behind the curves, one for each seed.
     """
 
     method: str
@@ -133,8 +144,8 @@ class Comparison:
     n_final: int
     scratch_model: str
     scratch_n: int
-    scratch: Curve
-    rows: dict[int, Curve]
+    scratch: MeasuredCurve
+    rows: dict[int, MeasuredCurve]
     noise: NoiseFloor | None
     noise_from: str
     reason: str = ""
@@ -142,7 +153,7 @@ class Comparison:
     scratch_cells: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
 
     def differences(self, d1: int) -> Differences:
-        """Reuse of a `d1`-token base minus scratch, at every D2 that both were measured at; empty where there is none."""
+        """Return the loss of reuse at `d1` minus the loss from scratch, at every D2 where both were measured."""
         row = self.rows[d1]
         d2, mine, other = np.intersect1d(row.tokens, self.scratch.tokens, return_indices=True)
         nats = row.loss[mine] - self.scratch.loss[other]
@@ -153,16 +164,16 @@ class Comparison:
 
 
 def compare(cells: pd.DataFrame, method: str, model: str) -> Comparison:
-    """Put the cells of one method and base model beside models from scratch; excluded cells are left out.
+    """Compare the cells of one method and base model with models from scratch, without the excluded cells.
 
-    The size from scratch is the measured one nearest to the size after stage 2, within 1 %; another size never stands in.
-    Noise is pooled over seeds of these cells; where all have one seed, over all cells of the table.
+    The model from scratch is the measured one whose size is nearest to the size after stage 2, within 1 %. Noise is pooled
+    over the seeds of these cells; if they all have one seed, over the seeds of all cells of the table.
 
     Args:
         cells: as `cells.read_cells` returns them.
 
     Raises:
-        UserError: the method has no cells, or they are measured on several corpora or have several sizes.
+        UserError: the method has no cells, or its cells have several corpora or sizes.
     """
     own = method_cells(cells, method, model)
     corpora, sizes = own["valid_corpus"].unique(), own["n_final"].unique()
@@ -191,8 +202,8 @@ def compare(cells: pd.DataFrame, method: str, model: str) -> Comparison:
         n_final=n_final,
         scratch_model=name,
         scratch_n=int(known[name]) if name else 0,
-        scratch=Curve.of(control),
-        rows={int(str(d1)): Curve.of(row) for d1, row in own.groupby("d1_tokens")},
+        scratch=MeasuredCurve.of(control),
+        rows={int(str(d1)): MeasuredCurve.of(row) for d1, row in own.groupby("d1_tokens")},
         noise=noise,
         noise_from="" if noise is None else noise_from,
         reason=reason,
@@ -210,7 +221,7 @@ def _missing(corpus: str, n_final: int, known: dict[str, float]) -> str:
 
 
 def _noise(frame: pd.DataFrame) -> NoiseFloor | None:
-    """Pooled spread between seeds; None where no cell has two."""
+    """Pool the spread between seeds; None if no cell has two seeds."""
     cell = frame.groupby(["method", "model", "valid_corpus", "d1_tokens", "d2_tokens"]).ngroup()
     try:
         return noise_floor(Points(loss=frame["loss_nats"].to_numpy(dtype=float), cell=cell.to_numpy()))
@@ -222,21 +233,21 @@ def _noise(frame: pd.DataFrame) -> NoiseFloor | None:
 
 
 def crossing_tokens(d2: FloatArray, differences: FloatArray) -> FloatArray:
-    """D2 from which on training from scratch is better, by interpolation linear in ln D2 between changes of sign.
+    """Return the D2 above which training from scratch is better, interpolated linearly in ln D2 at the change of sign.
 
-    Of several changes the last counts, as in `laws.crossover.upper_root`; equal losses count for training from scratch,
-    which needs no base.
+    If the sign changes several times, the last change counts, as in `laws.crossover.upper_root`. Equal losses count as
+    scratch being better, because training from scratch needs no base model.
 
     Args:
-        d2: tokens, shape (m,), rising, m >= 2.
-        differences: reuse minus scratch in nats, shape (draws, m).
+        d2: tokens, ascending, shape (m,), m >= 2.
+        differences: loss of reuse minus loss from scratch in nats, shape (draws, m).
 
     Returns:
-        Tokens, shape (draws,); 0 where scratch is better everywhere, infinite where reuse is better at the largest D2.
+        Tokens, shape (draws,); 0 where scratch is better at every D2, infinite where reuse is better at the largest D2.
     """
     negative = differences < 0
     m = d2.size
-    after = m - np.argmax(negative[:, ::-1], axis=1)  # first point behind the last negative one
+    after = m - np.argmax(negative[:, ::-1], axis=1)  # the point after the last negative one
     right = np.clip(after, 1, m - 1)
     rows = np.arange(len(differences))
     low, high = differences[rows, right - 1], differences[rows, right]
@@ -248,11 +259,11 @@ def crossing_tokens(d2: FloatArray, differences: FloatArray) -> FloatArray:
 
 
 def find_crossing(differences: Differences, *, level: float = LEVEL, draws: int = DRAWS) -> Crossing:
-    """Where a row of differences crosses zero, with an interval by Monte Carlo over the measured differences.
+    """Find where the differences cross zero, with a Monte Carlo interval.
 
-    Every difference is drawn anew, normal around its measured value with its standard error, independently of the
-    others (fixed seed). Draws without a crossing count: as before all measured D2 where scratch is better throughout,
-    as beyond them where reuse is better at the largest; so an end of the interval may be open.
+    Each draw adds independent normal noise with the standard errors to all differences (fixed seed). A draw without a
+    crossing counts as 0 if scratch is better at every measured D2, and as infinite if reuse is better at the largest D2,
+    so an end of the interval may be open.
     """
     d2, nats = differences.d2, differences.nats
     if d2.size < 2:

@@ -1,7 +1,7 @@
-"""Everything that is fitted to the cells of one method and base model, as one file: `fits/<method>-<model>.json`.
+"""All fits to the cells of one method and base model, stored in one file: `fits/<method>/<model>.json`.
 
-Laws of D1 and D2 with leave-one-out errors (Tables 1 and 7) and the curves of Figures 1 and 3. What the cells cannot
-determine is not fitted and says why, so that a 2 x 2 grid goes through the workflow like any other.
+These are the laws of D1 and D2 with leave-one-out errors (Tables 1 and 7) and the power laws of Figures 1 and 3. Where the
+cells cannot determine a fit, the file has the reason in its place, so that even a 2 x 2 grid passes through the workflow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from twostage.analysis.cells import method_cells
-from twostage.analysis.curves import PowerLaws, fit_power_laws
+from twostage.analysis.power_laws import PowerLaws, fit_power_laws
 from twostage.common.errors import UserError
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.jsonio import dumps, loads
@@ -28,7 +28,10 @@ CURVE_SETS: dict[str, tuple[str, str]] = {"d2": ("d2_tokens", "d1_tokens"), "d1"
 
 @dataclass(frozen=True)
 class LawFit:
-    """One form. `fit` and the RMS errors (nats; in sample, and leave-one-out over cells) are None where `reason` says why."""
+    """The fit of one form, with RMS errors in nats: in sample, and leave-one-out over cells.
+
+    What could not be computed is None, and `reason` explains it.
+    """
 
     form: str
     fit: Fit | None
@@ -39,7 +42,7 @@ class LawFit:
 
 @dataclass(frozen=True)
 class CurveFit:
-    """One set of curves; `power_laws` is None where `reason` says why."""
+    """The fit of one set of curves. If it could not be fitted, `power_laws` is None and `reason` explains it."""
 
     power_laws: PowerLaws | None
     reason: str = ""
@@ -47,10 +50,11 @@ class CurveFit:
 
 @dataclass(frozen=True)
 class MethodFit:
-    """The fit file; see the module docstring.
+    """The content of a fit file; see the module docstring.
 
-    `curves`: by varying token count (`d2`: one curve for each D1; `d1`: one for each D2), one floor for all curves;
-    `curves_own_floor`: the same with a floor for each. `noise`: spread between seeds, None with one seed.
+    `curves`: by the token count that varies (`d2`: one curve for each D1; `d1`: one for each D2), with one floor for all
+    curves. `curves_own_floor`: the same with a separate floor for each curve. `noise`: spread between seeds; None with one
+    seed.
     """
 
     method: str
@@ -66,7 +70,7 @@ class MethodFit:
     noise: NoiseFloor | None
 
     def to_json(self) -> str:
-        """The fit file's text: 17 digits, NaN as null."""
+        """Return the text of the fit file; numbers have 17 digits, NaN is null."""
         laws = {
             name: {**vars(law), "fit": None if law.fit is None else loads(law.fit.to_json())}
             for name, law in self.laws.items()
@@ -80,7 +84,7 @@ class MethodFit:
 
     @classmethod
     def from_json(cls, text: str) -> MethodFit:
-        """Read a fit file back; ValueError naming a missing key."""
+        """Read a fit file; a missing key is a `UserError` that names it."""
         data = loads(text)
         try:
             laws = {
@@ -118,15 +122,15 @@ def _read_curves(data: Mapping[str, Any]) -> dict[str, CurveFit]:
 def fit_method(
     cells: pd.DataFrame, method: str, model: str, *, forms: Sequence[str], delta: float
 ) -> MethodFit:
-    """Fit all laws and curves to one method's cells, excluded ones left out.
+    """Fit all laws and curves to the cells of one method and base model, without the excluded cells.
 
     Args:
         cells: as `cells.read_cells` returns them.
         forms: names of laws of D1 and D2, e.g. mul, mul0, add, hyb.
-        delta: of the Huber loss of ln L.
+        delta: threshold of the Huber loss of ln L.
 
     Raises:
-        UserError: the method has no cells. Too few cells are no error; see `LawFit.reason`.
+        UserError: the method has no cells. Too few cells are not an error; see `LawFit.reason`.
     """
     frame = method_cells(cells, method, model)
     points = points_of(frame)
@@ -152,7 +156,7 @@ def fit_method(
 
 
 def points_of(frame: pd.DataFrame) -> Points:
-    """The rows of `cells.method_cells` as the laws of D1 and D2 take them."""
+    """Convert rows of `cells.method_cells` to the points of a law of D1 and D2."""
     return Points.from_frame(frame, d1="d1_tokens", d2="d2_tokens", loss="loss_nats", seed="seed")
 
 

@@ -1,7 +1,7 @@
-"""How gradient norms of the second stage move with D1: one slope of logarithms, for each seed and over seeds.
+"""Slope of ln(gradient norm) against ln D1 in the second stage, for each seed and as a mean over seeds.
 
-After a summary of the paper's second version, overtrained bases meet larger gradients. The slope is a summary of that, not a
-law: norms need not follow a power of D1. A pure function of cells.
+According to a summary of the paper's second version, base models trained for longer have larger gradients in stage 2. The
+slope describes that trend; it does not claim that norms follow a power law in D1. A pure function of cells.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from twostage.analysis.over_seeds import mean_over_seeds
 
 @dataclass(frozen=True)
 class NormSlope:
-    """d ln(norm) / d ln D1 at equal D2. `seeds`: by seed; `mean` over them, and mean +- t s / sqrt(k) of two seeds or more."""
+    """d ln(norm) / d ln D1 at equal D2.
+
+    `seeds`: slope by seed. `mean`: over seeds. `lower`, `upper`: mean +- t s / sqrt(k); None with one seed.
+    """
 
     seeds: dict[int, float]
     mean: float
@@ -25,7 +28,7 @@ class NormSlope:
 
     @property
     def per_doubling(self) -> str:
-        """By what a doubling of D1 multiplies the norm, with its interval: `×1.068 [1.062, 1.074]`."""
+        """The factor by which the norm grows when D1 doubles, with its interval: `×1.068 [1.062, 1.074]`."""
         text = f"×{2**self.mean:.3f}"
         if self.lower is None or self.upper is None:
             return text
@@ -33,12 +36,12 @@ class NormSlope:
 
 
 def norm_slope(cells: pd.DataFrame) -> NormSlope | None:
-    """The slope over the cells of one method and base model; None where no D2 has norms at two D1.
+    """Fit the slope to the cells of one method and base model; None if no D2 has norms at two D1.
+
+    The slope of a seed is fitted by least squares with a separate intercept for each D2, so the grid may have gaps.
 
     Args:
-        cells: rows with seed, d1_tokens, d2_tokens and grad_norm_mean (means before clipping, warmup and decay left out).
-
-    A seed's slope is least squares with an intercept of its own for each D2, so that grids with gaps are no trouble.
+        cells: rows with seed, d1_tokens, d2_tokens and grad_norm_mean (mean before clipping, without warmup and decay).
     """
     known = cells[cells["grad_norm_mean"].notna()]
     seeds = {}

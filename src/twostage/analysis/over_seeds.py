@@ -1,4 +1,4 @@
-"""A number that every seed gives on its own: its mean over seeds, and how far seeds scatter."""
+"""Mean over seeds of a number that is measured for each seed, with its interval."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEVEL = 0.95
 
 
 def mean_over_seeds(values: Iterable[float]) -> tuple[float, float | None, float | None]:
-    """Mean, and the ends of its 95 % interval, mean +- t s / sqrt(k); no ends for a single value."""
+    """Return the mean and the ends of its 95 % interval, mean +- t s / sqrt(k). A single value has no ends (None)."""
     numbers = np.array(list(values), dtype=float)
     mean, k = float(numbers.mean()), len(numbers)
     if k < 2:

@@ -1,7 +1,7 @@
-"""One law over both stages, fitted to a study's own cells (appendix D.3), beside separate laws on the same points.
+"""One law over both stages (appendix D.3), fitted to a study's own cells and compared with separate laws for each stage.
 
-The paper fits the stages apart because "a unified scaling law does not provide a satisfactory fit across both stages";
-this table shows by how much, for each continual-pretraining method and base model of a study.
+The paper uses separate laws because "a unified scaling law does not provide a satisfactory fit across both stages". This
+table shows the size of that misfit for each continual-pretraining method and base model of a study.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ COLUMNS = (
 
 
 def unified_table(cells: pd.DataFrame, base_cells: pd.DataFrame, delta: float) -> pd.DataFrame:
-    """Return the residuals of the unified law by group of models.
+    """Return the errors of the unified law by group of models.
 
-    Per continual-pretraining method and base model, the points are its cells, the base checkpoints on the same held-out
-    split (D2 = 0) and, where the study has them, models trained from scratch on that corpus (D1 = 0).
+    For each continual-pretraining method and base model, the points are its cells, the base checkpoints on the same
+    held-out split (D2 = 0) and, if the study has them, models trained from scratch on that corpus (D1 = 0).
 
     Args:
         cells, base_cells: the tables of `aggregate_cells`.
-        delta: of the Huber loss of ln L.
+        delta: threshold of the Huber loss of ln L.
 
     Returns:
-        One row per method, model and group (base, from scratch, reused): RMS errors in nats of the unified law and of
-        the group's own law; a `note` where nothing could be fitted.
+        One row per method, model and group (base, from scratch, reused): RMS errors in nats of the unified law and of a
+        law fitted to the group alone. Where nothing could be fitted, `note` gives the reason.
     """
     cells, base_cells = (_kept(table) for table in (cells, base_cells))
     rows: list[pd.DataFrame] = []
@@ -63,7 +63,7 @@ def unified_table(cells: pd.DataFrame, base_cells: pd.DataFrame, delta: float) -
 
 
 def _kept(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows that are not excluded; a table from elsewhere may not have that column."""
+    """Return the rows that are not excluded; an imported table may lack that column."""
     if "excluded" not in table:
         return table
     return table[table["excluded"].isna() | (table["excluded"] == "")]

@@ -1,7 +1,7 @@
-"""The command `twostage`: everything that is not a file in the workflow.
+"""The command `twostage`, for everything that is not an output file of the workflow.
 
-Every subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`. Slow imports, and those of an extra,
-are inside `run`. A user's mistake is one line on stderr and exit code 2; any other error keeps its traceback.
+Each subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`. Modules that are slow to import are
+imported inside `run`. User errors are printed as one message with exit code 2; other errors keep their traceback.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMMANDS = (
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all subcommands; `args.run` is the chosen one's function."""
+    """Return the parser of all subcommands; `args.run` is the function of the chosen one."""
     parser = argparse.ArgumentParser(
         prog="twostage", description="How much is a pretrained base model worth, once you train it again?"
     )
@@ -46,9 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (0 fine, 2 bad input; `doctor`: 1 not ready).
+    """Run one command and return its exit code (0: success, 2: invalid input; for `doctor`, 1: not ready).
 
-    `argv` without the program name; None takes the process's own.
+    `argv`: arguments without the program name; default: `sys.argv[1:]`.
     """
     try:
         args = build_parser().parse_args(argv)

@@ -1,4 +1,4 @@
-"""`python -m twostage.cli`: the command where the package's scripts are not on the path."""
+"""`python -m twostage.cli`: the command `twostage`, for environments whose scripts are not on PATH."""
 
 import sys
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twostage.cli.predict import add_plan_options, outside, quantities
+from twostage.cli.tables import add_level_option, check_level
 
 
 def add_parser(subparsers: Any) -> None:
@@ -15,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "advise",
         help="reuse a base model or train from scratch?",
-        description="Reuse a base model or train from scratch: how many tokens either way, and how sure.",
+        description="Compare reuse of a base model with training from scratch: tokens needed, and how certain the answer is.",
     )
     parser.add_argument(
         "fit", type=Path, metavar="FIT.json", help="law of the second stage (mul, joint, ...)"
@@ -35,26 +36,24 @@ def add_parser(subparsers: Any) -> None:
         help="parameters after / before growth: 1 for continual pretraining, 2 for stack and expand (default: %(default)s)",
     )
     parser.add_argument(
-        "--draws", type=int, default=500, help="how many draws the intervals rest on (default: %(default)s)"
+        "--draws", type=int, default=500, help="number of draws behind the intervals (default: %(default)s)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
-    parser.add_argument(
-        "--level", type=float, default=0.95, help="coverage of the intervals (default: %(default)s)"
-    )
+    add_level_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Advise and print."""
-    from twostage.laws.advice import Plan, advise, sentences
+    from twostage.laws.advice import advise, sentences
     from twostage.laws.consequences import laws_of
     from twostage.laws.fit_file import finite, read_fit
 
+    check_level(args.level)
     if args.draws < 2:
         raise ValueError(f"--draws: {args.draws} must be at least 2")
     values = quantities(args)
-    plan = Plan(values["d1"], values["d2"], values.get("n"), args.growth_factor)
     fit, points = read_fit(args.fit)
     reused = laws_of(fit, points, args.draws, seed=args.seed)
     scratch = None
@@ -66,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             {"n": values["n"] * args.growth_factor} if "n" in values else {}
         )
         notes += [f"from scratch: {note}" for note in outside(scratch_points, from_scratch)]
-    advice = advise(reused, scratch, plan, level=args.level)
+    advice = advise(reused, scratch, **values, growth_factor=args.growth_factor, level=args.level)
     lines = sentences(advice)
     if args.json:
         from twostage.laws.jsonio import dumps

@@ -1,4 +1,4 @@
-"""`twostage archive STUDY.yaml --out DIR`: what a study measured, small enough for git, and enough to redraw it."""
+"""`twostage archive STUDY.yaml --out DIR`: copy a study's results to a folder that is small enough for git."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "archive",
-        help="keep what a study measured, in a folder small enough for git",
-        description="Copy a study's tables, fits and figures, the records of its jobs, and a manifest of where they come from. "
-        "A study with `cells_table` redraws everything from such a folder.",
+        help="copy a study's results to a folder small enough for git",
+        description="Copy a study's tables, fits, figures and the records of its jobs, and write a manifest of their origin. "
+        "A study with `cells_table` can redraw all figures and tables from this folder.",
     )
-    parser.add_argument("study", metavar="STUDY.yaml", help="the study; of its parts, whatever is there")
+    parser.add_argument("study", metavar="STUDY.yaml", help="the study; it may be unfinished")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--results",
         type=Path,
         default=Path("results"),
-        help="folder that holds <study>/ (default: %(default)s)",
+        help="folder that contains <study>/ (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Archive, and say how much of the study it holds."""
+    """Write the archive and print how many training jobs it contains."""
     from twostage.planning.archive import archive_study
 
     manifest = archive_study(args.study, args.out, args.results)

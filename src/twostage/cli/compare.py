@@ -1,24 +1,24 @@
-"""`twostage compare DATA.csv`: which law describes the losses best, by leave-one-out error."""
+"""`twostage compare DATA.csv`: compare laws by their leave-one-out error."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from twostage.cli.fit import FORM_NAMES
 from twostage.cli.tables import add_data_options, load_points
+from twostage.laws.declarations import DECLARED
 
 
 def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "compare",
-        help="compare the forms by leave-one-out error",
+        help="compare laws by their leave-one-out error",
         description="Fit every form that the columns allow, and predict every cell from the others (Tables 1 and 2).",
     )
     add_data_options(parser)
     parser.add_argument(
-        "--forms", nargs="+", choices=FORM_NAMES, metavar="FORM", help="default: all that the columns allow"
+        "--forms", nargs="+", choices=DECLARED, metavar="FORM", help="default: all that the columns allow"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
@@ -28,16 +28,15 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     import pandas as pd
 
-    from twostage.laws.forms import FORMS
-    from twostage.laws.selection import compare_forms, noise_floor
+    from twostage.laws.selection import compare, noise_floor
 
     points, _ = load_points(args, None)
     available = set(points.variables())
-    forms = args.forms or [name for name, form in FORMS.items() if set(form.variables) <= available]
+    forms = args.forms or [name for name, form in DECLARED.items() if set(form.variables) <= available]
     frames, skipped = [], {}
     for form in forms:
         try:
-            frames.append(compare_forms(points, (form,), objective=args.objective, delta=args.delta))
+            frames.append(compare(points, (form,), objective=args.objective, delta=args.delta))
         except ValueError as error:
             if args.forms:
                 raise
@@ -50,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         floor = noise_floor(points).sd_nats
     except ValueError:
-        floor = None  # one seed per cell: nothing to measure it with
+        floor = None  # one seed per cell
     if args.json:
         from twostage.laws.fit_file import finite
         from twostage.laws.jsonio import dumps
@@ -69,8 +68,6 @@ def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: in
     from rich.console import Console
     from rich.table import Table
 
-    from twostage.laws.forms import FORMS
-
     console = Console()
     shown = Table(title=f"Leave-one-out over {n_points} points, best first", title_justify="left")
     for heading in ("form", "leave-one-out RMS", "RMS in sample", "AIC", "BIC", "coefficients"):
@@ -85,10 +82,8 @@ def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: in
             str(row["n_coefficients"]),
         )
     console.print(shown)
-    console.print(
-        "RMS in nats per token; AIC and BIC minus the best. A left-out cell leaves with all its seeds."
-    )
-    console.print(f"Best: {FORMS[table['form'][0]].equation}", highlight=False)
+    console.print("RMS in nats per token; AIC and BIC minus the best. A cell is left out with all its seeds.")
+    console.print(f"Best: {DECLARED[table['form'][0]].equation}", highlight=False)
     if floor is not None:
         console.print(
             f"Noise between seeds of a cell: {1e3 * floor:.3f}e-3 nats; no form can predict below it."

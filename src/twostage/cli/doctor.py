@@ -1,4 +1,4 @@
-"""`twostage doctor [STUDY.yaml]`: what this machine lacks for a study, one line each, with the fix."""
+"""`twostage doctor [STUDY.yaml]`: check whether this machine is ready for a study, with a fix for each problem."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "doctor",
         help="check this machine: environment, GPUs, disks, data, Slurm",
-        description="Check the machine it runs on. Exit code 1 where something is missing that this kind of machine needs. "
-        "On a cluster run it on a login node and inside a GPU job.",
+        description="Check this machine. The exit code is 1 if something that this kind of machine needs is missing. "
+        "On a cluster, run it on a login node and in a GPU job.",
     )
     parser.add_argument(
         "study", type=Path, nargs="?", metavar="STUDY.yaml", help="also check what this study needs"
@@ -30,33 +30,33 @@ def add_parser(subparsers: Any) -> None:
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="kind of machine it should be; auto: cuda where there is any sign of a GPU (default: %(default)s)",
+        help="kind of machine to check for; auto: cuda if there are signs of a GPU (default: %(default)s)",
     )
     parser.add_argument(
         "--root",
         type=Path,
         default=Path(),
-        help="where results/, rolling/ and envs/ lie (default: the current folder)",
+        help="folder that contains results/, rolling/ and envs/ (default: the current folder)",
     )
     parser.add_argument(
         "--lock",
         type=Path,
         metavar="FILE",
-        help="exact versions to compare with (default: envs/cpu.txt or gpu.txt)",
+        help="file of exact package versions to compare with (default: envs/cpu.txt or envs/gpu.txt)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Examine and print."""
+    """Run the checks and print them."""
     from twostage.doctor import examine, failed
     from twostage.exhibits.catalogue import load_checked
 
     for option, path, exists in (("--root", args.root, Path.is_dir), ("--lock", args.lock, Path.is_file)):
         if path is not None and not exists(path):
             raise ValueError(
-                f"{option}: {path} does not exist; leave the option out in the repository's root"
+                f"{option}: {path} does not exist; in the repository's root the option is not needed"
             )
     study = load_checked(args.study) if args.study else None
     examination = examine(study, device=args.device, root=args.root, lock=args.lock)
@@ -85,12 +85,12 @@ def _print_table(examination: Examination, *, ready: bool) -> None:
             if group:
                 table.add_section()
             group = check.group
-        # Text, not markup: a library's message may hold square brackets.
+        # Text, not markup, because messages may contain square brackets.
         status = Text(check.status.value, style=_COLOURS[check.status.value])
         table.add_row(Text(f"{group}: {check.name}"), Text(check.found), status, Text(check.fix))
     console = Console()
-    # Piped into a file or a Slurm log there is no terminal: lines of 80 characters would be torn to shreds.
+    # In a file or a Slurm log, rich would assume 80 columns, which are too few for the table.
     if not console.is_terminal:
         console = Console(width=160)
     console.print(table)
-    console.print("Ready." if ready else "Not ready: mend the lines marked missing.", highlight=False)
+    console.print("Ready." if ready else "Not ready: fix the lines marked missing.", highlight=False)

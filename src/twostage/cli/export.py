@@ -1,4 +1,4 @@
-"""`twostage export CHECKPOINT_MANIFEST --tokenizer FILE --out DIR`: a checkpoint for Hugging Face transformers."""
+"""`twostage export MANIFEST --tokenizer FILE --out DIR`: convert a checkpoint for Hugging Face transformers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ def add_parser(subparsers: Any) -> None:
         "checkpoint",
         type=Path,
         metavar="MANIFEST",
-        help="the checkpoint's manifest.json; its weights lie beside",
+        help="the checkpoint's manifest.json; its weights are in the same folder",
     )
     parser.add_argument(
-        "--tokenizer", type=Path, required=True, help="tokenizer.json: results/<study>/tokens/tokenizer.json"
+        "--tokenizer",
+        type=Path,
+        required=True,
+        help="a tokenizer.json, e.g. results/<study>/tokens/tokenizer.json",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say how to load it."""
+    """Export the checkpoint and print how to load it."""
     from twostage.model.export import export_checkpoint
 
     export_checkpoint(args.checkpoint, args.tokenizer, args.out)

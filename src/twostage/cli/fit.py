@@ -6,13 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twostage.cli.tables import add_data_options, load_points
+from twostage.cli.tables import add_data_options, add_level_option, check_level, load_points
+from twostage.laws.declarations import DECLARED
 
 if TYPE_CHECKING:
     from twostage.laws.fit import Fit
-
-# `laws.forms.FORMS`, spelled out so that `--help` need not import it; a test keeps the two equal.
-FORM_NAMES = ("power", "mul", "mul0", "add", "hyb", "merged", "joint", "chinchilla", "tree")
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,9 +19,11 @@ def add_parser(subparsers: Any) -> None:
         "fit",
         help="fit a scaling law to a table of losses",
         description="Fit one scaling law: global optimum with certificate, profile-likelihood intervals.",
+        epilog="\n".join(["laws:", *(f"  {name:<11} {form.equation}" for name, form in DECLARED.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_options(parser)
-    parser.add_argument("--form", required=True, choices=FORM_NAMES, help="the law (see docs/laws.md)")
+    parser.add_argument("--form", required=True, choices=DECLARED, help="the law; equations below")
     parser.add_argument(
         "--bootstrap",
         type=int,
@@ -35,16 +35,14 @@ def add_parser(subparsers: Any) -> None:
         "--bootstrap-unit",
         choices=("points", "trunks", "seeds"),
         default="points",
-        help="what is resampled; trunks: all rows of one D1 and seed together; seeds: all of one seed",
+        help="what is resampled; trunks: all rows of one D1 and seed together; seeds: all rows of one seed",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument(
-        "--level", type=float, default=0.95, help="coverage of the intervals (default: %(default)s)"
-    )
+    add_level_option(parser)
     parser.add_argument(
         "--allow-degenerate",
         action="store_true",
-        help="fit even where some coefficients are not identified, and say which",
+        help="fit even where some coefficients are not identified; warnings name them",
     )
     parser.add_argument("--out", type=Path, metavar="FIT.json", help="write the fit here")
     parser.add_argument("--json", action="store_true", help="print the fit as JSON instead of tables")
@@ -55,14 +53,12 @@ def run(args: argparse.Namespace) -> int:
     """Fit, print, write."""
     from twostage.laws.fit import fit_law
     from twostage.laws.fit_file import fit_record
-    from twostage.laws.forms import FORMS
     from twostage.laws.uncertainty import bootstrap, profile_intervals, standard_errors
 
-    if not 0 < args.level < 1:
-        raise ValueError(f"--level: {args.level} must lie between 0 and 1, e.g. 0.95")
+    check_level(args.level)
     if args.bootstrap < 0 or args.bootstrap == 1:
         raise ValueError(f"--bootstrap: {args.bootstrap} refits give no standard error; ask for at least 2")
-    points, columns = load_points(args, FORMS[args.form].variables)
+    points, columns = load_points(args, DECLARED[args.form].variables)
     fit = fit_law(
         points, args.form, objective=args.objective, delta=args.delta, allow_degenerate=args.allow_degenerate
     )
@@ -97,7 +93,7 @@ def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from twostage.laws.uncertainty import identifiability
+    from twostage.laws.uncertainty import soft_coefficients
 
     console = Console()
     table = Table(title=fit.law.equation, title_justify="left")
@@ -117,10 +113,10 @@ def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
         f"Optimum: {'certified' if certificate.certified else 'NOT certified'}; {certificate.starts} starts,"
         f" {certificate.basins} basins, residual of the optimality conditions {certificate.kkt_residual:.1e}."
     )
-    report = identifiability(points, fit)
-    if report.soft:
+    if soft := soft_coefficients(fit):
         console.print(
-            f"Soft (standard error above a tenth of the value): {', '.join(report.soft)}; predictions can be firm all the same."
+            f"Uncertain (standard error above a tenth of the value): {', '.join(soft)}."
+            " Predictions can be precise nevertheless."
         )
     for name, interval in fit.intervals.items():
         if interval.note:

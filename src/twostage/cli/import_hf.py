@@ -1,4 +1,4 @@
-"""`twostage import-hf DIR --out DIR`: a Hugging Face LLaMA or Mistral model as a checkpoint of this project."""
+"""`twostage import-hf DIR --out DIR`: convert a Hugging Face LLaMA or Mistral model to a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "import-hf",
-        help="read a Hugging Face folder as a checkpoint",
-        description="Read a Hugging Face LLaMA or Mistral model (full multi-head attention, untied embeddings, no biases) "
-        "as a weights-only checkpoint.",
+        help="convert a Hugging Face folder to a checkpoint",
+        description="Convert a Hugging Face LLaMA or Mistral model (multi-head, not grouped-query attention; untied "
+        "embeddings; no biases) to a weights-only checkpoint.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder with config.json and safetensors")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="checkpoint folder to write")
@@ -25,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import, and say what it is."""
+    """Import the model and print its shape."""
     from twostage.common.units import format_quantity
     from twostage.model.export import import_hf
 

@@ -1,4 +1,4 @@
-"""`twostage new config/mine.yaml`: a commented study to start from."""
+"""`twostage new config/mine.yaml`: write a commented study to start from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
-#: As in `study.new_study.STARTS`, whose import would slow every command down; a test keeps them equal.
+#: The keys of `study.new_study.STARTS`, whose import would slow down every command; a test compares the two.
 STARTS = ("tiny", "files", "paper")
 
 
@@ -16,7 +16,7 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "new",
         help="write a commented study to start from",
-        description="Write a study file in which every key is set, or stands as a comment with how to choose it.",
+        description="Write a study file with every key, either set or as a comment, and how to choose its value.",
     )
     parser.add_argument(
         "path", type=Path, metavar="STUDY.yaml", help="file to write; its stem is the study's name"
@@ -25,30 +25,32 @@ def add_parser(subparsers: Any) -> None:
         "--from",
         dest="start",
         choices=STARTS,
-        help="tiny: embedded text, minutes; files: your text (--corpus), minutes; paper: the paper's recipe and sizes "
-        "(default: files where --corpus is given, else tiny)",
+        help="tiny: embedded text, takes minutes; files: your text (--corpus), takes minutes; paper: the paper's recipe and "
+        "sizes (default: files if --corpus is given, else tiny)",
     )
     parser.add_argument(
         "--corpus",
         action="append",
         default=[],
         metavar="NAME=PATH",
-        help="a corpus and its file, glob or folder; repeat it for more corpora (the first is the base corpus) or "
-        "more paths of one",
+        help="a corpus and its file, glob or folder; repeat the option for more corpora (the first is the base corpus) or "
+        "more paths of one corpus",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the study and say what comes next."""
+    """Write the study and print the next steps."""
     from twostage.common.storage import write_atomic
     from twostage.study.new_study import new_study
 
     if args.path.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"{args.path}: a study file ends in .yaml; write {args.path.with_suffix('.yaml')}")
+        raise ValueError(
+            f"{args.path}: a study file must end in .yaml; write {args.path.with_suffix('.yaml')}"
+        )
     if args.path.exists():
         raise ValueError(
-            f"{args.path}: exists already and is not overwritten; choose another name or remove it"
+            f"{args.path}: exists already and is not overwritten; choose another name or remove the file"
         )
     corpora = _corpora(args.corpus)
     text = new_study(args.path, args.start or ("files" if corpora else "tiny"), corpora)
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"Written: {args.path}")
     for path in (path for paths in corpora.values() for path in paths):
         if not glob.glob(path, recursive=True):  # noqa: PTH207  (absolute patterns too)
-            print(f"Note: nothing lies at {path} yet")
+            print(f"Note: no file matches {path} yet")
     print(f"Next:    twostage plan {args.path}")
     print(f"         snakemake --profile profiles/local --config study={args.path} -- all_figures all_tables")
     return 0

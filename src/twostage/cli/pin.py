@@ -1,4 +1,4 @@
-"""`twostage pin STUDY.yaml`: look up the commit of every `revision: PIN_ME` and write it into the study."""
+"""`twostage pin STUDY.yaml`: replace every `revision: PIN_ME` of a study by a commit."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "pin",
-        help="fix the revisions of a study's Hugging Face repositories",
+        help="pin the revisions of a study's Hugging Face repositories",
         description=(
-            "Ask the Hugging Face Hub for the newest commit of every repository whose revision is PIN_ME, and write "
-            "it into the study, or into the file it extends where it stands there. Nothing else changes; nothing is "
+            "Get the newest commit of every repository whose revision is PIN_ME from the Hugging Face Hub, and write it "
+            "to the file that contains the key: the study, or a file that it extends. Nothing else is changed or "
             "downloaded."
         ),
     )
     parser.add_argument("study", type=Path, metavar="STUDY.yaml")
-    parser.add_argument("--dry-run", action="store_true", help="show the commits, leave the file as it is")
+    parser.add_argument("--dry-run", action="store_true", help="show the commits without changing the file")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look up, write, print."""
+    """Look up the commits, write and print them."""
     from rich.console import Console
     from rich.table import Table
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     load_study(args.study)
     console = Console()
     layers = read_layers(study_file(args.study))
-    # Bytes: reading as text would change the files' line ends.
+    # Read bytes, because reading text would change the line endings.
     texts = {file: file.read_bytes().decode("utf-8") for file in layers.files}
     places = {
         file: find_unpinned(text, [key for key, origin in layers.origin.items() if origin == file])
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     pinned = {file: write_commits(texts[file], places[file], found) for file, found in commits.items()}
     if not args.dry_run:
         for file, text in pinned.items():
-            write_atomic(file.resolve(), text)  # through a link, not over it
+            write_atomic(file.resolve(), text)  # resolved, so that a link is not replaced
     for file, found in commits.items():
         console.print(f"Revisions of {file}", highlight=False, soft_wrap=True)
         table = Table()

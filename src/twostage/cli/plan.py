@@ -1,4 +1,4 @@
-"""`twostage plan STUDY.yaml[:part]`: jobs, tokens, FLOPs, GPU-hours, cost and disk space before anything runs."""
+"""`twostage plan STUDY.yaml[:part]`: jobs, tokens, FLOPs, GPU-hours, cost and disk space of a study before it runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from twostage.design.flops import ASSUMED_BYTES_PER_TOKEN, Machine
 
 if TYPE_CHECKING:
     from twostage.planning.billing import Rates
-    from twostage.planning.plan import Held, Plan, Work
+    from twostage.planning.plan import CorpusSize, StudyPlan, Work
     from twostage.study import Study
 
 DEFAULT_UTILISATION = 0.4
-#: NVIDIA H100 SXM, dense bf16 (NVIDIA's data sheet); 0.4 of it is close to the 400 TFLOP/s of appendix B.4.
+#: NVIDIA H100 SXM, dense bf16 (NVIDIA's data sheet). With the default utilisation, close to the 400 TFLOP/s of B.4.
 DEFAULT_PEAK_TFLOPS = 989.0
 DEFAULT_PRICE = 2.0
 
@@ -23,8 +23,8 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "plan",
-        help="what a study will cost: jobs, FLOPs, GPU-hours, disk",
-        description="What a study will cost before anything runs. GPU-hours follow from the exact FLOPs of training.",
+        help="show what a study will cost: jobs, FLOPs, GPU-hours, disk space",
+        description="Show what a study will cost before it runs. GPU-hours are computed from the exact FLOPs of training.",
     )
     parser.add_argument(
         "study", metavar="STUDY.yaml[:part]", help="a study, or a named subset of it (or :full)"
@@ -33,7 +33,7 @@ def add_parser(subparsers: Any) -> None:
         "--utilisation",
         type=float,
         default=DEFAULT_UTILISATION,
-        help="model FLOPs over the GPU's peak, where no speed is measured (default: %(default)s)",
+        help="model FLOPs utilisation, for sizes without a measured speed (default: %(default)s)",
     )
     parser.add_argument(
         "--peak-tflops",
@@ -42,13 +42,13 @@ def add_parser(subparsers: Any) -> None:
         f"{DEFAULT_PEAK_TFLOPS:g}, an H100 in bf16)",
     )
     parser.add_argument(
-        "--tflops", type=float, help="model TFLOP/s that a GPU delivers, instead of the two options above"
+        "--tflops", type=float, help="model TFLOP/s that a GPU reaches; replaces the two options above"
     )
     parser.add_argument(
         "--throughput",
         type=Path,
         metavar="FILE",
-        help="JSON file of benchmarks/gpu/run.py: GPU-hours by measured tokens/s, for the sizes that it covers",
+        help="JSON file of benchmarks/gpu/run.py: use its measured tokens/s for the sizes that it covers",
     )
     parser.add_argument(
         "--price",
@@ -67,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Plan and print."""
+    """Print the plan."""
     from twostage.exhibits.catalogue import load_checked
     from twostage.planning.plan import plan_study
     from twostage.study import load_study, study_file
@@ -76,10 +76,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--bytes-per-token: {args.bytes_per_token} must be positive, e.g. 4")
     study = load_checked(args.study)
     rates = _rates(args, study)
-    held = held_by_corpora(study, args.bytes_per_token)
-    plan = plan_study(study, held)
-    whole = load_study(f"{study_file(args.study)}:full")
-    parts = {name: plan_study(whole.part(name), held) for name in (*whole.subsets, "full")}
+    sizes = corpus_sizes(study, args.bytes_per_token)
+    plan = plan_study(study, sizes)
+    full = load_study(f"{study_file(args.study)}:full")
+    parts = {name: plan_study(full.part(name), sizes) for name in (*full.subsets, "full")}
     if args.json:
         from twostage.laws.jsonio import dumps
 
@@ -106,34 +106,36 @@ def _machine(args: argparse.Namespace, default_peak: float) -> Machine:
         return Machine(peak_tflops=peak, utilisation=args.utilisation, price=args.price)
     if (args.utilisation, args.peak_tflops) != (DEFAULT_UTILISATION, None):
         raise ValueError(
-            "--tflops: stands for --utilisation times --peak-tflops; give either it or those two"
+            "--tflops: replaces --utilisation times --peak-tflops; give either --tflops or the other two"
         )
     return Machine(peak_tflops=args.tflops, utilisation=1, price=args.price)
 
 
-def held_by_corpora(study: Study, bytes_per_token: float, results: Path = Path("results")) -> dict[str, Held]:
-    """What each corpus holds for training: from its tokens where they exist, else estimated from `max_bytes`.
+def corpus_sizes(
+    study: Study, bytes_per_token: float, results: Path = Path("results")
+) -> dict[str, CorpusSize]:
+    """Return the size of each corpus: exact if it is tokenised, else estimated from `max_bytes`.
 
     Raises:
-        UserError: a manifest of tokens is damaged.
+        UserError: the manifest of a tokenised corpus is damaged.
     """
     from twostage.common.storage import read_manifest
     from twostage.design.paths import tokens_manifest
-    from twostage.planning.plan import Held, estimated
+    from twostage.planning.plan import CorpusSize, estimated_size
 
-    held = {}
+    sizes = {}
     for corpus in study.corpora:
         manifest = results / study.name / tokens_manifest(corpus)
         if manifest.is_file():
-            held[corpus] = Held(
+            sizes[corpus] = CorpusSize(
                 tokens=read_manifest(manifest)["splits"]["train"]["tokens"], source="exact: tokenised"
             )
         else:
-            held[corpus] = estimated(study, corpus, bytes_per_token)
-    return held
+            sizes[corpus] = estimated_size(study, corpus, bytes_per_token)
+    return sizes
 
 
-def _record(plan: Plan, parts: dict[str, Plan], rates: Rates) -> dict[str, Any]:
+def _record(plan: StudyPlan, parts: dict[str, StudyPlan], rates: Rates) -> dict[str, Any]:
     from twostage.planning.plan import PAPER
 
     def bill(work: Work) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The tables of `twostage plan`; every number comes from `twostage.planning.plan`."""
+"""Print the tables of `twostage plan`. The numbers come from `twostage.planning`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from rich.table import Table
 from twostage.common.units import format_quantity
 from twostage.planning.billing import Rates
 from twostage.planning.disk import Disk, DiskRow
-from twostage.planning.plan import PAPER, CorpusUse, Plan, Work
+from twostage.planning.plan import PAPER, CorpusUse, StudyPlan, Work
 
-#: Columns that the widest table needs.
+#: Columns of text that the widest table needs.
 MIN_WIDTH = 136
 
 
-def show(plan: Plan, parts: dict[str, Plan], rates: Rates, name: str) -> None:
-    """Print a plan, and the bills of all named parts of the study."""
+def show(plan: StudyPlan, parts: dict[str, StudyPlan], rates: Rates, name: str) -> None:
+    """Print a plan, and the totals of all subsets of the study."""
     console = wide_console()
-    console.print(
-        f"[bold]Plan of {escape(name)}[/bold]: {plan.jobs:,} jobs, nothing has run", highlight=False
-    )
+    console.print(f"[bold]Plan of {escape(name)}[/bold]: {plan.jobs:,} jobs", highlight=False)
     if not plan.jobs:
-        console.print("The study's cells come from tables (cells_table); nothing is trained.")
+        console.print("The study's cells are read from tables (cells_table); nothing is trained.")
         return
     console.print(_rules(plan))
     console.print(_bill(plan, rates))
@@ -42,16 +40,16 @@ def show(plan: Plan, parts: dict[str, Plan], rates: Rates, name: str) -> None:
 
 
 def wide_console() -> Console:
-    """A console on which no number is cut off, however narrow the terminal (or pipe) says it is."""
+    """Return a console that is wide enough for all columns, even if the terminal is not."""
     console = Console()
     return Console(width=max(console.width, MIN_WIDTH))
 
 
 def _table(title: str, left: int, headings: Sequence[str]) -> Table:
-    """A table whose first `left` columns are text."""
+    """Return a table whose first `left` columns are text and whose other columns are numbers."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for place, heading in enumerate(headings):
-        if place < left:
+    for index, heading in enumerate(headings):
+        if index < left:
             table.add_column(heading, overflow="fold")
         else:
             table.add_column(heading, justify="right", no_wrap=True)
@@ -59,7 +57,7 @@ def _table(title: str, left: int, headings: Sequence[str]) -> Table:
 
 
 def _number(value: float) -> str:
-    """Three digits, thousands separated: 12,300; 0.0471."""
+    """Format a number as 12,300 or 0.0471."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -80,17 +78,17 @@ def _space(rows: Sequence[DiskRow]) -> tuple[str, str]:
     return _bytes(sum(row.total_bytes for row in rows)), _bytes(sum(row.final_bytes for row in rows))
 
 
-def _rules(plan: Plan) -> Table:
-    table = _table("Jobs (tables, fits and figures besides: seconds each)", 1, ("rule", "jobs"))
+def _rules(plan: StudyPlan) -> Table:
+    table = _table("Jobs (without tables, fits and figures, which take seconds each)", 1, ("rule", "jobs"))
     for rule, count in plan.rules.items():
         table.add_row(rule, f"{count:,}")
     return table
 
 
-def _bill(plan: Plan, rates: Rates) -> Table:
+def _bill(plan: StudyPlan, rates: Rates) -> Table:
     title = f"Training, {escape(str(rates))}"
     heads = ("method", "base model", "N", "jobs", "cells", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD")
-    table = _table(title, 2, (*heads, "disk", "in the end"))
+    table = _table(title, 2, (*heads, "disk", "when done"))
     for row in plan.rows:
         table.add_row(
             row.method,
@@ -120,13 +118,13 @@ def _bill(plan: Plan, rates: Rates) -> Table:
         *_money(work, rates),
         *_space(plan.disk.rows),
     )
-    table.caption = "exact: every matrix product forward and backward, causal attention, output layer; N without embeddings"
+    table.caption = "exact: all matrix products forward and backward, with causal attention and output layer; N without embeddings"
     return table
 
 
-def _comparison(plan: Plan, rates: Rates) -> Table:
-    table = _table("In comparison", 1, ("", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD"))
-    for name, work in (("this plan", plan.work), ("every cell alone, D1 and D2 again", plan.naive)):
+def _comparison(plan: StudyPlan, rates: Rates) -> Table:
+    table = _table("Comparison", 1, ("", "tokens", "6ND", "exact FLOPs", "GPU-hours", "USD"))
+    for name, work in (("this plan", plan.work), ("every cell trained separately", plan.naive)):
         table.add_row(
             name,
             format_quantity(work.tokens),
@@ -144,70 +142,60 @@ def _comparison(plan: Plan, rates: Rates) -> Table:
         _number(one * PAPER.all_cost / PAPER.all_gpu_hours),
     )
     table.add_row(
-        "paper, B.4: the whole project", "", "", "", _number(PAPER.all_gpu_hours), _number(PAPER.all_cost)
+        "paper, B.4: the complete project", "", "", "", _number(PAPER.all_gpu_hours), _number(PAPER.all_cost)
     )
     return table
 
 
-def paper_notes(plan: Plan) -> list[str]:
-    """How the paper's number comes about, and why a grid costs more."""
+def paper_notes(plan: StudyPlan) -> list[str]:
+    """Explain the paper's number, and why a grid costs more."""
     ratio = plan.work.flops_6nd / PAPER.flops
     notes = [
         f"The paper's 1e21 FLOPs: 6ND with N = {format_quantity(PAPER.n_params, 4)}, D = {format_quantity(PAPER.tokens, 4)} gives "
-        f"{PAPER.recomputed(growth=1):.2e} for continual pretraining (second stage at N, which is theirs) and "
+        f"{PAPER.recomputed(growth=1):.2e} for continual pretraining (second stage at N, which the paper gives) and "
         f"{PAPER.recomputed(growth=2):.2e} for growth (at 2N)."
     ]
     if ratio > 1:
         notes.append(
-            f"This plan is {ratio:.1f} times that, because a D1 x D2 grid cannot share its second stages: every D1 of every method "
-            f"needs a trunk of its own ({plan.second_stages} of the largest model here, not one), growth trains twice the parameters, "
-            "the shorter D1 and D2 have decays of their own (a tenth more), and smaller models and from-scratch runs come on top."
+            f"This plan is {ratio:.1f} times that. In a D1 x D2 grid every D1 of every method needs a separate second-stage trunk "
+            f"({plan.second_stages} for the largest model here, instead of one). Growth trains twice the parameters, every D1 and "
+            "D2 has a decay (a tenth more), and smaller models and from-scratch runs are added."
         )
     return notes
 
 
 def _disk(disk: Disk) -> Table:
-    heads = ("kind", "policy", "files", "if all is kept", "in the end")
+    heads = ("kind", "policy", "files", "if all are kept", "when done")
     table = _table("Checkpoints on disk", 2, heads)
     for kind, policy in disk.policy.items():
         rows = [row for row in disk.rows if row.kind == kind]
-        table.add_row(
-            kind,
-            policy,
-            f"{sum(row.files for row in rows):,}",
-            *_space(rows),
-        )
+        table.add_row(kind, policy, f"{sum(row.files for row in rows):,}", *_space(rows))
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        f"{sum(row.files for row in disk.rows):,}",
-        *_space(disk.rows),
-    )
+    table.add_row("all", "", f"{sum(row.files for row in disk.rows):,}", *_space(disk.rows))
     return table
 
 
 def _disk_note(disk: Disk) -> str:
-    """The peak, restart states and tokens in one sentence each."""
+    """Describe the peak, the rolling states and the tokens, one sentence each."""
     if disk.final_bytes < disk.total_bytes:
         peak = (
-            f"At the peak {_bytes(disk.peak_bytes)} if runs follow each other; side by side up to {_bytes(disk.total_bytes)}. "
-            "stage-2 trunks: the last of each run always stays."
+            f"Peak: {_bytes(disk.peak_bytes)} if runs follow one another, up to {_bytes(disk.total_bytes)} if they are parallel. "
+            "The last stage-2 trunk of each run is always kept."
         )
     else:
-        peak = "Nothing is released; section `checkpoints` of the study decides."
+        peak = "Nothing is released (section `checkpoints` of the study)."
     tokens = ", ".join(f"{corpus} {_bytes(size)}" for corpus, size in disk.token_bytes.items())
     return (
-        f"{peak} Each running job keeps restart states of up to {_bytes(disk.rolling_bytes)} in rolling/. Tokens: {tokens} "
-        "(the texts themselves besides)."
+        f"{peak} The rolling states of each running job take up to {_bytes(disk.rolling_bytes)} in rolling/. Tokens: {tokens} "
+        "(without the texts)."
     )
 
 
 def _corpora(uses: Sequence[CorpusUse]) -> Table:
-    heads = ("corpus", "most read by", "reads", "holds", "epochs", "tokens held are")
+    heads = ("corpus", "run that reads most", "reads", "corpus has", "epochs", "source of the size")
     table = Table(title="Corpora", title_justify="left", title_style="bold")
     for heading in heads:
-        table.add_column(heading, justify="right" if heading in ("reads", "holds", "epochs") else "left")
+        table.add_column(heading, justify="right" if heading in ("reads", "corpus has", "epochs") else "left")
     for use in uses:
         held = "?" if use.held.tokens is None else format_quantity(use.held.tokens)
         epochs = "?" if use.epochs is None else f"{use.epochs:.2f}"
@@ -215,8 +203,8 @@ def _corpora(uses: Sequence[CorpusUse]) -> Table:
     return table
 
 
-def warnings(plan: Plan) -> list[str]:
-    """A sentence for every corpus that a run reads more than once."""
+def warnings(plan: StudyPlan) -> list[str]:
+    """Return a warning for every corpus that a run reads more than once."""
     return [
         f"corpora.{use.corpus}: {use.run} reads it {use.epochs:.2f} times ({format_quantity(use.tokens)} of "
         f"{format_quantity(use.held.tokens or 0)} tokens; {use.held.source}); add text, or shorten the grid"
@@ -225,9 +213,9 @@ def warnings(plan: Plan) -> list[str]:
     ]
 
 
-def _parts(parts: dict[str, Plan], rates: Rates) -> Table:
+def _parts(parts: dict[str, StudyPlan], rates: Rates) -> Table:
     heads = (
-        "part",
+        "subset",
         "jobs",
         "cells",
         "tokens",
@@ -236,9 +224,9 @@ def _parts(parts: dict[str, Plan], rates: Rates) -> Table:
         "GPU-hours",
         "USD",
         "disk",
-        "in the end",
+        "when done",
     )
-    table = _table("Parts of the study", 1, heads)
+    table = _table("Subsets of the study", 1, heads)
     for name, part in parts.items():
         table.add_row(
             name,

@@ -1,4 +1,4 @@
-"""`twostage predict FIT.json --d1 300B --d2 50B`: the loss a fitted law expects, with interval."""
+"""`twostage predict FIT.json --d1 300B --d2 50B`: the loss that a fitted law predicts, with its interval."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twostage.cli.tables import add_level_option, check_level
 from twostage.common.units import format_quantity, parse_quantity
 
 if TYPE_CHECKING:
-    from twostage.laws.fit import Fit
     from twostage.laws.points import Points
 
 
@@ -18,13 +18,11 @@ def add_parser(subparsers: Any) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "predict",
         help="predict a loss from a fit",
-        description="Predicted loss in nats per token, with interval.",
+        description="Predict a loss in nats per token, with its interval.",
     )
     parser.add_argument("fit", type=Path, metavar="FIT.json", help="a fit written by `twostage fit`")
     add_plan_options(parser)
-    parser.add_argument(
-        "--level", type=float, default=0.95, help="coverage of the interval (default: %(default)s)"
-    )
+    add_level_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=run)
 
@@ -45,32 +43,31 @@ def quantities(args: argparse.Namespace) -> dict[str, float]:
 
 
 def outside(points: Points | None, values: dict[str, float]) -> list[str]:
-    """Sentences on inputs outside the range of the fitted points."""
+    """Notes on inputs outside the range of the fitted points."""
     notes = []
     for name, value in values.items():
         measured = None if points is None else points.variable(name)
         if measured is not None and not measured.min() <= value <= measured.max():
             low, high = format_quantity(measured.min()), format_quantity(measured.max())
             notes.append(
-                f"{name} = {format_quantity(value)} lies outside the fitted range ({low} to {high}): an extrapolation"
+                f"{name} = {format_quantity(value)} is outside the fitted range ({low} to {high}): an extrapolation"
             )
     return notes
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict and print."""
+    from twostage.laws.consequences import predict
     from twostage.laws.fit_file import read_fit
 
-    if not 0 < args.level < 1:
-        raise ValueError(f"--level: {args.level} must lie between 0 and 1, e.g. 0.95")
+    check_level(args.level)
     fit, points = read_fit(args.fit)
     given = quantities(args)
     for name in fit.law.variables:
         if name not in given:
             raise ValueError(f"form {fit.form!r} needs --{name}: {fit.law.equation}")
     values = {name: given[name] for name in fit.law.variables}
-    loss = float(fit.predict(**values))
-    lower, upper, method = _interval(fit, points, values, args.level)
+    loss = predict(fit, points, level=args.level, **values)
     notes = outside(points, values) + [
         f"not used by form {fit.form!r}: --{name}" for name in given if name not in values
     ]
@@ -81,36 +78,18 @@ def run(args: argparse.Namespace) -> int:
         record = {
             "form": fit.form,
             **values,
-            "loss_nats": loss,
-            "lower": lower,
-            "upper": upper,
-            "level": args.level,
+            "loss_nats": loss.value,
+            "lower": loss.lower,
+            "upper": loss.upper,
+            "level": loss.level,
         }
-        print(dumps(finite(record | {"method": method, "notes": notes})))
+        print(dumps(finite(record | {"method": loss.method, "notes": notes})))
         return 0
     where = ", ".join(f"{name.upper()} = {format_quantity(value)}" for name, value in values.items())
     print(
-        f"{where}: {loss:.5f} nats per token ({100 * args.level:g} % interval {lower:.5f} to {upper:.5f}, {method})"
+        f"{where}: {loss.value:.5f} nats per token"
+        f" ({100 * loss.level:g} % interval {loss.lower:.5f} to {loss.upper:.5f}, {loss.method})"
     )
     for note in notes:
         print(f"Note: {note}")
     return 0
-
-
-def _interval(
-    fit: Fit, points: Points | None, values: dict[str, float], level: float
-) -> tuple[float, float, str]:
-    """Interval of the law's value: profile likelihood where the file holds the points, else from the covariance."""
-    import numpy as np
-
-    if points is not None:
-        from twostage.laws.uncertainty import interval_of
-
-        interval = interval_of(points, fit, lambda c: float(np.log(fit.law.predict(c, **values))), level)
-        ends = [
-            float("nan") if end is None else float(np.exp(end)) for end in (interval.lower, interval.upper)
-        ]
-        return ends[0], ends[1], interval.method
-    from twostage.laws.consequences import delta_interval
-
-    return *delta_interval(fit, level=level, **values), "covariance"

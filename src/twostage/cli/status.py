@@ -1,4 +1,4 @@
-"""`twostage status STUDY.yaml[:part]`: which cells and jobs are done, running, failed or missing."""
+"""`twostage status STUDY.yaml[:part]`: show which cells and jobs are done, running, failed or missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from twostage.planning.status import Status
+    from twostage.planning.status import StudyStatus
 
 _COLOURS = {"done": "green", "running": "cyan", "failed": "red", "missing": "dim"}
 
@@ -19,8 +19,8 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "status",
-        help="which cells and jobs of a study are done, running, failed, missing",
-        description="State of every cell and job, from the files below results/ and rolling/ of the working directory.",
+        help="show which cells and jobs of a study are done, running, failed or missing",
+        description="Show the state of every cell and job, from the files in results/ and rolling/ of the working directory.",
     )
     parser.add_argument(
         "study", metavar="STUDY.yaml[:part]", help="a study, or a named subset of it (or :full)"
@@ -28,7 +28,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--cells", action="store_true", help="list every cell")
     parser.add_argument("--jobs", action="store_true", help="list every job")
     parser.add_argument(
-        "--state", choices=tuple(_COLOURS), help="with --cells or --jobs: only those in this state"
+        "--state", choices=tuple(_COLOURS), help="with --cells or --jobs: list only those in this state"
     )
     parser.add_argument(
         "--json", action="store_true", help="print JSON (every cell and job) instead of tables"
@@ -37,12 +37,12 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and print."""
+    """Print the status."""
     from twostage.exhibits.catalogue import load_checked
     from twostage.planning.status import study_status
 
     if args.state and not (args.cells or args.jobs):
-        raise ValueError("--state: chooses among the lines of --cells or --jobs; give one of them")
+        raise ValueError("--state: needs --cells or --jobs; add one of them")
     status = study_status(load_checked(args.study))
     if args.json:
         from twostage.laws.jsonio import dumps
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record(status: Status) -> dict[str, Any]:
+def _record(status: StudyStatus) -> dict[str, Any]:
     return {
         "study": status.study,
         "cells": [asdict(cell) for cell in status.cells],
@@ -64,7 +64,7 @@ def _record(status: Status) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, status: Status, args: argparse.Namespace) -> None:
+def _show(console: Console, status: StudyStatus, args: argparse.Namespace) -> None:
     from rich.markup import escape
 
     _summary(console, status)
@@ -88,7 +88,7 @@ def _show(console: Console, status: Status, args: argparse.Namespace) -> None:
             )
 
 
-def _summary(console: Console, status: Status) -> None:
+def _summary(console: Console, status: StudyStatus) -> None:
     from rich.table import Table
 
     from twostage.planning.status import STATES

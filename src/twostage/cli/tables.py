@@ -1,4 +1,4 @@
-"""Reading measured losses from a user's file, and the options that say how; shared by `fit` and `compare`."""
+"""Read measured losses from a user's file, with the options for it; shared by the commands of the laws."""
 
 from __future__ import annotations
 
@@ -53,6 +53,19 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_level_option(parser: argparse.ArgumentParser) -> None:
+    """The option `--level`."""
+    parser.add_argument(
+        "--level", type=float, default=0.95, help="coverage of the intervals (default: %(default)s)"
+    )
+
+
+def check_level(level: float) -> None:
+    """Raise ValueError unless the value of `--level` is a probability."""
+    if not 0 < level < 1:
+        raise ValueError(f"--level: {level} must be between 0 and 1, e.g. 0.95")
+
+
 def parse_pairs(pairs: list[str], option: str) -> dict[str, str]:
     """`["a=b"]` -> `{"a": "b"}`; ValueError names the option."""
     result = {}
@@ -94,7 +107,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 def chosen_columns(args: argparse.Namespace, frame: pd.DataFrame) -> dict[str, str]:
     """name -> column: what the user named, else the defaults that the table has; `loss` always.
 
-    A named column must exist; `Points.from_frame` says so otherwise. Raises ValueError for an unknown name.
+    Raises ValueError for an unknown name. `Points.from_frame` refuses a column that does not exist.
     """
     named = parse_pairs(args.columns, "--columns")
     for name in named:
@@ -149,7 +162,7 @@ def load_points(args: argparse.Namespace, variables: tuple[str, ...] | None) -> 
     if args.drop_highest:
         if not 0 < args.drop_highest < len(points):
             raise ValueError(
-                f"--drop-highest: {args.drop_highest} must lie between 0 and {len(points) - 1}, there are {len(points)} points"
+                f"--drop-highest: {args.drop_highest} must be between 0 and {len(points) - 1}, there are {len(points)} points"
             )
         import numpy as np
 
@@ -159,7 +172,7 @@ def load_points(args: argparse.Namespace, variables: tuple[str, ...] | None) -> 
 
 
 def _numbers(column: pd.Series, name: str) -> pd.Series:
-    """A column of counts: `300B` where it holds text; what is no count stays, for `Points` to refuse with its row."""
+    """A column of counts, where text such as `300B` is read; other text is kept, and `Points` refuses it with its row."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column):

@@ -1,5 +1,6 @@
-"""A job among others, on one machine or many: nothing here knows what is trained.
+"""Coordination of processes and jobs on one machine or a cluster, independent of what the jobs do.
 
-`site` describes a cluster and `folders` asks whether results can be written; `head` keeps to one Snakemake per study,
-`lease` to one process per job, `gpu_slots` to what a GPU was divided for; `supervise` decides what becomes of a job that ends.
+`site` describes a cluster; `folders` checks whether results can be written. `head` allows one Snakemake per study, `lease` one
+process per job, and `gpu_slots` a fixed number of jobs per GPU. `supervise` runs a job's command and decides whether Slurm
+requeues it. Imports `common`.
 """

@@ -1,6 +1,6 @@
-"""Can results be written there? Asked before anything is planned, so that a bad path costs no job.
+"""Checks before the workflow is planned whether results can be written to a folder.
 
-Covers what Snakemake reports late and in its own words: a file or a dangling link in the way, a read-only disk.
+Snakemake reports these problems late: a file or a broken link in place of the folder, a folder that is not writable.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from twostage.common.errors import UserError
 
 
 def check_folder(path: str | Path) -> None:
-    """Check that a folder is there and writable, or can be made; makes nothing.
+    """Check that a folder is writable, or that it can be created. Creates nothing.
 
     Raises:
-        UserError: names the path that is in the way, and the fix.
+        UserError: it is not writable or can't be created; the message has the path at fault.
     """
     for place in (Path(path), *Path(path).absolute().parents):
         if place.is_symlink() and not place.exists():
             raise UserError(
-                f"{place}: a link to {place.readlink()}, which does not exist; make that folder or remove the link"
+                f"{place}: a link to {place.readlink()}, which does not exist; create that folder or remove the link"
             )
         if place.exists():
             break
     if not place.is_dir():
-        raise UserError(f"{place}: a file is in the way of the results' folder; move it away")
+        raise UserError(f"{place}: is a file, but a folder is needed for results; move it")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(
-            f"{place}: not writable (a read-only disk, or another owner); make it so, or link {path} to a place that is"
+            f"{place}: not writable (read-only disk, or another owner); change its permissions, or make {path} a link to a "
+            "writable folder"
         )

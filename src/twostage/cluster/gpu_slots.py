@@ -1,8 +1,8 @@
-"""Several jobs on one GPU, and never more than it was divided for: `python -m twostage.cluster.gpu_slots ... -- command`.
+"""Runs a command on a share of a GPU: `python -m twostage.cluster.gpu_slots ... -- command`.
 
-For one machine with GPUs and no scheduler. Each GPU is divided into units, each a file that its user holds locked
-(flock); the command replaces this process and inherits the locks, so that they end with it, however it ends. The count
-of all units is Snakemake's resource `gpu_units`; which GPU has them is decided here. Without torch.
+For one machine with GPUs and no scheduler. Each GPU is divided into units. A unit is a lock file (flock). The command replaces
+this process and inherits the locks, so they are released when it ends, for any reason. The total number of units is
+Snakemake's resource `gpu_units`; this module chooses the GPU. Does not import torch.
 """
 
 from __future__ import annotations
@@ -16,51 +16,42 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from twostage.common.errors import UserError
 
 POLL_S = 0.2
-#: Tells the command which share of its GPU it has, 0.25 for a quarter; `train.py` sizes its micro-batch by it.
+#: Environment variable with the command's share of its GPU (0.25: a quarter). `train.py` chooses its micro-batch by it.
 GPU_SHARE = "TWOSTAGE_GPU_SHARE"
 
 
-class Grant:
-    """Units of one GPU, held while this object (or a process that inherits its descriptors) lives."""
+class Grant(NamedTuple):
+    """Units of one GPU; they are released when the file descriptors are closed in all processes."""
 
-    def __init__(self, gpu: str, descriptors: list[int]) -> None:
-        self.gpu, self.descriptors = gpu, descriptors
-
-    def release(self) -> None:
-        """Give the units back."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-        self.descriptors = []
-
-    def inherit(self) -> None:
-        """Let the program that replaces this process keep the units."""
-        for descriptor in self.descriptors:
-            os.set_inheritable(descriptor, True)
+    gpu: str
+    descriptors: list[int]
 
 
 def acquire(
     locks: str | Path, gpus: Sequence[str], *, capacity: int, units: int, poll_s: float = POLL_S
 ) -> Grant:
-    """Wait for `units` free units of one GPU, the emptiest first.
+    """Wait for `units` free units of one GPU; take them on the GPU with most free units.
 
-    Who waits is served before those that come later, so a job that needs a whole GPU is not passed by small ones for ever.
+    One process at a time looks for units, and the others wait for it. So a job that needs a full GPU is not delayed without
+    limit by smaller jobs that come later.
 
     Args:
-        locks: folder of the lock files, on this machine's own disk; created if missing.
-        gpus: names that CUDA_VISIBLE_DEVICES takes, each once.
-        capacity: units of each GPU.
-        units: needed, on the same GPU.
-        poll_s: seconds between two looks.
+        locks: folder of the lock files, on a local disk; created if missing.
+        gpus: names of GPUs as in CUDA_VISIBLE_DEVICES.
+        capacity: units per GPU.
+        units: units to take, all on the same GPU.
+        poll_s: seconds between attempts.
 
     Raises:
-        UserError: no GPU, or more units than one has.
+        UserError: no GPU, a GPU is listed twice, or more units than one GPU has.
     """
     if not gpus or len(set(gpus)) != len(gpus):
-        raise UserError(f"--gpus: {list(gpus)} must name at least one GPU, and each once")
+        raise UserError(f"--gpus: {list(gpus)} must list at least one GPU, each once")
     if not 1 <= units <= capacity:
         raise UserError(f"--units: {units} is not in 1 .. {capacity}, the units of one GPU (--capacity)")
     folder = Path(locks)
@@ -89,8 +80,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _free_units(folder: Path, gpu: str, capacity: int) -> list[int]:
-    """Lock all free units of a GPU; return their descriptors. Only the holder of the turnstile looks."""
-    held = []
+    """Lock all free units of a GPU; return their descriptors. The caller must have the lock `turnstile.lock`."""
+    locked = []
     for unit in range(capacity):
         descriptor = os.open(folder / f"gpu-{gpu}-unit-{unit}.lock", os.O_RDWR | os.O_CREAT)
         try:
@@ -98,15 +89,15 @@ def _free_units(folder: Path, gpu: str, capacity: int) -> list[int]:
         except BlockingIOError:
             os.close(descriptor)
             continue
-        held.append(descriptor)
-    return held
+        locked.append(descriptor)
+    return locked
 
 
 def visible_gpus() -> list[str]:
-    """Return the GPUs of this machine: CUDA_VISIBLE_DEVICES where it is set, else as nvidia-smi counts them.
+    """Return the GPUs of this machine: CUDA_VISIBLE_DEVICES if it is set, else those that nvidia-smi lists.
 
     Raises:
-        UserError: neither names one.
+        UserError: there is none.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
@@ -119,19 +110,19 @@ def visible_gpus() -> list[str]:
             found = []
     if not found:
         raise UserError(
-            "no GPU found: CUDA_VISIBLE_DEVICES names none and nvidia-smi lists none; name them by --gpus 0,1"
+            "no GPU found by CUDA_VISIBLE_DEVICES or nvidia-smi; list GPUs with --gpus, for example --gpus 0,1"
         )
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Wait for a share of a GPU, then become the command, which sees that GPU alone."""
+    """Wait for a share of a GPU, then replace this process by the command, which sees only that GPU."""
     parser = argparse.ArgumentParser(prog="python -m twostage.cluster.gpu_slots", description=__doc__)
     parser.add_argument(
         "--locks", type=Path, default=Path("rolling/gpu-slots"), help="folder of the lock files"
     )
-    parser.add_argument("--gpus", help="comma-separated; default: all that are visible")
-    parser.add_argument("--capacity", type=int, default=4, help="units that each GPU is divided into")
+    parser.add_argument("--gpus", help="comma-separated; default: all visible GPUs")
+    parser.add_argument("--capacity", type=int, default=4, help="units per GPU")
     parser.add_argument("--units", type=int, default=1, help="units that the command needs")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after --")
     args = parser.parse_args(arguments)
@@ -143,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         grant = acquire(args.locks, gpus, capacity=args.capacity, units=args.units)
     except UserError as error:
         sys.exit(f"error: {error}")
-    grant.inherit()
+    for descriptor in grant.descriptors:
+        os.set_inheritable(descriptor, True)
     os.environ["CUDA_VISIBLE_DEVICES"] = grant.gpu
     if args.units < args.capacity:
         os.environ[GPU_SHARE] = str(args.units / args.capacity)

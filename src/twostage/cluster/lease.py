@@ -1,9 +1,9 @@
-"""One owner per rolling folder: a duplicate of a running job waits for it, and a dead owner is replaced.
+"""Exclusive ownership of a folder: a second process waits for the owner, and takes over if the owner is dead.
 
-A lease is a file `lease-<generation>.json` in the folder, made with O_EXCL, whose modification time is its heartbeat.
-Taking over a dead lease means making the next generation, which only one process can do; an owner that was wrongly
-thought dead sees the higher generation and stops. Liveness is judged by watching the heartbeat on the watcher's own
-clock, so the clocks of two nodes need not agree.
+A lease is a file `lease-<generation>.json` in the folder. Its modification time is the owner's heartbeat. To take over a dead
+lease, a process creates the file of the next generation, which only one process can do. An owner that was wrongly taken for
+dead sees the higher generation and stops. A waiting process watches for changes of the heartbeat and measures time with its
+own clock, so the clocks of two nodes may differ.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 HEARTBEAT_S = 10.0
-#: A heartbeat unchanged for this long is dead (unless its process is seen to be alive or dead on this machine).
+#: An owner on another machine is dead if its heartbeat does not change for this long, seconds.
 STALE_S = 120.0
 
 
 class LeaseLostError(RuntimeError):
-    """Another process has taken over: this one was thought dead and must write nothing more."""
+    """Another process has taken over the lease, so this one must not write any more."""
 
 
 class Lease:
@@ -34,8 +34,10 @@ class Lease:
 
     Args:
         folder: the folder to own; created if missing.
-        on_wait: called once with the owner's description if somebody else holds the lease.
-        poll_s, heartbeat_s, stale_s: timing, seconds.
+        on_wait: called once with the owner's record if another process owns the lease.
+        poll_s: seconds between checks of another owner.
+        heartbeat_s: seconds between heartbeats.
+        stale_s: see `STALE_S`.
     """
 
     def __init__(
@@ -73,18 +75,18 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._path is not None and _read(self._path).get("nonce") == self._nonce:
-            # Older generations belong to the dead, a newer one to whoever took this job over. This one goes last, or a
-            # waiter could see a dead one as the newest.
+            # Lower generations are of dead owners; a higher one is of a process that took over. Delete this one last, so that
+            # a waiting process never sees a dead one as the newest.
             for path in sorted(self.folder.glob("lease-*.json"), key=_generation):
                 if _generation(path) <= self._generation:
                     path.unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Raise `LeaseLostError` where this process is no longer the owner; call before every durable write."""
+        """Raise `LeaseLostError` if this process is no longer the owner. Call before every write of results."""
         generation, path = self._newest()
         if path is None or generation != self._generation or _read(path).get("nonce") != self._nonce:
             raise LeaseLostError(
-                f"{self.folder}: another process took this job over; stopping without writing"
+                f"{self.folder}: another process has taken over this job; stopping without writing"
             )
 
     def _newest(self) -> tuple[int, Path | None]:
@@ -97,7 +99,7 @@ class Lease:
         temporary = self.folder / f".claim-{self._nonce}"
         temporary.write_text(json.dumps(owner))
         try:
-            # A hard link is made complete or not at all, also on NFS, where O_EXCL was long unreliable.
+            # A hard link is created atomically, also on NFS, where O_EXCL may not be.
             path.hardlink_to(temporary)
         except FileExistsError:
             return False
@@ -109,7 +111,7 @@ class Lease:
     def _is_dead(self, path: Path) -> bool:
         owner = _read(path)
         if not owner:
-            return False  # just released; the next look decides
+            return False  # just released; the caller checks again
         here = _this_process()
         if all(owner.get(key) == here[key] for key in ("host", "boot", "pid_namespace")):
             return bool(_start_time(owner["pid"]) != owner["start_time"])
@@ -123,7 +125,7 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._stop.wait(self._heartbeat_s):
-            # After a takeover the name may be in use again, by somebody whose heart must beat by itself.
+            # After a takeover the file may belong to another process, which sends its own heartbeat.
             if self._path is None or _read(self._path).get("nonce") != self._nonce:
                 return
             with contextlib.suppress(FileNotFoundError):
@@ -131,10 +133,10 @@ class Lease:
 
 
 def live_owner(folder: str | Path) -> dict[str, Any] | None:
-    """Return who holds a folder's lease, at a glance and for display only; None where nobody does.
+    """Return the record of the process that owns a folder's lease, or None; an estimate for display only.
 
-    On this machine the process itself is looked up. Elsewhere a heartbeat younger than `STALE_S` counts, by this
-    machine's clock: good enough to show, never to take a job over by.
+    A process on this machine is looked up. One on another machine is alive if its heartbeat is younger than `STALE_S` by this
+    machine's clock, which may differ, so this must not be used to take over a lease.
     """
     leases = sorted(Path(folder).glob("lease-*.json"), key=_generation)
     owner = _read(leases[-1]) if leases else {}
@@ -180,9 +182,9 @@ def _this_process() -> dict[str, Any]:
 
 
 def _start_time(pid: int) -> str | None:
-    """Return when a process of this machine started, in kernel ticks; None where there is none (a reused pid differs)."""
+    """Return the start time of a process of this machine in kernel ticks, which tells apart reuses of a pid; None if not running."""
     try:
-        # The second field, the command's name, may hold spaces and brackets; what follows the last one is regular.
+        # The second field, the command's name in brackets, may contain spaces and brackets.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None

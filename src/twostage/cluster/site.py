@@ -1,7 +1,7 @@
-"""What one cluster is like: `profiles/slurm/site.yaml`, the only values of a Slurm run that a study cannot know.
+"""The description of a cluster, `profiles/slurm/site.yaml`.
 
-Execution only: nothing here changes what is computed, and no study mentions it. Snakemake reads the file (`configfile`
-in the profile) and hands its `site:` section over; without one, no rule asks for anything that a laptop lacks.
+It affects how jobs run, not their results, and is not part of a study. Snakemake reads the file (`configfile` in the profile)
+as the `site:` section of its config. Without this section, jobs request no cluster resources.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from twostage.common.errors import UserError
 
 
 class Site(BaseModel):
-    """The `site:` section; see the comments in profiles/slurm/site.yaml."""
+    """The `site:` section. The comments in profiles/slurm/site.yaml explain its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,12 +41,12 @@ class Site(BaseModel):
 
     @property
     def cpu_walltime_min(self) -> int:
-        """Longest walltime of jobs without a GPU."""
+        """Longest walltime of jobs without a GPU, minutes."""
         return self.cpu_max_walltime_min or self.max_walltime_min
 
     @property
     def train_flags(self) -> str:
-        """Options of `train.py` that this site's GPUs train with; a CPU needs none, it gives the same bits anyway."""
+        """Options of `train.py` for jobs on this site's GPUs; empty for a CPU."""
         if self.device == "cpu":
             return ""
         return " ".join(f"--{name}" for name in ("deterministic", "compile") if getattr(self, name))
@@ -55,8 +55,8 @@ class Site(BaseModel):
     def _check(self) -> Site:
         if self.grace_s + 60 >= 60 * self.max_walltime_min:
             raise ValueError(
-                f"grace_s: {self.grace_s} seconds to save, and a minute by which Slurm may be early, leave nothing of "
-                f"max_walltime_min: {self.max_walltime_min}; lower the one or raise the other"
+                f"grace_s: {self.grace_s} seconds, plus a minute because Slurm may send its signal early, take all of "
+                f"max_walltime_min: {self.max_walltime_min}; lower grace_s or raise max_walltime_min"
             )
         if self.max_gpus_per_job > self.gpus_per_node == 1:
             raise ValueError(
@@ -64,21 +64,21 @@ class Site(BaseModel):
             )
         if self.device == "cpu" and (self.compile or self.throughput):
             key = "compile" if self.compile else "throughput"
-            raise ValueError(f"{key}: it is for GPUs, and device is cpu; leave it out, or set device to cuda")
+            raise ValueError(f"{key}: needs a GPU, but device is cpu; remove {key}, or set device to cuda")
         return self
 
 
 def parse_site(fields: Any, *, source: str = "site") -> Site | None:
-    """Check the `site:` section of Snakemake's config; None where there is none.
+    """Parse the `site:` section of Snakemake's config; None if there is none.
 
     Raises:
-        UserError: an unknown key or an impossible value; the message names key, value and fix.
+        UserError: an unknown key or an invalid value; the message has the key, its value and the fix.
     """
     if fields is None:
         return None
     if not isinstance(fields, dict):
         raise UserError(
-            f"{source}: a mapping of keys is needed, see profiles/slurm/site.yaml; found {fields!r}"
+            f"{source}: must be a mapping of keys as in profiles/slurm/site.yaml; found {fields!r}"
         )
     try:
         return Site(**fields)
@@ -88,7 +88,7 @@ def parse_site(fields: Any, *, source: str = "site") -> Site | None:
             key = ".".join([source, *map(str, problem["loc"])])
             message = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "extra_forbidden":
-                message = f"unknown key; known are {', '.join(Site.model_fields)}"
+                message = f"unknown key; known keys are {', '.join(Site.model_fields)}"
             elif problem["loc"]:
                 message = f"{message} (got {problem['input']!r})"
             lines.append(f"{key}: {message}")

@@ -1,9 +1,10 @@
-"""Run one job's command and decide, from its exit code, what the cluster should do with the job next.
+"""Runs the command of one job, and requeues the job or prevents retries, depending on the exit code.
 
-Stopped by SIGTERM with its state saved: back into the queue under the same job id, where there is a Slurm. Bad input:
-a marker beside the log, at which `rules/cluster.smk` submits no further attempt. Anything else is a real error and left
-to Snakemake's `retries`. The command writes to the log; this module adds a line when it acts, and keeps the logs of
-earlier starts in `<log>.earlier`.
+- Stopped by SIGTERM after its state was saved: Slurm requeues the job under the same job id.
+- Invalid input: a marker file is written next to the log, and `rules/cluster.smk` submits no further attempt.
+- Any other error: Snakemake's `retries` apply.
+
+The command writes to the log. This module adds a line for each action, and keeps the logs of earlier starts in `<log>.earlier`.
 """
 
 from __future__ import annotations
@@ -19,41 +20,43 @@ from typing import TextIO
 
 from twostage.common.scripting import EXIT_BAD_INPUT
 
-#: What `twostage.training.loop` exits with after SIGTERM, once its state is saved (128 + 15).
+#: Exit code of a training job that has saved its state after SIGTERM (128 + SIGTERM) and can be started again.
 EXIT_STOPPED = 143
-#: What the trainer says then; a process that SIGTERM ended before it could save has the same code, not these words.
+#: Part of the log message of such a job. A process that SIGTERM ends before it can save has the same exit code.
 SAVED = "the state is saved"
-#: How the supervisor's own lines in a job's log begin, and how the one about another start ends.
+#: Prefix of the supervisor's lines in a job's log, and the end of its line about a requeue.
 REMARK, REQUEUED = "twostage: ", "goes back to the queue"
-#: How long Slurm may take to end a job that has gone back to the queue, seconds.
+#: How long to wait for Slurm to end a requeued job, seconds.
 REQUEUE_PATIENCE_S = 600.0
 
 
 def bad_input_marker(log: str | Path) -> Path:
-    """Return the file that says: this job failed by its input, trying again is pointless."""
+    """Return the path of the marker file of a job that failed because of invalid input."""
     return Path(f"{log}.bad-input")
 
 
 def supervise(command: Sequence[str], log: Path) -> int:
     """Run `command` with its output in `log`; return the exit code for Snakemake.
 
-    A SIGTERM (Slurm sends it to every process of a step) or Ctrl-C is the command's affair; this process outlives it.
+    SIGTERM (Slurm sends it to every process of a step) and Ctrl-C are handled by the command; this process ignores them.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # not SIG_IGN, which the command would inherit
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, because the command would inherit it
     bad_input_marker(log).unlink(missing_ok=True)
     job = os.environ.get("SLURM_JOB_ID")
     with _open_log(log, job) as stream:
         code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
-        # A process that died of a signal, as a shell would tell it.
+        # Exit code of a process ended by a signal, as in a shell.
         code = 128 - code if code < 0 else code
         if code == EXIT_BAD_INPUT:
             bad_input_marker(log).touch()
-            stream.write(f"{REMARK}bad input; this job is not tried again\n")
+            stream.write(f"{REMARK}invalid input; this job is not retried\n")
         elif code == EXIT_STOPPED and job and shutil.which("scontrol") is None:
-            stream.write(f"{REMARK}no scontrol here (a container?), so one of Snakemake's retries goes on\n")
+            stream.write(
+                f"{REMARK}scontrol not found (in a container?); one of Snakemake's retries continues this job\n"
+            )
         elif code == EXIT_STOPPED and job and _has_saved(log) and _is_running(job):
-            stream.write(f"{REMARK}stopped in time; job {job} {REQUEUED}\n")
+            stream.write(f"{REMARK}stopped, state saved; job {job} {REQUEUED}\n")
             stream.flush()
             _requeue(job)
         elif code == 0:
@@ -62,17 +65,17 @@ def supervise(command: Sequence[str], log: Path) -> int:
 
 
 def earlier_log(log: str | Path) -> Path:
-    """Return the file that keeps the logs of a job's earlier starts, which Snakemake removes with each new one."""
+    """Return the path of the logs of a job's earlier starts. Snakemake itself deletes a log at each new start."""
     return Path(f"{log}.earlier")
 
 
 def _open_log(log: Path, job: str | None) -> TextIO:
-    """Open the log of a new start; what earlier ones of the same job have written is kept beside it."""
+    """Open the log of a new start; append the log of the previous start of the same job to `earlier_log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _second_name(log)
     if unfinished.exists():
-        with earlier_log(log).open("a") as kept:
-            kept.write(unfinished.read_text(errors="replace"))
+        with earlier_log(log).open("a") as earlier:
+            earlier.write(unfinished.read_text(errors="replace"))
         unfinished.unlink()
     else:
         earlier_log(log).unlink(missing_ok=True)
@@ -86,7 +89,7 @@ def _open_log(log: Path, job: str | None) -> TextIO:
 
 
 def _second_name(log: Path) -> Path:
-    # Snakemake knows only the first name; this one is there until the job has succeeded.
+    # A hard link that Snakemake does not know and cannot delete; it exists until the job succeeds.
     return log.with_name(f".{log.name}.unfinished")
 
 
@@ -95,7 +98,7 @@ def _has_saved(log: Path) -> bool:
 
 
 def _is_running(job: str) -> bool:
-    """Tell whether this job is Slurm's to go on with; not one that somebody cancelled, or that is requeued already."""
+    """Return whether the job is running, and not cancelled or already requeued."""
     state = subprocess.run(
         ["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, check=False
     )
@@ -103,6 +106,6 @@ def _is_running(job: str) -> bool:
 
 
 def _requeue(job: str) -> None:
-    """Put this very job back into the queue and wait to be ended; return where Slurm will not have it."""
+    """Requeue this job and wait until Slurm ends it. Returns if Slurm rejects the request."""
     if subprocess.run(["scontrol", "requeue", job], capture_output=True, check=False).returncode == 0:
         time.sleep(REQUEUE_PATIENCE_S)

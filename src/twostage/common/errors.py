@@ -1,10 +1,10 @@
-"""The one exception for mistakes a user can fix: bad study files, missing or damaged inputs.
+"""The exception for errors that a user can fix: invalid study files, missing or damaged inputs.
 
-Its message names the key, file or row and the fix; scripts print it without a traceback (see `scripting.py`).
+Its message names the key, file or row and the fix. Scripts print it without a traceback (see `scripting.py`).
 """
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Bad input; the message says what is wrong, where, and what to do about it."""
+    """Invalid input. The message says what is wrong, where, and how to fix it."""

@@ -1,4 +1,4 @@
-"""Tables as Markdown, for pages that are written and not drawn."""
+"""Tables as Markdown text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 
 def markdown_table(table: pd.DataFrame) -> str:
-    """A pipe table; every value as its text, bars escaped."""
+    """Return a pipe table. Every value is converted with `str`; vertical bars are escaped."""
     lines = [list(map(str, table.columns)), ["---"] * table.shape[1]]
     lines += [[str(value).replace("|", "\\|") for value in row] for row in table.itertuples(index=False)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,4 +1,4 @@
-"""What produced a number: device, ranks, package versions, git commit. For `metrics.json`, never for a spec."""
+"""Where a result was computed: device, ranks, package versions, git commit. For `metrics.json`; never part of a spec."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import torch
 
 
 def rank() -> int:
-    """Rank of this process as torchrun (or Slurm's launcher) set it; 0 for a process of its own."""
+    """Rank of this process, from the variable RANK; 0 if it is not set."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """Number of data-parallel ranks."""
+    """Number of data-parallel ranks, from the variable WORLD_SIZE; 1 if it is not set."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def device_kind(device: str) -> str:
-    """Name of the chip: rounding may differ between kinds, never between two chips of one kind."""
+    """Name of the processor or GPU model. Rounding may differ between two models, but not between two chips of one model."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def peak_memory_bytes(device: str) -> int:
-    """Peak resident memory of this process, or peak allocated GPU memory."""
+    """Peak resident memory of this process (CPU), or peak allocated GPU memory (CUDA)."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -40,7 +40,7 @@ def peak_memory_bytes(device: str) -> int:
 
 @cache
 def git_commit() -> str | None:
-    """Commit of the checkout that runs, with `+` where it has uncommitted changes; None outside a checkout."""
+    """Commit of this checkout, followed by `+` if there are uncommitted changes; None outside a git checkout."""
     root = Path(__file__).resolve().parents[3]
     git = ["git", "-C", str(root)]
     try:
@@ -59,7 +59,7 @@ def git_commit() -> str | None:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Return versions, device and commit, as `metrics.json` records them."""
+    """Return the device, ranks, versions and commit that `metrics.json` records."""
     return {
         "device": device_kind(device),
         "ranks": world_size(),

@@ -1,7 +1,7 @@
-"""One revision integer per stage of the study: the only way in which code enters a job's identity.
+"""One revision integer per stage: the only part of a job's identity that depends on the code.
 
-Raise a number when a change of the library changes the *numbers* of that stage; every job of it, and all below, is
-then run again. `tests/test_golden.py` fails when the numbers change and the revision did not.
+Increase a revision when a change of the library changes the *numerical results* of that stage. Every job of the stage and
+every job that depends on it then runs again. `tests/test_golden.py` fails if results change without a new revision.
 """
 
 DATA_REVISION = 1

@@ -1,7 +1,7 @@
-"""Entry point of every script in workflow/scripts: runs it and reports a user's mistake as one line.
+"""Entry point of every script in workflow/scripts: reports errors of the user in one line.
 
-Bad input (`ValueError`, `UserError` included), missing files and missing extras are reported as `error: ...` with exit
-code 2. Programming errors keep their traceback.
+Invalid input (`ValueError`, which includes `UserError`) missing files and missing extras are reported as `error: ...` with exit code 2. All
+other errors keep their traceback.
 """
 
 from __future__ import annotations

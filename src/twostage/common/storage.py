@@ -1,8 +1,8 @@
-"""Durable files: atomic writes, checksums, and manifests that vouch for the payload beside them.
+"""Atomic writes, checksums, and manifests.
 
-A manifest is small canonical JSON, written last; it is what Snakemake sees. The payload (tokens, checkpoints) is
-undeclared and is checked against the manifest by the job that reads it. What a manifest *means* is decided by the
-modules that write it; nothing here knows about tokens or models.
+A manifest is a small JSON file in canonical form. It lists the sizes and SHA-256 sums of the large files in its folder, which
+are called its payload (token files, checkpoints). Snakemake only knows the manifest, which is written last; the job that
+reads the payload checks it against the manifest. The other fields of a manifest belong to the modules that write it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from twostage.common.errors import UserError
 
 _CHUNK_BYTES = 1 << 20
-#: Beside a manifest: its payload was deleted on purpose, see `release_payload`.
+#: Written next to a manifest whose payload was deleted on purpose, see `release_payload`.
 RELEASED_FILE = "released.json"
 
 
@@ -32,7 +32,7 @@ def _fsync_directory(directory: Path) -> None:
 
 
 def fsync_file(path: str | Path) -> None:
-    """Flush a file that somebody else has written and closed to disk."""
+    """Flush a file to disk that has been written and closed elsewhere."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -42,11 +42,11 @@ def fsync_file(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary name in the same directory; rename it to `path` if the block ends without an error.
+    """Yield a temporary path in the same directory; rename it to `path` if the block ends without an error.
 
-    The block writes (or creates) the file under the temporary name. File and directory are fsynced around the
-    rename, so after a power cut `path` holds either the old bytes or the new ones. On an error the temporary file
-    is removed and `path` is untouched. Parent directories are created.
+    The block writes the file under the temporary path. File and directory are fsynced around the rename, so that after a
+    power failure `path` holds either the old or the new bytes. On an error the temporary file is removed and `path` is
+    unchanged. Parent directories are created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; results are shared like any other file the user creates.
+        # mkstemp creates private files; results get the usual permissions of new files.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -68,7 +68,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write `data` (str as UTF-8) to `path` so that a reader or a crash never sees half of it."""
+    """Write `data` (str as UTF-8) to `path` atomically: it is never seen half written."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
 
@@ -83,12 +83,12 @@ def sha256_file(path: str | Path) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """Return JSON with sorted keys and fixed spacing; equal values give equal bytes. NaN is refused."""
+    """Return JSON with sorted keys and fixed spacing, so that equal values give equal bytes. NaN raises `ValueError`."""
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def payload_entries(directory: str | Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return `{name: {"bytes": size, "sha256": digest}}` for payload files below `directory` (a manifest's "payload")."""
+    """Return `{name: {"bytes": size, "sha256": digest}}` for files below `directory`: the field "payload" of a manifest."""
     directory = Path(directory)
     return {
         name: {"bytes": (directory / name).stat().st_size, "sha256": sha256_file(directory / name)}
@@ -97,10 +97,10 @@ def payload_entries(directory: str | Path, names: Iterable[str]) -> dict[str, di
 
 
 def write_manifest(path: str | Path, manifest: Mapping[str, Any]) -> None:
-    """Write a manifest as canonical JSON, atomically. Call it last: its presence says that the payload is complete.
+    """Write a manifest as canonical JSON, atomically. Call it last: a manifest means that the payload is complete.
 
-    Keep out of it whatever differs between equal runs (times, hosts). A key "payload" as made by
-    `payload_entries` is what `verify_payload` checks.
+    It must not hold anything that differs between equal runs, such as times or hosts. `verify_payload` checks its field
+    "payload", as returned by `payload_entries`.
     """
     write_atomic(path, canonical_json(dict(manifest)))
 
@@ -113,7 +113,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     """Read a manifest.
 
     Raises:
-        UserError: the file is missing or is not a JSON object; names it and the command that remakes it.
+        UserError: the file is missing or is not a JSON object; the message has the command that remakes it.
     """
     path = Path(path)
     fix = _remake(path)
@@ -124,11 +124,11 @@ def read_json_object(path: Path, *, missing: str, damaged: str) -> dict[str, Any
     """Read a file that holds one JSON object.
 
     Args:
-        missing: what to say, with the fix, of a file that is not there.
-        damaged: the fix for one that holds something else.
+        missing: message, with the fix, for a missing file.
+        damaged: fix for a file that is not a JSON object.
 
     Raises:
-        UserError: the file is missing or is not a JSON object; names it and the fix.
+        UserError: the file is missing or is not a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -141,16 +141,14 @@ def read_json_object(path: Path, *, missing: str, damaged: str) -> dict[str, Any
     return content
 
 
-def verify_payload(
-    manifest_path: str | Path, *, names: Iterable[str] | None = None, checksum: bool = True
-) -> dict[str, Any]:
-    """Check payload files of a manifest (size, then SHA-256 unless `checksum` is false); return the manifest.
+def verify_payload(manifest_path: str | Path, *, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """Check size and SHA-256 of the payload files of a manifest; return the manifest.
 
-    Payload names are relative to the manifest's directory; `names` limits the check to those that the caller reads.
+    File names are relative to the manifest's directory. `names` limits the check to the files that the caller reads.
 
     Raises:
-        UserError: a payload file is missing, truncated or altered, or the manifest lists none; names the file and
-            the command that remakes it.
+        UserError: a payload file is missing, truncated or altered, or the manifest lists none; the message has the file
+            and the command that remakes it.
     """
     manifest_path = Path(manifest_path)
     manifest = read_manifest(manifest_path)
@@ -163,27 +161,25 @@ def verify_payload(
         entry = payload[name]
         file = manifest_path.parent / name
         if not file.is_file():
-            why = ", released after its last planned use (checkpoints: in the study)"
+            why = " (deleted after its last planned use, see `checkpoints` in the study)"
             released = (manifest_path.parent / RELEASED_FILE).is_file()
-            raise UserError(
-                f"{file}: payload file is missing{why if released else ''}; {_remake(manifest_path)}"
-            )
+            raise UserError(f"{file}: file is missing{why if released else ''}; {_remake(manifest_path)}")
         size = file.stat().st_size
         if size != entry["bytes"]:
             kind = "truncated" if size < entry["bytes"] else "altered"
             raise UserError(
-                f"{file}: {kind}: {size} bytes, the manifest says {entry['bytes']}; {_remake(manifest_path)}"
+                f"{file}: {kind}: {size} bytes, the manifest lists {entry['bytes']}; {_remake(manifest_path)}"
             )
-        if checksum and sha256_file(file) != entry["sha256"]:
+        if sha256_file(file) != entry["sha256"]:
             raise UserError(f"{file}: SHA-256 differs from the manifest's; {_remake(manifest_path)}")
     return manifest
 
 
-# What becomes of a payload ------------------------------------------------------------------------------------------
+# Protecting and deleting payload -------------------------------------------------------------------------------------------
 
 
 def protect_payload(manifest_path: str | Path) -> None:
-    """Make a manifest and its payload read-only, so that Snakemake refuses to remake them; undo: `chmod -R u+w <folder>`."""
+    """Make a manifest and its payload read-only, so that Snakemake does not overwrite them. Undo: `chmod -R u+w <folder>`."""
     manifest_path = Path(manifest_path)
     for file in (
         *(manifest_path.parent / name for name in read_manifest(manifest_path)["payload"]),
@@ -192,19 +188,19 @@ def protect_payload(manifest_path: str | Path) -> None:
         file.chmod(file.stat().st_mode & ~0o222)
 
 
-def release_payload(manifest_path: str | Path, *, users: Iterable[str | Path]) -> None:
-    """Delete a manifest's payload and write `released.json` beside it; the manifest stays.
+def release_payload(manifest_path: str | Path, *, consumers: Iterable[str | Path]) -> None:
+    """Delete a manifest's payload and write `released.json` next to the manifest, which stays.
 
-    `users` are the manifests of everything that was to be made from the payload. Releasing twice changes nothing.
+    `consumers` are the manifests of everything that is made from the payload. A second call changes nothing.
 
     Raises:
-        UserError: one of the `users` is not there; nothing is deleted.
+        UserError: the manifest of a consumer is missing; nothing is deleted.
     """
     manifest_path = Path(manifest_path)
     payload = read_manifest(manifest_path)["payload"]
-    for user in users:
-        read_manifest(user)
+    for consumer in consumers:
+        read_manifest(consumer)
     for name in payload:
         (manifest_path.parent / name).unlink(missing_ok=True)
-    fact = {"bytes": sum(entry["bytes"] for entry in payload.values()), "files": sorted(payload)}
-    write_atomic(manifest_path.parent / RELEASED_FILE, canonical_json(fact))
+    record = {"bytes": sum(entry["bytes"] for entry in payload.values()), "files": sorted(payload)}
+    write_atomic(manifest_path.parent / RELEASED_FILE, canonical_json(record))

@@ -1,7 +1,6 @@
-"""Human quantities: `300B`, `1.1e9`, `98,323,840` <-> numbers of tokens or parameters.
+"""Counts of tokens or parameters as text: `300B`, `1.1e9`, `98,323,840`.
 
-Used wherever a person types or reads a count. Suffixes are powers of 1000 (K, M, B or G, T, P), in either case.
-Not for bytes (powers of 1024 are never meant) and not for losses.
+Suffixes are powers of 1000 (K, M, B or G, T, P), in upper or lower case. Not for bytes and not for losses.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ _QUANTITY = re.compile(
 
 
 def parse_quantity(text: str, *, name: str = "quantity") -> float:
-    """Read a positive count written by a person.
+    """Parse a positive count.
 
     `300B` is 3e11, `1.1e9` and `98,323,840` and `98_323_840` are plain numbers, `0.1b` is 1e8.
 
     Args:
         text: the count.
-        name: the option or column it came from; named in the error.
+        name: the option or column that it comes from, for the error message.
 
     Returns:
         The count, finite and > 0.
@@ -44,9 +43,9 @@ def parse_quantity(text: str, *, name: str = "quantity") -> float:
 
 
 def format_quantity(value: float, digits: int = 3) -> str:
-    """Write a count for a person, with `digits` significant digits: 1.1e9 -> `1.1B`, 9.83e7 -> `98.3M`.
+    """Format a count with `digits` significant digits: 1.1e9 -> `1.1B`, 9.83e7 -> `98.3M`.
 
-    Trailing zeros are dropped. Beyond 1e18 and below 1 the number is written in scientific notation; infinity is `inf`.
+    Trailing zeros are dropped. From 1e18 and below 1 there is no suffix; infinity is `inf`.
 
     Raises:
         ValueError: NaN, or `digits` < 1.
@@ -54,10 +53,10 @@ def format_quantity(value: float, digits: int = 3) -> str:
     if digits < 1:
         raise ValueError(f"digits: {digits} must be at least 1")
     if math.isnan(value):
-        raise ValueError("value: NaN has no human form")
+        raise ValueError("value: NaN cannot be formatted as a count")
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    rounded = float(f"{value:.{digits - 1}e}")  # first round, so that 999.9e9 becomes 1T and not 1000B
+    rounded = float(f"{value:.{digits - 1}e}")  # round first: 999.9e9 is 1T, not 1000B
     size = abs(rounded)
     if rounded == 0:
         return "0"

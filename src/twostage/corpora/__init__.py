@@ -1,6 +1,7 @@
 """From raw text to samples.
 
-`corpus` prepares the documents of one corpus: from `readers` (files), `hub` (streamed) or `embedded`; `digests` and `neardup`
-drop duplicates, `pinning` finds revisions. `tokenizer` trains or converts (`sentencepiece_bpe`) the vocabulary, `tokens`
-writes token files, `samples` chooses the tokens of a step, `dataspecs` is the identity of it all. Imports `study`, `common`.
+`corpus` prepares the documents of one corpus, read by `readers` (local files), `hub` (Hugging Face) or `embedded` (installed
+packages). `digests` and `neardup` find duplicates, `pinning` looks up revisions. `tokenizer` trains a tokenizer or converts one
+(`sentencepiece_bpe`), `tokens` writes token files, `samples` selects the tokens of a training step. `dataspecs` has the specs
+of these jobs. Imports `design`, `study` and `common`.
 """

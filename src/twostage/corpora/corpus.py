@@ -1,8 +1,8 @@
-"""From a corpus of the study to two files of clean documents: train.jsonl.zst and valid.jsonl.zst.
+"""Prepares the documents of a corpus: writes train.jsonl.zst and valid.jsonl.zst.
 
-Reads documents (embedded, local files, Hugging Face), normalises them, drops exact duplicates, splits by source, and removes
-training documents that nearly repeat a validation document. Deterministic, independent of machine and order of
-directories. Turning documents into tokens is the job of `corpora/tokenizer.py` and `tokens.py`.
+Reads documents (embedded, local files, Hugging Face), normalises them, drops exact duplicates, splits them by source, and
+removes training documents that are near-duplicates of a validation document. The result is deterministic and does not
+depend on the machine or on the order of directory listings. `tokenizer.py` and `tokens.py` turn documents into tokens.
 """
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ _BATCH_DOCUMENTS = 512
 
 
 def documents_name(split: str) -> str:
-    """File name of a split's documents, beside the corpus manifest."""
+    """File name of a split's documents, in the folder of the corpus manifest."""
     return f"{split}.jsonl.zst"
 
 
 def normalise(text: str) -> str:
-    """Return text with \\n line ends, without byte-order mark, NULs, lone surrogates and blank lines at both ends."""
+    """Return text with \\n line ends, without byte-order mark, NULs, unpaired surrogates, and blank lines at both ends."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "").removeprefix("\ufeff")
-    # JSON may hold half of a surrogate pair, which has no UTF-8.
+    # JSON may contain an unpaired surrogate, which UTF-8 cannot encode.
     return text.encode("utf-8", "replace").decode("utf-8").strip("\n").rstrip()
 
 
 def split_of(group: str, valid_fraction: float) -> str:
-    """Return "valid" for about `valid_fraction` of all groups, decided by the group's hash alone.
+    """Return "valid" for about a fraction `valid_fraction` of all groups, else "train"; depends only on the group's hash.
 
-    Adding or removing other documents never moves a group to the other side.
+    Adding or removing other documents does not change the split of a group.
     """
     digest = hashlib.sha256(b"split\0" + group.encode("utf-8", "replace")).digest()
     return "valid" if int.from_bytes(digest[:8], "big") < valid_fraction * 2**64 else "train"
 
 
 def iterate(corpus: Corpus) -> Iterator[Document]:
-    """Yield all documents of a corpus in a fixed order, as they were read."""
+    """Yield all documents of a corpus in a fixed order, not normalised."""
     if isinstance(corpus, FilesCorpus):
         yield from read_files(corpus)
         return
@@ -75,7 +75,7 @@ class _Counts:
 
 
 def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
-    """Yield normalised documents, exact duplicates once, until `max_bytes` is reached."""
+    """Yield normalised documents without exact duplicates, until `max_bytes` is reached."""
     seen = DigestSet()
     total = 0
     for document in iterate(corpus):
@@ -95,13 +95,13 @@ def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
 
 
 class _Writer:
-    """Writes documents as lines of JSON into a zstd file and tallies them, in all and per package."""
+    """Writes documents as lines of JSON to a zstd file and counts them, in total and per package."""
 
     def __init__(self, path: Path) -> None:
         self.total = Tally()
         self.packages: defaultdict[str, Tally] = defaultdict(Tally)
         self._stream = path.open("wb")
-        # One thread: several would cut frames by timing.
+        # One thread: with several, frame boundaries would depend on timing.
         self._packed = zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(self._stream)
 
     def __enter__(self) -> _Writer:
@@ -137,30 +137,30 @@ def _require_documents(name: str, corpus: Corpus, n_train: int, n_valid: int) ->
     key = f"corpora.{name}"
     if n_train + n_valid == 0:
         raise UserError(
-            f"{key}: the corpus is empty (no document with text); mend its paths, suffixes, text_key or filter"
+            f"{key}: the corpus is empty (no document with text); correct its paths, suffixes, text_key or filter"
         )
     fix = f"change valid_fraction ({corpus.valid_fraction}), raise max_bytes, or split the text into more source files"
     if n_valid == 0:
         raise UserError(
-            f"{key}: no validation documents: none of its sources fell into the validation split; {fix}"
+            f"{key}: no validation documents: none of its sources is in the validation split; {fix}"
         )
     if n_train == 0:
         raise UserError(
-            f"{key}: no training documents: all of its sources fell into the validation split; {fix}"
+            f"{key}: no training documents: all of its sources are in the validation split; {fix}"
         )
 
 
 def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str, Any]:
-    """Write a corpus's train and validation documents and, last, their manifest; return the manifest.
+    """Write the training and validation documents of a corpus and then their manifest; return the manifest.
 
-    Memory holds the validation split, its shingles and digests, about 100 bytes per document (18 to 37 to find exact
-    duplicates, 32 each for the tallies of candidates and of the training split); training text is streamed.
+    Training text is streamed. Memory holds the validation split with its shingles, and about 100 bytes per document (18 to
+    37 to find exact duplicates, 32 each to count the candidates and the training split).
 
     Args:
         name: the corpus's name in the study, for messages.
-        corpus: its section of the study. `max_bytes` ends reading once so many bytes of distinct text were taken
-            (the last document is kept whole).
-        directory: gets {train,valid}.jsonl.zst (one {"text": ...} per line) and manifest.json.
+        corpus: its section of the study. Reading stops after `max_bytes` bytes of distinct text (the last document is
+            not cut).
+        directory: output folder of {train,valid}.jsonl.zst (one {"text": ...} per line) and manifest.json.
 
     Raises:
         UserError: a file is missing or unreadable; the corpus is empty; a split holds no documents.
@@ -193,7 +193,7 @@ def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str
                         train_writer.write(text, package)
         if not len(train_writer.total):
             raise UserError(
-                f"corpora.{name}: every training document nearly repeats a validation document; add text"
+                f"corpora.{name}: every training document is a near-duplicate of a validation document; add more text"
             )
     manifest = {
         "corpus": name,
@@ -209,7 +209,7 @@ def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str
 
 
 def _packages(*writers: _Writer) -> dict[str, Any]:
-    """Return version, counts and content digest of every package that documents were taken from, over both splits."""
+    """Return version, counts and content digest of every package with documents in either split."""
     merged: defaultdict[str, Tally] = defaultdict(Tally)
     for writer in writers:
         for package, tally in writer.packages.items():
@@ -221,7 +221,7 @@ def _packages(*writers: _Writer) -> dict[str, Any]:
 
 
 def read_documents(manifest_path: str | Path, split: str) -> Iterator[str]:
-    """Yield the texts of one split of a prepared corpus, in order. The caller has verified the payload."""
+    """Yield the texts of one split of a prepared corpus, in order. The caller must verify the payload first."""
     for batch in _batches(Path(manifest_path).parent / documents_name(split)):
         for text, _ in batch:
             yield text

@@ -1,7 +1,7 @@
-"""Identity of the data jobs: what a corpus and the tokenizer are made from, as canonical JSON for `params.spec`.
+"""Specs of the data jobs: from what a corpus and the tokenizer are made, as canonical JSON for `params.spec`.
 
-The counterpart of `specs.py` for the data stage. Tokenising has no spec of its own beyond the revision: its inputs,
-small files that Snakemake compares by checksum, decide everything.
+The counterpart of `design/specs.py` for the data stage. The spec of tokenising holds only the revision: everything else is
+in its inputs, small files that Snakemake compares by checksum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twostage.study import Corpus, EmbeddedCorpus, Study, Tokenizer
 
 
 class CorpusSpec(Spec):
-    """The documents of one corpus; `versions` holds Python's and the packages' for an embedded one."""
+    """The documents of one corpus. `versions`: of Python and the packages, for an embedded corpus."""
 
     revision: int = DATA_REVISION
     name: str
@@ -24,10 +24,10 @@ class CorpusSpec(Spec):
     versions: dict[str, str] = Field(default_factory=dict)
 
     def check_versions(self) -> None:
-        """Refuse to read embedded text from other versions than the study was planned with.
+        """Check that the packages of an embedded corpus have the versions that the workflow saw when it was planned.
 
         Raises:
-            UserError: this job runs in another environment than the workflow; names the packages that differ.
+            UserError: this job runs in another environment than the workflow; the message has the packages that differ.
         """
         if not isinstance(self.corpus, EmbeddedCorpus):
             return
@@ -40,12 +40,12 @@ class CorpusSpec(Spec):
                 f"{name} {here.get(name)} instead of {self.versions.get(name)}" for name in different
             )
             raise UserError(
-                f"corpora.{self.name}: this job's environment has {listed}; run workflow and jobs with one environment"
+                f"corpora.{self.name}: this job's environment has {listed}; run the workflow and its jobs in the same environment"
             )
 
 
 class TokenizerSpec(Spec):
-    """The study's tokenizer and, in their order, the corpora it is trained on (none for an existing file)."""
+    """The study's tokenizer, and the corpora it is trained on, in their order (none for an existing file)."""
 
     revision: int = DATA_REVISION
     tokenizer: Tokenizer
@@ -53,13 +53,13 @@ class TokenizerSpec(Spec):
 
 
 class TokenizeSpec(Spec):
-    """The tokens of a corpus; everything but the revision is in the job's inputs."""
+    """The tokens of a corpus. Everything but the revision is in the job's inputs."""
 
     revision: int = DATA_REVISION
 
 
 def corpus_spec(study: Study, name: str) -> CorpusSpec:
-    """Return the identity of a prepared corpus."""
+    """Return the spec of a prepared corpus."""
     if name not in study.corpora:
         raise UserError(f"corpus {name!r} is not in study {study.name}; it has {sorted(study.corpora)}")
     corpus = study.corpora[name]
@@ -68,6 +68,6 @@ def corpus_spec(study: Study, name: str) -> CorpusSpec:
 
 
 def tokenizer_spec(study: Study) -> TokenizerSpec:
-    """Return the identity of the study's tokenizer."""
+    """Return the spec of the study's tokenizer."""
     trained = study.tokenizer.kind == "bpe"
     return TokenizerSpec(tokenizer=study.tokenizer, corpora=tuple(study.corpora) if trained else ())

@@ -1,6 +1,7 @@
-"""Sets and tallies of SHA-256 digests in little memory, for corpora of 10^8 documents.
+"""Memory-efficient collections of SHA-256 digests, for corpora of 10^8 documents.
 
-`DigestSet` finds repeated documents, `Tally` vouches for a split's content whatever its order. Neither holds texts.
+`DigestSet` finds repeated documents. `Tally` counts documents and gives one digest of all of them, independent of their
+order. Neither holds texts.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 DIGEST_BYTES = 32
-#: New digests are held in a Python set up to this number, then sorted into an array.
+#: So many new digests are collected in a Python set, then sorted into an array.
 RECENT = 1 << 16
-# A level that is not this many times larger than the next is merged with it: few levels, few copies.
+# A level is merged with the next one unless it is this many times larger. This limits both levels and copies.
 _GROWTH = 4
 _KEY = np.dtype("S16")
 
@@ -22,8 +23,8 @@ _KEY = np.dtype("S16")
 class DigestSet:
     """A set of digests that keeps the first 16 bytes of each (128 bits: 10^9 documents collide with probability 1e-21).
 
-    Measured with 4 and 8 million: 18 to 21 bytes per document, 33 to 37 at the peak of a merge; a Python set of whole
-    digests takes 114 (`python benchmarks/dedup_memory.py`).
+    Measured with 4 and 8 million documents: 18 to 21 bytes per document, 33 to 37 at the peak of a merge. A Python set of
+    full digests takes 114 (`python benchmarks/dedup_memory.py`).
     """
 
     def __init__(self, recent: int = RECENT) -> None:
@@ -36,7 +37,7 @@ class DigestSet:
 
     def add(self, digest: bytes) -> bool:
         """Add a digest; return whether it is new."""
-        # numpy strips NULs at the end of a value and pads with them when it compares: equal keys stay equal.
+        # numpy strips trailing NULs from values, and pads with NULs when it compares, so equal keys stay equal.
         key = digest[: _KEY.itemsize]
         if key in self._recent:
             return False
@@ -62,7 +63,7 @@ class DigestSet:
 
 
 class Tally:
-    """Counts documents and bytes, and digests what they hold, whatever their order; 32 bytes per document."""
+    """Counts documents and bytes, with a digest of all contents that is independent of order; 32 bytes per document."""
 
     def __init__(self) -> None:
         self.size_bytes = 0
@@ -83,7 +84,7 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """Return the counts, and the SHA-256 of all digests in sorted order."""
-        # In place: their order means nothing, and a copy would double the memory.
+        # In place: the order has no meaning, and a copy would double the memory.
         np.frombuffer(self._digests, dtype=f"S{DIGEST_BYTES}").sort()
         return {
             "documents": len(self),

@@ -1,8 +1,8 @@
-"""The embedded corpora: text that an installed Python environment already holds, in three disjoint domains.
+"""The embedded corpora: text from the installed Python packages, in three disjoint domains.
 
-*code*: Python sources without docstrings; *math*: docstrings of SymPy and mpmath, and docstrings with explicit
-formulae; *generic*: all other docstrings as prose, pydoc topics, package descriptions. It is API-documentation English
-and library code, not web text. Splitting, deduplication and writing are `corpus.py`'s job.
+*code*: Python sources without docstrings. *math*: docstrings of SymPy and mpmath, and other docstrings with formulas.
+*generic*: all other docstrings, pydoc topics and package descriptions. This is API documentation and library code, not web
+text. `corpus.py` splits, deduplicates and writes it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Domain = Literal["generic", "code", "math"]
 
 STDLIB = "python"
 
-#: Distribution -> its importable folders. A subset of what `envs/cpu.txt` pins for running (not for testing), so that
-#: every installation has the same text.
+#: Distribution -> its importable folders. All are pinned by `envs/cpu.txt` and needed at run time (not only for tests), so
+#: that every installation has the same text.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "docutils": ("docutils",),
     "fonttools": ("fontTools",),
@@ -53,7 +53,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 MATH_PACKAGES = frozenset({"sympy", "mpmath"})
 
-# Test suites: some Python builds strip them. Vendored copies (pydantic.v1 is one): the same text under another name.
+# Test suites are missing from some Python builds. Vendored copies (such as pydantic.v1) repeat text under another name.
 _TEST_FOLDERS = {"test", "tests", "testing", "idle_test"}
 _COPIES = {
     "_vendor",
@@ -68,16 +68,16 @@ _COPIES = {
 }
 _COPIES |= {"_bundled", "array_api_compat", "array_api_extra", "v1"}
 _EXCLUDED_FOLDERS = _TEST_FOLDERS | _COPIES | {"__pycache__", "site-packages", "dist-packages"}
-# Written when Python or a wheel is built: they differ between machines and hold no prose.
+# Generated when Python or a wheel is built: they differ between machines.
 _GENERATED_FILE = re.compile(
     r"_sysconfigdata.*|__config__|_?version|_build_info|sitecustomize|usercustomize|_distutils_system_mod"
 )
 _TEST_FILE = re.compile(r"test_.*|.*_test|conftest")
 _PYDOC_TOPICS = "pydoc_data/topics.py"
 
-#: Larger sources are not taken as code: mostly tables, and a visible share of a small corpus (our choice).
+#: Larger sources are left out of *code*: most are tables, which would be a large share of a small corpus (our choice).
 MAX_SOURCE_CHARACTERS = 300_000
-#: Shorter docstrings ("Return the name.") are stubs, not documents (our choice).
+#: Shorter docstrings ("Return the name.") are left out (our choice).
 MIN_DOCSTRING_BYTES = 100
 
 _FORMULA = re.compile(
@@ -87,7 +87,7 @@ _FORMULA = re.compile(
 
 @dataclass(frozen=True)
 class Source:
-    """One unit that is read, and split, as a whole: a source file, a pydoc topic or a package description."""
+    """A source file, a pydoc topic or a package description. All documents of a source are in the same split."""
 
     package: str
     name: str
@@ -95,23 +95,23 @@ class Source:
 
     @property
     def group(self) -> str:
-        """The name that decides between train and validation; the same on every machine."""
+        """The name that determines the split; the same on every machine."""
         return f"{self.package}/{self.name}"
 
     @property
     def order(self) -> bytes:
-        """Sort key: pseudo-random, so that any prefix is a fair sample of all packages."""
+        """Pseudo-random sort key, so that the first sources are a representative sample of all packages."""
         return hashlib.sha256(self.group.encode()).digest()
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions that decide what the embedded corpora hold: Python's and every package's.
+    """Return the versions of Python and of every package, which determine the content of the embedded corpora.
 
-    Local version labels ("+cpu") are dropped: they name a build, not other sources.
+    Local version labels ("+cpu") are dropped: they name a build of the same sources.
 
     Raises:
-        UserError: a package of the list is not installed.
+        UserError: a package of `PACKAGES` is not installed.
     """
     found = {STDLIB: platform.python_version()}
     for package in PACKAGES:
@@ -143,7 +143,7 @@ def _walk(package: str, root: Path, prefix: str) -> Iterator[Source]:
 
 
 def python_sources() -> list[Source]:
-    """Return every admitted source file of the standard library and of `PACKAGES`, sorted by (package, path)."""
+    """Return the source files of the standard library and of `PACKAGES`, sorted by (package, path)."""
     sources = list(_walk(STDLIB, Path(sysconfig.get_path("stdlib")), ""))
     for package, folders in PACKAGES.items():
         distribution = importlib.metadata.distribution(package)
@@ -161,12 +161,12 @@ _Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def _docstring_nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.Expr, str]]:
-    """Yield (owner, statement, text) of all docstrings in source order, visiting statements only (not expressions)."""
+    """Yield (owner, statement, text) of all docstrings in source order. Visits statements only, not expressions."""
     pending = [tree]
     while pending:
         node = pending.pop()
         body = getattr(node, "body", None)
-        if not isinstance(body, list):  # a lambda's or a conditional expression's body is an expression
+        if not isinstance(body, list):  # the body of a lambda or conditional expression
             continue
         if isinstance(node, _Documented) and body and isinstance(body[0], ast.Expr):
             value = body[0].value
@@ -179,7 +179,7 @@ def _docstring_nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, ast.Expr, str]]:
 
 def _parse(source: str) -> ast.Module | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's code
+        warnings.simplefilter("ignore")  # invalid escapes in third-party code
         try:
             return ast.parse(source)
         except (SyntaxError, ValueError, RecursionError):  # templates, other Python versions
@@ -187,9 +187,9 @@ def _parse(source: str) -> ast.Module | None:
 
 
 def docstrings(source: str) -> list[str]:
-    """Return the docstrings of a module, classes and functions included, in source order, dedented.
+    """Return the dedented docstrings of a module and of its classes and functions, in source order.
 
-    Source that does not parse has none.
+    Source that cannot be parsed has none.
     """
     tree = _parse(source)
     if tree is None:
@@ -198,14 +198,14 @@ def docstrings(source: str) -> list[str]:
 
 
 def _dedent(docstring: str) -> str:
-    """Remove the common indentation of all lines but the first, trailing blanks and surrounding empty lines (PEP 257)."""
+    """Remove common indentation (first line excepted), trailing blanks and surrounding empty lines, as in PEP 257."""
     first, *rest = docstring.expandtabs().splitlines() or [""]
     indent = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0)
     return "\n".join([first.strip(), *(line[indent:].rstrip() for line in rest)]).strip("\n")
 
 
 def without_docstrings(source: str) -> str | None:
-    """Return Python source with every docstring cut out (`...` where it was the whole body); None if it does not parse."""
+    """Return Python source without docstrings (`...` replaces one that is the only statement); None if it cannot be parsed."""
     tree = _parse(source)
     if tree is None:
         return None
@@ -222,7 +222,7 @@ def without_docstrings(source: str) -> str | None:
 
 
 def without_doctests(text: str) -> str:
-    """Remove interactive examples (from `>>>` to the next empty line) and headings that are left without a body."""
+    """Remove interactive examples (from `>>>` to the next empty line) and headings whose section is then empty."""
     kept: list[str] = []
     inside = False
     for line in text.split("\n"):
@@ -234,13 +234,13 @@ def without_doctests(text: str) -> str:
 
 
 def is_math(package: str, docstring: str) -> bool:
-    """Decide whether a docstring belongs to the math domain (else: generic)."""
+    """Return whether a docstring belongs to the math domain; otherwise it is generic."""
     return package in MATH_PACKAGES or _FORMULA.search(docstring) is not None
 
 
 def _read_source(source: Source) -> str | None:
     assert source.path is not None
-    if source.package == STDLIB and source.name == _PYDOC_TOPICS:  # prose inside of string literals
+    if source.package == STDLIB and source.name == _PYDOC_TOPICS:  # prose in string literals
         return None
     try:
         text = source.path.read_bytes().decode("utf-8")
@@ -266,9 +266,9 @@ def _descriptions() -> dict[str, str]:
 def read_embedded(domain: Domain) -> Iterator[tuple[Source, list[str]]]:
     """Yield (source, its documents of this domain) in a fixed pseudo-random order of the sources.
 
-    Every prefix is a fair sample of all packages, so a reader that needs a few megabytes can stop early. Each
-    docstring is a document of either math or generic; code has none of them: the domains are disjoint. Sources that do
-    not parse, are not UTF-8, or (as code) exceed `MAX_SOURCE_CHARACTERS` have no documents and are left out.
+    The first sources are a representative sample of all packages, so a reader that needs a few megabytes can stop early.
+    The domains are disjoint: each docstring belongs to math or generic, and code has no docstrings. Sources that cannot be
+    parsed, are not UTF-8, or (for code) exceed `MAX_SOURCE_CHARACTERS` are left out.
     """
     sources = python_sources()
     topics = _topics() if domain == "generic" else {}
@@ -276,7 +276,7 @@ def read_embedded(domain: Domain) -> Iterator[tuple[Source, list[str]]]:
     sources += [Source(STDLIB, f"topic {name}") for name in topics]
     sources += [Source(package, "description") for package in descriptions]
     if domain == "math":
-        # Elsewhere formulae are rare; SciPy, torch, NumPy and NetworkX hold nearly all of them (facts: 3.1 of 3.6 MB).
+        # Formulas are rare in other packages: these have nearly all of the text (3.1 of 3.6 MB).
         wanted = MATH_PACKAGES | {"scipy", "torch", "numpy", "networkx"}
         sources = [source for source in sources if source.package in wanted]
     for source in sorted(sources, key=lambda item: item.order):

@@ -1,8 +1,8 @@
-"""Data sets of the Hugging Face Hub (or local copies) to documents, by streaming: one pass, one order, nothing stored.
+"""Documents of a data set on the Hugging Face Hub, or of a local copy, streamed in a fixed order and not stored.
 
-`datasets` does the reading; this module resumes a stream whose connection broke, and turns the library's errors into
-messages that name the study's key and the fix. Files that `readers.py` can read do not need this module. Both
-libraries are imported when first used: they are slow, and no other part of the project needs them.
+The library `datasets` reads them. This module resumes a stream after a broken connection, and turns the library's errors into
+messages with the study's key and the fix. Local files are read by `readers.py`. `datasets` and `huggingface_hub` are
+imported in functions because their import is slow and nothing else needs them.
 """
 
 from __future__ import annotations
@@ -22,41 +22,39 @@ from twostage.study.corpora import LOCAL_BUILDERS
 
 log = logging.getLogger(__name__)
 
-#: Waits between attempts to reopen a broken stream, in seconds; `datasets` itself retries for minutes before it fails.
+#: Seconds to wait before each attempt to reopen a broken stream. `datasets` itself retries for minutes before it fails.
 RETRY_WAITS_S = (10.0, 60.0, 300.0, 900.0)
 _LOGIN = "run `hf auth login` (or set HF_TOKEN) with an account that has access"
-_OFFLINE = (
-    "run this job where the network is (a login node), or read a local copy (docs/data.md, offline clusters)"
-)
+_OFFLINE = "run this job on a machine with network access (a login node), or read a local copy (docs/data.md, offline clusters)"
 
 
 def require_pinned(revision: str | None, what: str) -> None:
-    """Refuse to download from a repository whose commit is not known yet.
+    """Check that the revision of a repository is a commit and not PIN_ME.
 
     Raises:
         UserError: the revision is still PIN_ME.
     """
     if revision == PIN_ME:
         raise UserError(
-            f"{what}: revision is {PIN_ME}, and only a fixed commit gives the same data again; "
-            "run `twostage pin STUDY.yaml`, which looks it up and writes it into the study"
+            f"{what}: revision is {PIN_ME}, but only a fixed commit is reproducible; "
+            "run `twostage pin STUDY.yaml`, which writes the current commit into the study"
         )
 
 
 def read_huggingface(
     corpus: HuggingFaceCorpus, waits_s: tuple[float, ...] = RETRY_WAITS_S
 ) -> Iterator[Document]:
-    """Yield the documents of a data set in the order of its files (`file_stride` 1) or of every k-th file.
+    """Yield the documents of a data set in the order of its files; with `file_stride` k: files 0, k, 2k, ..., 1, k + 1, ...
 
-    A document's group is the value of `group_key`, or the text itself without one.
+    The group of a document is the value of `group_key`, or the text itself if there is no `group_key`.
 
     Args:
         corpus: the corpus's section of the study.
-        waits_s: waits before each further attempt to reopen a stream that broke; reset by every row that arrives.
+        waits_s: seconds to wait before each attempt to reopen a broken stream; starts over after every row that arrives.
 
     Raises:
-        UserError: the revision is not pinned; the data set, configuration, split or a column does not exist, is gated
-            or can't be reached.
+        UserError: the revision is not pinned; the data set, configuration, split or a column does not exist; access is
+            gated; the Hub can't be reached.
     """
     where = f"dataset {corpus.dataset!r}"
     require_pinned(corpus.revision, where)
@@ -68,15 +66,13 @@ def read_huggingface(
 
 
 def _column(row: dict[str, Any], where: str, name: str, key: str) -> Any:
-    """Return a column's value; `a.b` is column b inside of column a, unless a column has that very name."""
+    """Return a column's value. `a.b` is field b of column a, unless there is a column named `a.b`."""
     if name in row:
         return row[name]
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
-            raise UserError(
-                f"{where}: {key}: no column {name!r}; the columns are {_column_names(row)}: name one of them"
-            )
+            raise UserError(f"{where}: {key}: no column {name!r}; choose one of {_column_names(row)}")
         value = value[part]
     return value
 
@@ -90,7 +86,7 @@ def _column_names(row: dict[str, Any], prefix: str = "") -> list[str]:
 
 def _rows(corpus: HuggingFaceCorpus, where: str, waits_s: tuple[float, ...]) -> Iterator[dict[str, Any]]:
     """Yield all rows, part by part; part i of k has files i, i + k, i + 2k, ..."""
-    # An empty cache: after a failed look-up the library would fall back on whatever revision an earlier run has left.
+    # An empty cache: after a failed look-up the library would use any revision that an earlier run has cached.
     with tempfile.TemporaryDirectory(prefix="twostage-datasets-") as cache:
         try:
             first = _open(corpus, cache)
@@ -113,7 +109,7 @@ def _resumed(
     explain: Callable[[Exception], UserError],
     waits_s: tuple[float, ...],
 ) -> Iterator[dict[str, Any]]:
-    """Yield a stream's rows, each once; where the connection breaks, reopen the stream behind the last row."""
+    """Yield each row of a stream once. After a broken connection, reopen the stream after the last row."""
     state: dict[str, Any] | None = None
     failures = n_rows = 0
     while True:
@@ -126,7 +122,7 @@ def _resumed(
                 failures = 0
                 n_rows += 1
             return
-        except Exception as error:  # whatever the libraries let through
+        except Exception as error:  # the libraries raise many kinds
             if not is_transient(error) or failures == len(waits_s):
                 raise explain(error) from error
             if stream is not None:
@@ -146,13 +142,13 @@ def _open(corpus: HuggingFaceCorpus, cache: str) -> Any:
     if corpus.is_local and corpus.dataset not in LOCAL_BUILDERS:
         if not exists:
             raise UserError(
-                f"dataset {path!r} does not exist (working directory {Path.cwd()}); mend the path"
+                f"dataset {path!r} does not exist (working directory {Path.cwd()}); correct the path"
             )
         path = str(Path(path).expanduser())
     elif exists:
         raise UserError(
-            f"dataset {path!r}: a file or folder of that name lies in the working directory and would be read "
-            f"instead; write ./{path} if you mean it, or run elsewhere"
+            f"dataset {path!r}: a file or folder with this name in the working directory would be read instead of the "
+            f"Hub's data set; write ./{path} to read it, or run in another directory"
         )
     return datasets.load_dataset(
         path,
@@ -170,7 +166,7 @@ def fetch_file(repository: str, name: str, revision: str, where: str) -> Path:
     """Return the local path of one file of a model repository, from the client's cache (HF_HOME) or the Hub.
 
     Raises:
-        UserError: the revision is not pinned; repository or file do not exist, are gated or can't be reached.
+        UserError: the revision is not pinned; repository or file does not exist; access is gated; the Hub can't be reached.
     """
     require_pinned(revision, where)
     from huggingface_hub import hf_hub_download
@@ -181,14 +177,14 @@ def fetch_file(repository: str, name: str, revision: str, where: str) -> Path:
         return Path(hf_hub_download(repository, name, revision=revision))
     except RemoteEntryNotFoundError:
         raise UserError(
-            f"{where}: the repository has no {name}; name one of its files, see {page}/tree/{revision}"
+            f"{where}: the repository has no file {name}; choose one of {page}/tree/{revision}"
         ) from None
     except Exception as error:  # the client raises some thirty kinds
         raise hub_error(error, where, page) from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it."""
+    """Yield an error and its chain of causes."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
@@ -206,7 +202,7 @@ def is_transient(error: BaseException) -> bool:
             return False
         if isinstance(cause, HfHubHTTPError):
             return cause.response.status_code == 429 or cause.response.status_code >= 500
-        # By name: which HTTP client the libraries use differs between their releases.
+        # By name: the HTTP client differs between releases of the libraries.
         module = type(cause).__module__.partition(".")[0]
         if isinstance(cause, ConnectionError | TimeoutError) or module in (
             "httpx",
@@ -219,12 +215,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _explain(error: BaseException, corpus: HuggingFaceCorpus, where: str) -> UserError:
-    """Return the message for the user; the library's own words stand at its end."""
+    """Return an error for the user, which ends with the library's message."""
     if isinstance(error, UserError):
         return error
     if corpus.is_local:
         return UserError(
-            f"{where}: `datasets` could not read it ({error}); mend dataset, data_files, data_dir, config or split"
+            f"{where}: `datasets` could not read it ({error}); correct dataset, data_files, data_dir, config or split"
         )
     return hub_error(error, where, f"https://huggingface.co/datasets/{corpus.dataset}")
 
@@ -233,8 +229,8 @@ def hub_error(error: BaseException, where: str, page: str) -> UserError:
     """Return an error of the Hub's client as a message with the fix.
 
     Args:
-        error: what was raised.
-        where: the key and value it happened at.
+        error: the exception.
+        where: the study's key and value.
         page: address of the repository's page.
     """
     from huggingface_hub.errors import (
@@ -261,10 +257,10 @@ def hub_error(error: BaseException, where: str, page: str) -> UserError:
         )
     if any_is(RepositoryNotFoundError) or "doesn't exist on the Hub" in text:
         return UserError(
-            f"{where}: not found on the Hub; mend its id, or, if it is private, {_LOGIN} ({text})"
+            f"{where}: not found on the Hub; correct its id, or, if it is private, {_LOGIN} ({text})"
         )
     if is_transient(error) or any_is(LocalEntryNotFoundError):
         return UserError(f"{where}: can't reach the Hub; {_OFFLINE} ({text})")
     return UserError(
-        f"{where}: can't be read; mend config, split, data_dir or file names, see {page} ({text})"
+        f"{where}: can't be read; correct config, split, data_dir or file names, see {page} ({text})"
     )

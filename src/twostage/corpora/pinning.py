@@ -1,7 +1,7 @@
-"""Which repositories of a study are not pinned to a commit yet, and the study's text with the commits written in.
+"""Finds the repositories of a study that are not pinned to a commit, and writes commits into the study's text.
 
-Works on the text of the YAML file, so that comments and layout stay as they are: exactly the scalars `PIN_ME` of the
-known places are replaced. Asking the Hub is `resolve`'s job; it changes nothing on disk.
+Works on the text of the YAML file: only the scalars `PIN_ME` are replaced; comments and layout stay. `resolve` asks the Hub for
+the commit. Nothing here writes files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twostage.study import PIN_ME
 
 @dataclass(frozen=True)
 class Unpinned:
-    """A `revision: PIN_ME`: its key in the study, its repository, and where its characters stand in the file."""
+    """A `revision: PIN_ME`: its key in the study, its repository, and its range of characters in the file."""
 
     key: str
     kind: Literal["dataset", "model"]
@@ -32,7 +32,7 @@ def find_unpinned(text: str, sections_in_force: Container[str] = ("corpora", "to
     """Return the unpinned revisions of a (valid) study file, in the order of the file.
 
     Args:
-        sections_in_force: those that hold: a file that extends this one may replace the others.
+        sections_in_force: sections to search. A file that extends this one may replace the others.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     sections = {name: node for name, node in _items(root).items() if name in sections_in_force}
@@ -55,7 +55,7 @@ def _unpinned(
 
 
 def _items(node: yaml.Node | None) -> dict[str, yaml.Node]:
-    """Return a mapping's values by key, merged ones (`<<`) included; nothing for other nodes."""
+    """Return a mapping's values by key, including merged ones (`<<`); empty for other nodes."""
     if not isinstance(node, yaml.MappingNode):
         return {}
     own: dict[str, yaml.Node] = {}
@@ -73,23 +73,23 @@ def write_commits(text: str, places: Sequence[Unpinned], commits: Sequence[str])
     """Return the study's text with each place's `PIN_ME` replaced by its commit.
 
     Raises:
-        UserError: one scalar (a YAML anchor) stands for two repositories with different commits.
+        UserError: two repositories with different commits share one scalar through a YAML anchor.
     """
     by_place: dict[tuple[int, int], str] = {}
     for place, commit in zip(places, commits, strict=True):
         if by_place.setdefault((place.start, place.end), commit) != commit:
             raise UserError(
-                f"{place.key}: shares its revision with another repository through a YAML anchor; write each one's own"
+                f"{place.key}: shares its revision with another repository through a YAML anchor; give each its own revision"
             )
     for (start, end), commit in sorted(by_place.items(), reverse=True):
-        # A commit like 1234... or 12e34... would be read as a number.
+        # YAML would read a commit like 1234... or 12e34... as a number.
         scalar = f'"{commit}"' if re.fullmatch(r"\d+(e\d+)?", commit) else commit
         text = text[:start] + scalar + text[end:]
     return text
 
 
 def resolve(place: Unpinned) -> str:
-    """Return the newest commit of a place's repository, as the Hub (HF_ENDPOINT) says.
+    """Return the newest commit of a repository on the Hub (HF_ENDPOINT).
 
     Raises:
         UserError: the Hub can't be reached, or the repository does not exist or is private.
@@ -110,5 +110,7 @@ def resolve(place: Unpinned) -> str:
         where = f"{place.key}: {place.kind} {place.repository!r}"
         raise hub_error(error, where, f"https://huggingface.co/{path}") from error
     if not info.sha:
-        raise UserError(f"{place.key}: the Hub names no commit of {place.kind} {place.repository!r}")
+        raise UserError(
+            f"{place.key}: the Hub reports no commit of {place.kind} {place.repository!r}; write a commit by hand"
+        )
     return str(info.sha)

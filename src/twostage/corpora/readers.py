@@ -1,6 +1,6 @@
-"""Local files to documents: .txt, .jsonl[.gz|.zst], .parquet and directories of source files.
+"""Documents of local files: .txt, .jsonl[.gz|.zst], .parquet, and directories of source files.
 
-Reads and reports what cannot be read, by file and line; what is kept, split or dropped is decided in `corpus.py`.
+Errors name the file and line. `corpus.py` decides which documents are kept, and their split.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from twostage.study import FilesCorpus, HuggingFaceCorpus
 
 _RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 _READ_BYTES = 1 << 20
-# Long-distance matching (`zstd --ultra --long=31`) needs up to this window to unpack.
+# The largest window that `zstd --ultra --long=31` uses.
 _MAX_ZSTD_WINDOW = 1 << 31
 
 
 @dataclass(frozen=True)
 class Document:
-    """One text; `group` decides its split: documents of one group are never on both sides."""
+    """One text. `group` determines its split: all documents of a group are in the same split."""
 
     text: str
     group: str
@@ -36,7 +36,7 @@ class Document:
 
 
 def expand_paths(paths: tuple[str, ...]) -> list[Path]:
-    """Return files and directories in the order given, each glob sorted, repeated ones once.
+    """Return files and directories in the given order, the matches of each glob sorted, without repetitions.
 
     Raises:
         UserError: a path does not exist, or a glob matches nothing.
@@ -50,26 +50,26 @@ def expand_paths(paths: tuple[str, ...]) -> list[Path]:
             matches = sorted(glob.glob(expanded, recursive=True))  # noqa: PTH207 (absolute patterns)
             if not matches:
                 raise UserError(
-                    f"paths: {pattern!r} matches no file (working directory {Path.cwd()}); mend the pattern"
+                    f"paths: {pattern!r} matches no file (working directory {Path.cwd()}); correct the pattern"
                 )
         else:
             raise UserError(
-                f"paths: {pattern!r} does not exist (working directory {Path.cwd()}); mend the path"
+                f"paths: {pattern!r} does not exist (working directory {Path.cwd()}); correct the path"
             )
         found.update((Path(match), None) for match in matches)
     return list(found)
 
 
 def read_files(corpus: FilesCorpus) -> Iterator[Document]:
-    """Yield the documents of a corpus of local files, in the order of its `paths`, directories and globs sorted.
+    """Yield the documents of a corpus of local files in the order of `paths`; directories and globs are sorted.
 
-    A text or source file is one document and its own group, named by its path below the directory (by its name, when
-    it was listed as a file), so that moving a corpus keeps its split. A record of a .jsonl or .parquet file is one
-    document; its group is the value of `group_key`, or the record itself without one. Files of a directory that are
-    not UTF-8 are skipped; hidden folders and links are not followed.
+    A text or source file is one document. Its group is its path relative to the directory, or its name if `paths` lists the
+    file itself, so that moving a corpus keeps the split. A record of a .jsonl or .parquet file is one document. Its group is
+    the value of `group_key`, or its text if there is no `group_key`. In a directory, files that are not UTF-8, hidden
+    folders and symbolic links are skipped.
 
     Raises:
-        UserError: names the file (and line) that is missing, unsupported or unreadable.
+        UserError: a file is missing, unsupported or unreadable; the message has the file (and line).
     """
     for path in expand_paths(corpus.paths):
         if path.is_dir():
@@ -100,7 +100,7 @@ def _read_directory(root: Path, corpus: FilesCorpus) -> Iterator[Document]:
         files += [Path(folder, name) for name in names if name.endswith(corpus.suffixes)]
     if not files:
         raise UserError(
-            f"{root}: no file in this directory ends in {' or '.join(corpus.suffixes)}; mend `paths` or `suffixes`"
+            f"{root}: no file in this directory ends in {' or '.join(corpus.suffixes)}; correct `paths` or `suffixes`"
         )
     for path in sorted(files):
         if path.is_symlink():
@@ -121,14 +121,14 @@ def _read_records(path: Path, corpus: FilesCorpus) -> Iterator[Document]:
 def document_of(
     corpus: FilesCorpus | HuggingFaceCorpus, value_of: Callable[[str, str], Any], where: str
 ) -> Document:
-    """The document of one record.
+    """Return the document of one record.
 
     Args:
-        value_of: value of a key, from its name and the study's key that names it.
-        where: the record, for errors.
+        value_of: function (name of a field, key of the study that names it) -> value of the field.
+        where: the record, for error messages.
 
     Raises:
-        UserError: what `text_key` names is not text.
+        UserError: the value of `text_key` is not text.
     """
     text = value_of(corpus.text_key, "text_key")
     if not isinstance(text, str):
@@ -142,16 +142,14 @@ def _field(row: dict[str, Any], where: str, name: str, key: str) -> Any:
     try:
         return row[name]
     except KeyError:
-        raise UserError(
-            f"{where}: no key {name!r}; the keys are {sorted(row)}: set {key} to one of them"
-        ) from None
+        raise UserError(f"{where}: no key {name!r}; set {key} to one of {sorted(row)}") from None
 
 
 def zstd_chunks(path: Path) -> Iterator[bytes]:
-    """Yield the unpacked bytes of a .zst file of one or more frames.
+    """Yield the decompressed bytes of a .zst file of one or more frames.
 
     Raises:
-        UserError: the file is damaged or ends inside of a frame (which the library's own reader does not notice).
+        UserError: the file is damaged, or ends within a frame (which the library's own reader does not detect).
     """
     import zstandard
 
@@ -165,7 +163,7 @@ def zstd_chunks(path: Path) -> Iterator[bytes]:
                     data = frame.decompress(packed)
                 except zstandard.ZstdError as error:
                     raise UserError(
-                        f"{path}: damaged zstd data ({error}); fetch or pack the file again"
+                        f"{path}: damaged zstd data ({error}); download or compress the file again"
                     ) from None
                 started = True
                 if data:
@@ -175,7 +173,7 @@ def zstd_chunks(path: Path) -> Iterator[bytes]:
                     packed = frame.unused_data
                     frame, started = decompressor.decompressobj(), False
     if started:
-        raise UserError(f"{path}: truncated zstd data; fetch or pack the file again")
+        raise UserError(f"{path}: truncated zstd data; download or compress the file again")
 
 
 class _ChunkStream(io.RawIOBase):
@@ -209,7 +207,7 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ("file, line n", object) for each non-empty line of a .jsonl[.gz|.zst] file.
 
     Raises:
-        UserError: packed data is damaged or truncated, or a line is not a JSON object; names the file and line.
+        UserError: compressed data is damaged or truncated, or a line is not a JSON object; the message has file and line.
     """
     number = 0
     try:
@@ -221,15 +219,17 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 try:
                     row = json.loads(line)
                 except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                    raise UserError(f"{where}: not valid JSON ({error}); mend or remove the line") from None
+                    raise UserError(
+                        f"{where}: not valid JSON ({error}); correct or remove the line"
+                    ) from None
                 if not isinstance(row, dict):
                     raise UserError(
-                        f"{where}: a {type(row).__name__}, not a JSON object; expected one object per line"
+                        f"{where}: a {type(row).__name__}, not a JSON object; write one object per line"
                     )
                 yield where, row
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(
-            f"{path}: truncated or damaged gzip data after line {number} ({error}); fetch or pack the file again"
+            f"{path}: truncated or damaged gzip data after line {number} ({error}); download or compress the file again"
         ) from None
 
 
@@ -240,13 +240,13 @@ def _parquet_rows(path: Path, corpus: FilesCorpus) -> Iterator[tuple[str, dict[s
     try:
         file = pyarrow.parquet.ParquetFile(path)
     except pyarrow.ArrowException as error:
-        raise UserError(f"{path}: not a readable parquet file ({error}); fetch it again") from None
+        raise UserError(f"{path}: not a readable parquet file ({error}); download it again") from None
     wanted = [key for key in (corpus.text_key, corpus.group_key) if key is not None]
     with file:
         names = file.schema_arrow.names
         columns = [name for name in names if name in wanted]
         if len(columns) < len(set(wanted)):
-            columns = names  # the missing key is reported with the keys there are
+            columns = names  # the error for the missing key lists all keys
         number = 0
         try:
             for batch in file.iter_batches(batch_size=1024, columns=columns):
@@ -254,4 +254,4 @@ def _parquet_rows(path: Path, corpus: FilesCorpus) -> Iterator[tuple[str, dict[s
                     number += 1
                     yield f"{path}, row {number}", row
         except (pyarrow.ArrowException, OSError) as error:
-            raise UserError(f"{path}: unreadable after row {number} ({error}); fetch it again") from None
+            raise UserError(f"{path}: unreadable after row {number} ({error}); download it again") from None

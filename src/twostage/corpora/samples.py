@@ -1,8 +1,8 @@
-"""Which tokens a training step sees: samples of a token stream, a stateless shuffle, mixtures of corpora.
+"""The tokens of a training step: samples of a token stream, shuffled, from a mixture of corpora.
 
-Sample i of a run is a function of (corpora, weights, seed, context, i) alone, never of how many samples the run asks
-for: appending a grid point cannot change the data of an earlier one. (Megatron's own GPTDataset lacks that property,
-so only its IndexedDataset is used.) Writing the token files is `tokens.py`'s job.
+Sample i of a run depends only on (corpora, weights, seed, context, i), not on the number of samples of the run. Therefore a
+new grid point does not change the data of the existing ones. Megatron's GPTDataset does not have this property, so only
+its IndexedDataset is used. `tokens.py` writes the token files.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _ROUNDS = 8
 class TokenSplit:
     """One split of a tokenised corpus, read through Megatron's IndexedDataset (memory-mapped).
 
-    Documents, each closed by an end-of-document token, form one stream. Sample j is the `context + 1` tokens from
-    position `j * context`; the last partial sample is dropped.
+    The documents, each followed by an end-of-document token, form one stream. Sample j is the `context + 1` tokens from
+    position `j * context`. The last partial sample is dropped.
 
     Attributes:
-        name: the corpus.
+        name: name of the corpus.
         split: "train" or "valid".
         n_tokens: length of the stream.
-        vocab_size: of the tokenizer; every id is smaller.
+        vocab_size: vocabulary size of the tokenizer; every token id is smaller.
 
     Raises:
-        UserError: manifest or files are missing, truncated or altered (sizes and SHA-256 are checked).
+        UserError: the manifest or a file is missing, truncated or altered (sizes and SHA-256 are checked).
     """
 
     def __init__(self, directory: str | Path, split: str) -> None:
@@ -44,13 +44,13 @@ class TokenSplit:
         manifest = read_manifest(self.manifest_path)
         if split not in manifest.get("splits", {}):
             raise UserError(
-                f"{self.manifest_path}: no split {split!r}; it has {sorted(manifest.get('splits', {}))}"
+                f"{self.manifest_path}: no split {split!r}; choose one of {sorted(manifest.get('splits', {}))}"
             )
         verify_payload(self.manifest_path, names=[f"{split}.bin", f"{split}.idx"])
         self.name: str = manifest["corpus"]
         self.split = split
         self.vocab_size: int = manifest["vocab_size"]
-        # Megatron takes seconds to import, and sizes and manifests are often all that is asked for.
+        # Imported here because importing Megatron takes seconds.
         from megatron.core.datasets.indexed_dataset import IndexedDataset
 
         self._dataset = IndexedDataset(str(directory / split))
@@ -59,16 +59,16 @@ class TokenSplit:
         bin_path = directory / f"{split}.bin"
         if bin_path.stat().st_size != self.n_tokens * self._dtype.itemsize:
             raise UserError(
-                f"{bin_path}: {bin_path.stat().st_size} bytes do not hold the {self.n_tokens} tokens of its index; "
+                f"{bin_path}: {bin_path.stat().st_size} bytes do not match the {self.n_tokens} tokens of its index; "
                 f"remake it with: snakemake -f {self.manifest_path}"
             )
 
     def n_samples(self, context: int) -> int:
-        """Return the number of whole samples, (n_tokens - 1) // context."""
+        """Return the number of complete samples, (n_tokens - 1) // context."""
         return max(self.n_tokens - 1, 0) // context
 
     def samples(self, indices: NDArray[np.integer], context: int) -> NDArray[np.int64]:
-        """Return samples by their place in the stream (unshuffled); int64 array [len(indices), context + 1].
+        """Return samples by their index in the stream (not shuffled); int64 array [len(indices), context + 1].
 
         Raises:
             UserError: a token id is not below `vocab_size`.
@@ -79,9 +79,9 @@ class TokenSplit:
         for row, index in enumerate(indices.tolist()):
             if not 0 <= index < limit:
                 raise IndexError(
-                    f"sample {index} of {self.name}/{self.split}: there are {limit} samples of {context} tokens"
+                    f"sample {index} of {self.name}/{self.split} does not exist; there are {limit} samples of {context} tokens"
                 )
-            # Documents lie back to back in the file, so one read may span several.
+            # Documents are contiguous in the file, so one read may span several.
             batch[row] = self._dataset.bin_reader.read(
                 dtype=self._dtype.type, count=context + 1, offset=index * context * self._dtype.itemsize
             )
@@ -94,13 +94,14 @@ class TokenSplit:
 
 
 def _mix(value: int) -> int:
-    """splitmix64's finaliser on one Python integer."""
+    """Finaliser of splitmix64 for one Python integer."""
     value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
     return value ^ (value >> 31)
 
 
-def _mix_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Finaliser of splitmix64: a fast 64-bit hash of each value."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
@@ -112,22 +113,28 @@ def _round_keys(seed: int, epoch: int) -> list[np.uint64]:
 
 
 def permute(places: NDArray[np.integer], n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the images of `places` under the pseudo-random permutation of [0, n) that (seed, epoch) names.
+    """Return the images of `places` under a pseudo-random permutation of [0, n) that is determined by (seed, epoch).
 
-    Stateless: no table, any place alone, in constant memory. A balanced Feistel network (Luby & Rackoff 1988) with
-    splitmix64 rounds permutes the next power of four; images outside of [0, n) are mapped again until they fall
-    inside ("cycle walking", Black & Rogaway 2002), under four times on average.
+    The permutation is computed without a table, in constant memory: a balanced Feistel network (Luby & Rackoff 1988) with
+    splitmix64 rounds permutes the range up to the next power of four. Images outside [0, n) are mapped again until they are
+    inside ("cycle walking", Black & Rogaway 2002), fewer than four times on average.
 
     Args:
         places: int array [k] of values in [0, n).
         n: size of the permuted range, 1 <= n <= 2**62.
         seed, epoch: non-negative integers.
+
+    Returns:
+        int64 array [k].
+
+    Raises:
+        ValueError: `n` or a place is out of range.
     """
     if not 1 <= n <= 1 << 62:
-        raise ValueError(f"n: {n} is not in [1, 2**62]; a permutation needs at least one element")
+        raise ValueError(f"n: {n} is not in [1, 2**62]")
     values = np.asarray(places).astype(np.uint64)
     if values.size and (np.min(places) < 0 or np.max(places) >= n):
-        raise ValueError(f"places: not all in [0, {n})")
+        raise ValueError(f"places: not all values are in [0, {n})")
     half = np.uint64(max(1, ((n - 1).bit_length() + 1) // 2))
     low = np.uint64((1 << int(half)) - 1)
     keys = _round_keys(seed, epoch)
@@ -135,7 +142,7 @@ def permute(places: NDArray[np.integer], n: int, seed: int, epoch: int) -> NDArr
     def encrypt(block: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = block >> half, block & low
         for key in keys:
-            left, right = right, left ^ (_mix_array(right + key) & low)
+            left, right = right, left ^ (mix(right + key) & low)
         return (left << half) | right
 
     values = encrypt(values)
@@ -145,10 +152,10 @@ def permute(places: NDArray[np.integer], n: int, seed: int, epoch: int) -> NDArr
 
 
 class Mixture:
-    """A deterministic interleaving of corpora by integer weights; counts are exact in every period.
+    """A deterministic interleaving of corpora by integer weights, with exact counts in every period.
 
-    Within a period of sum(weights) samples (weights reduced by their common divisor) each place goes to the corpus
-    that lags most behind its share, the first one listed on a tie; all periods are alike.
+    A period has sum(weights) samples, after division of the weights by their greatest common divisor. Each sample of a period
+    comes from the corpus that is furthest below its share; on a tie, from the first one listed. All periods are equal.
     """
 
     def __init__(self, weights: Sequence[int]) -> None:
@@ -172,30 +179,30 @@ class Mixture:
         self._rank = np.array(rank)
 
     def locate(self, indices: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return (corpus number, running number within that corpus) of mixture samples; two int arrays [k]."""
+        """Return (index of the corpus, index of the sample within that corpus) of mixture samples; two int arrays [k]."""
         periods, places = np.divmod(np.asarray(indices, dtype=np.int64), self.period)
         corpora = self._pattern[places]
         return corpora, periods * np.array(self.weights)[corpora] + self._rank[places]
 
     def counts(self, n_samples: int) -> list[int]:
-        """Return how many of the first `n_samples` samples come from each corpus; they sum to `n_samples`."""
+        """Return how many of the first `n_samples` samples come from each corpus."""
         periods, rest = divmod(n_samples, self.period)
         tail = np.bincount(self._pattern[:rest], minlength=len(self.weights))
         return [periods * weight + int(extra) for weight, extra in zip(self.weights, tail, strict=True)]
 
 
 class SampleStream:
-    """The endless sequence of training samples of a run.
+    """The infinite sequence of training samples of a run.
 
-    Sample i of the stream is mixture sample `offset + i`; sample j of a corpus with n samples belongs to its epoch
-    j // n and takes place j % n of that epoch's permutation.
+    Sample i of the stream is sample `offset + i` of the mixture. Sample j of a corpus with n samples belongs to epoch j // n
+    and is element j % n of that epoch's permutation.
 
     Args:
-        splits: the corpora's splits.
+        splits: one split per corpus.
         weights: positive integers, one per split; samples are drawn in these proportions.
-        seed: names the shuffle.
+        seed: seed of the permutations.
         context: tokens per sample.
-        offset: samples of the mixture to skip (the fresh-data ablation starts where the base stopped).
+        offset: samples of the mixture to skip (the fresh-data ablation starts where the base model stopped).
 
     Raises:
         UserError: a split is shorter than one sample.
@@ -205,7 +212,9 @@ class SampleStream:
         self, splits: Sequence[TokenSplit], weights: Sequence[int], seed: int, context: int, offset: int = 0
     ) -> None:
         if len(splits) != len(weights):
-            raise ValueError(f"weights: {len(weights)} weights for {len(splits)} corpora; give one each")
+            raise ValueError(
+                f"weights: {len(weights)} weights for {len(splits)} corpora; give one weight per corpus"
+            )
         if offset < 0:
             raise ValueError(f"offset: {offset} must not be negative")
         self.splits = tuple(splits)
@@ -215,7 +224,7 @@ class SampleStream:
         for split, size in zip(splits, self._sizes, strict=True):
             if size == 0:
                 raise UserError(
-                    f"{split.manifest_path}: the {split.split} split has {split.n_tokens} tokens, less than one sample of "
+                    f"{split.manifest_path}: the {split.split} split has {split.n_tokens} tokens, fewer than one sample of "
                     f"{context} + 1; use more text or a shorter context"
                 )
 
@@ -236,6 +245,6 @@ class SampleStream:
         return batch
 
     def epochs(self, n_samples: int) -> list[float]:
-        """Return, per corpus, how often the first `n_samples` samples of the stream pass over its split (1.0: once)."""
+        """Return the number of epochs that the first `n_samples` samples of the stream make over each corpus."""
         before, after = self.mixture.counts(self.offset), self.mixture.counts(self.offset + n_samples)
         return [(end - begin) / size for size, begin, end in zip(self._sizes, before, after, strict=True)]

@@ -1,7 +1,7 @@
-"""LLaMA's `tokenizer.model`, a SentencePiece BPE with byte fallback, as a tokenizer of the `tokenizers` library.
+"""Converts LLaMA's `tokenizer.model`, a SentencePiece BPE with byte fallback, to a tokenizer of the `tokenizers` library.
 
-The same ids for every text, so that tokens on disk are those of LLaMA. Only what LLaMA uses is converted; a model with
-other settings is refused rather than approximated. The result depends on the model's bytes alone.
+The converted tokenizer gives the same ids for every text. Only the settings of LLaMA's model are supported; a model with other
+settings is an error. The result depends only on the bytes of the model file.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 
 from twostage.common.errors import UserError
 
-_SPACE = "▁"  # stands for a space inside of pieces
+_SPACE = "▁"  # represents a space in pieces
 # Types of pieces in sentencepiece_model.proto.
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
 _BPE = 2  # TrainerSpec.ModelType
 
 
 def convert_sentencepiece(data: bytes, where: str) -> Tokenizer:
-    """Return the tokenizer that a SentencePiece model file describes.
+    """Return a SentencePiece model as a tokenizer of the `tokenizers` library.
 
     Args:
         data: the file's bytes.
-        where: the file's name, for messages.
+        where: the file's name, for error messages.
 
     Raises:
-        UserError: not a SentencePiece model, or one that differs from LLaMA's kind.
+        UserError: not a SentencePiece model, or one with settings that LLaMA's model does not have.
     """
     proto = _parse(data, where)
     _require_llama_kind(proto, where)
@@ -54,9 +54,9 @@ def _parse(data: bytes, where: str) -> Any:
     try:
         proto.ParseFromString(data)
     except DecodeError as error:
-        raise UserError(f"{where}: not a SentencePiece model ({error}); fetch it again") from None
+        raise UserError(f"{where}: not a SentencePiece model ({error}); download it again") from None
     if not proto.pieces:
-        raise UserError(f"{where}: not a SentencePiece model (it has no pieces); fetch it again")
+        raise UserError(f"{where}: not a SentencePiece model (it has no pieces); download it again")
     return proto
 
 
@@ -64,27 +64,27 @@ def _require_llama_kind(proto: Any, where: str) -> None:
     trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
     problems = {
         "its model type is not BPE": trainer.model_type != _BPE,
-        "it has no byte fallback, so that some text has no tokens": not trainer.byte_fallback,
+        "it has no byte fallback, so it cannot encode every text": not trainer.byte_fallback,
         f"it changes text before encoding (rule {normalizer.name!r})": bool(normalizer.precompiled_charsmap),
         "it removes spaces": normalizer.remove_extra_whitespaces,
         "it does not escape spaces": not normalizer.escape_whitespaces,
-        "it puts spaces behind words": trainer.treat_whitespace_as_suffix,
+        "it treats spaces as suffixes of words": trainer.treat_whitespace_as_suffix,
         "it has user-defined or unused pieces": any(
             piece.type in (_USER_DEFINED, _UNUSED) for piece in proto.pieces
         ),
-        "it has no piece for the unknown": not any(piece.type == _UNKNOWN for piece in proto.pieces),
+        "it has no unknown piece": not any(piece.type == _UNKNOWN for piece in proto.pieces),
     }
     found = [problem for problem, holds in problems.items() if holds]
     if found:
         raise UserError(
-            f"{where}: can't be converted exactly: {'; '.join(found)}. Give this tokenizer as a tokenizer.json"
+            f"{where}: can't be converted exactly: {'; '.join(found)}. Use a tokenizer.json instead"
         )
 
 
 def _merges(proto: Any) -> list[tuple[str, str]]:
-    """Return all pairs of pieces that make another, in the order in which SentencePiece would join them.
+    """Return all pairs of pieces whose concatenation is a piece, in the order in which SentencePiece merges them.
 
-    SentencePiece joins the neighbours whose union has the highest score; here the order of the list decides.
+    SentencePiece merges the neighbours whose concatenation has the highest score; `tokenizers` follows the order of the list.
     """
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == _NORMAL}
     order = {piece: index for index, piece in enumerate(scores)}

@@ -1,7 +1,7 @@
-"""The study's one tokenizer: a byte-level BPE trained on its corpora, or an existing tokenizer.json or tokenizer.model.
+"""The study's tokenizer: a byte-level BPE trained on its corpora, or an existing tokenizer.json or tokenizer.model.
 
-Training reads train splits only, in a fixed order, and gives the same bytes every time. Writing token files is the
-job of `tokens.py`, the conversion of a SentencePiece model that of `sentencepiece_bpe.py`.
+Training reads the training splits in a fixed order and is deterministic. `tokens.py` writes token files, and
+`sentencepiece_bpe.py` converts a SentencePiece model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twostage.corpora.sentencepiece_bpe import convert_sentencepiece
 from twostage.study import BpeTokenizer, HuggingFaceTokenizer, TokenizerFile
 
 END_OF_DOCUMENT = "<|endoftext|>"
-#: Names of the end-of-document token in other people's tokenizers, most specific first.
+#: Names of the end-of-document token in existing tokenizers, most specific first.
 _KNOWN_ENDS = (END_OF_DOCUMENT, "<|end_of_text|>", "<|eod|>", "<eod>", "<eos>", "</s>")
 #: 256 bytes, the end-of-document token and at least one merge.
 MIN_VOCAB_SIZE = 258
@@ -32,10 +32,10 @@ def make_tokenizer(
 
     Args:
         spec: the study's `tokenizer` section.
-        corpora: manifests of the prepared corpora, in the study's order; unused for an existing file.
+        corpora: manifests of the prepared corpora, in the study's order; not used for an existing file.
 
     Raises:
-        UserError: the file can't be fetched, is no tokenizer or has another vocabulary size; the corpora are damaged
+        UserError: the file can't be downloaded, is not a tokenizer or has another vocabulary size; the corpora are damaged
             or too small.
     """
     if not isinstance(spec, BpeTokenizer):
@@ -45,7 +45,7 @@ def make_tokenizer(
             path = fetch_file(spec.repository, spec.file, spec.revision, f"tokenizer {spec.repository!r}")
             where = f"tokenizer.file: {spec.repository}/{spec.file}"
         tokenizer = _load_any(path)
-        _require_size(tokenizer, spec.vocab_size, where, "set vocab_size to that")
+        _require_size(tokenizer, spec.vocab_size, where, "set vocab_size to it")
         end_of_document_id(tokenizer)
         return tokenizer.to_str(pretty=True)
     for manifest in corpora:
@@ -56,12 +56,12 @@ def make_tokenizer(
 def _sample(corpora: Sequence[str | Path], train_bytes: int) -> Iterator[str]:
     """Yield every k-th training document of each corpus, so that all have an equal share of `train_bytes`.
 
-    Spread over the whole corpus rather than taken from its beginning (our choice): files may be sorted by subject.
+    Documents are taken from the entire corpus and not from its beginning (our choice): files may be sorted by subject.
     """
     share = train_bytes / len(corpora)
     for manifest in corpora:
         size = read_manifest(manifest)["splits"]["train"]["bytes"]
-        # Document i is taken when the running total i * share / size passes an integer: no randomness, even spread.
+        # A document is taken whenever the running total of `fraction` passes an integer: evenly spaced, not random.
         fraction, due = min(1.0, share / size), 0.0
         for text in read_documents(manifest, "train"):
             due += fraction
@@ -71,7 +71,7 @@ def _sample(corpora: Sequence[str | Path], train_bytes: int) -> Iterator[str]:
 
 
 def train_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
-    """Return a byte-level BPE (GPT-2's pre-tokenizer) of exactly `vocab_size` entries; token 0 ends a document.
+    """Return a byte-level BPE (GPT-2's pre-tokenizer) of exactly `vocab_size` entries; token 0 is end-of-document.
 
     Raises:
         UserError: `vocab_size` is below `MIN_VOCAB_SIZE`, or the texts have too few distinct pairs to reach it.
@@ -100,7 +100,7 @@ def train_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
 def _require_size(tokenizer: Tokenizer, vocab_size: int, where: str, fix: str) -> None:
     found = tokenizer.get_vocab_size()
     if found != vocab_size:
-        raise UserError(f"{where}: gives a vocabulary of {found}, the study asks for {vocab_size}; {fix}")
+        raise UserError(f"{where}: has a vocabulary of {found}, the study has {vocab_size}; {fix}")
 
 
 def _load_any(path: Path) -> Tokenizer:
@@ -123,15 +123,15 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         raise UserError(f"{path}: no such tokenizer file; tokenizer.path must name a local tokenizer.json")
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
+    except Exception as error:  # the library raises Exception itself
         raise UserError(f"{path}: not a tokenizer.json of the tokenizers library ({error})") from None
 
 
 def end_of_document_id(tokenizer: Tokenizer) -> int:
-    """Return the id of the token that closes every document.
+    """Return the id of the end-of-document token.
 
     Raises:
-        UserError: the tokenizer has none of the known names.
+        UserError: the tokenizer has no token with one of the known names.
     """
     for name in _KNOWN_ENDS:
         token = tokenizer.token_to_id(name)

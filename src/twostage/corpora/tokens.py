@@ -1,7 +1,7 @@
-"""Documents to tokens on disk: Megatron's .bin/.idx per split, and the manifest that vouches for them.
+"""Writes the tokens of a corpus: Megatron's .bin and .idx files for each split, and their manifest.
 
-Text is cut into shards of fixed size; single-threaded processes encode them and the results are put together in shard
-order, so the bytes do not depend on the number of processes. Reading samples back is `corpora/samples.py`'s job.
+Text is divided into shards of fixed size. Single-threaded processes encode them, and the results are written in the order of
+the shards, so the bytes do not depend on the number of processes. `samples.py` reads the files.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from twostage.common.storage import atomic_path, payload_entries, sha256_file, v
 from twostage.corpora.corpus import SPLITS, read_documents
 from twostage.corpora.tokenizer import end_of_document_id, load_tokenizer
 
-#: Text per shard; large enough to hide the cost of sending it to a process, small enough to balance the load.
+#: Text per shard: large enough to make the cost of sending it small, small enough to balance the load.
 SHARD_BYTES = 2_000_000
-# Documents per call of the library; more only costs memory.
+# Documents per call of the library; more takes memory and is not faster.
 _BATCH_DOCUMENTS = 64
-# Megatron's own limit for 16-bit ids (`DType.optimal_dtype`).
+# Megatron's limit for 16-bit ids (`DType.optimal_dtype`).
 _UINT16_VOCAB = 65_500
 
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """Token ids of consecutive documents, each closed by the end-of-document token, and the documents' lengths."""
+    """Token ids of consecutive documents, each with its end-of-document token, and the documents' lengths in tokens."""
 
     ids: NDArray[np.unsignedinteger | np.signedinteger]
     lengths: NDArray[np.int64]
@@ -44,12 +44,12 @@ class EncodedShard:
 
 
 def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
-    """Return the type in which Megatron stores ids of such a vocabulary."""
+    """Return the type that Megatron uses to store ids of a vocabulary of this size."""
     return np.uint16 if vocab_size < _UINT16_VOCAB else np.int32
 
 
 def encode(tokenizer: Tokenizer, texts: list[str], eod: int, vocab_size: int) -> EncodedShard:
-    """Encode documents, adding no special tokens but `eod` after each.
+    """Encode documents. The only special token added is `eod`, after each document.
 
     Raises:
         UserError: an id is not below `vocab_size`.
@@ -67,7 +67,7 @@ def encode(tokenizer: Tokenizer, texts: list[str], eod: int, vocab_size: int) ->
         ids[end - 1] = eod
     if ids.size and ids.max() >= vocab_size:
         raise UserError(
-            f"token id {ids.max()} is beyond the vocabulary of {vocab_size}; set tokenizer.vocab_size to the tokenizer's"
+            f"token id {ids.max()} is beyond the vocabulary of {vocab_size}; set tokenizer.vocab_size to the tokenizer's size"
         )
     return EncodedShard(
         ids.astype(token_dtype(vocab_size)), lengths, sum(len(text.encode()) for text in texts)
@@ -88,7 +88,7 @@ def _shards(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def load_for_encoding(path: str | Path) -> Tokenizer:
-    """Load a tokenizer that reads the names of special tokens in a text (`</s>` in source code) as plain text."""
+    """Load a tokenizer that encodes names of special tokens in documents (such as `</s>` in source code) as plain text."""
     tokenizer = load_tokenizer(path)
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -99,7 +99,7 @@ _worker: tuple[Tokenizer, int, int]
 
 def _start_worker(tokenizer_path: str, vocab_size: int) -> None:
     global _worker
-    # The library's threads do not scale and would fight with the other processes.
+    # The library's threads do not scale and would compete with the other processes.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = load_for_encoding(tokenizer_path)
     _worker = (tokenizer, end_of_document_id(tokenizer), vocab_size)
@@ -113,20 +113,20 @@ def _encode_in_worker(texts: list[str]) -> EncodedShard:
 def encode_shards(
     texts: Iterable[str], tokenizer_path: str | Path, vocab_size: int, workers: int
 ) -> Iterator[EncodedShard]:
-    """Yield encoded shards in order, made by `workers` single-threaded processes (1: in this process)."""
+    """Yield encoded shards in order. `workers` single-threaded processes encode them (1: this process)."""
     shards = _shards(texts)
     if workers == 1:
         _start_worker(str(tokenizer_path), vocab_size)
         yield from map(_encode_in_worker, shards)
         return
-    # spawn: forking a process that has threads (torch's, the tokenizer's) may hang.
+    # spawn, because a fork of a process with threads (of torch or the tokenizer) may hang.
     with ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), _start_worker, (str(tokenizer_path), vocab_size)
     ) as pool:
         pending: deque[Future[EncodedShard]] = deque()
         for shard in shards:
             pending.append(pool.submit(_encode_in_worker, shard))
-            if len(pending) > 2 * workers:  # bounds memory; the order of results is the order of shards
+            if len(pending) > 2 * workers:  # limits memory
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -151,18 +151,18 @@ def _write_split(prefix: Path, shards: Iterable[EncodedShard], vocab_size: int) 
 def tokenize_corpus(
     corpus_manifest: str | Path, tokenizer_path: str | Path, out: str | Path, workers: int = 1
 ) -> dict[str, Any]:
-    """Write {train,valid}.{bin,idx} and, last, manifest.json of one prepared corpus; return the manifest.
+    """Write {train,valid}.{bin,idx} and then manifest.json of one prepared corpus; return the manifest.
 
     The result does not depend on `workers`.
 
     Args:
-        corpus_manifest: manifest of the prepared corpus; its documents are verified and read.
+        corpus_manifest: manifest of the prepared corpus; its documents are verified.
         tokenizer_path: the study's tokenizer.json.
-        out: folder of the results.
-        workers: processes that encode.
+        out: output folder.
+        workers: number of processes that encode.
 
     Raises:
-        UserError: damaged documents, an unusable tokenizer, or a token id beyond the vocabulary.
+        UserError: damaged documents, an unusable tokenizer, or a token id outside the vocabulary.
     """
     out = Path(out)
     corpus = verify_payload(corpus_manifest)

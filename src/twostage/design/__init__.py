@@ -1,6 +1,6 @@
-"""What a study implies: the grid, its runs, their paths and identities, the cost of an update. Without torch or disk.
+"""Everything that follows from a study: its runs, their paths and identities, and FLOPs. No torch, no disk access.
 
-`design` (`Design`: runs, segments, branches, cells), `paths` (where each lies), `trunk_points` (which lengths a trunk has),
-`schedule` (learning rates), `specs` (identities of jobs), `growth_shapes` (sizes after growth), `flops` and `device_peaks`
-(arithmetic of one token, peak speeds of devices). Imports `study` and `common`.
+`design` (`Design`: runs, segments, branches, cells), `paths` (their files), `trunk_points` (where a trunk is cut),
+`schedule` (learning rates), `specs` (identities of jobs), `flops` (FLOPs and bytes of a model) and `device_peaks` (peak FLOP/s
+of GPUs). Imports `study`, `methods` and `common`.
 """

@@ -1,7 +1,7 @@
-"""What a study implies: runs, trunk segments, decay branches, their parents and the cells to measure.
+"""The runs of a study, their trunk segments, decay branches and parents, and the cells to measure.
 
-Pure functions of the study, without torch or disk, so that the workflow's DAG, the plan and the tests all read the
-same design. Tokens are integers throughout: on the grid, D = 1.1 x trunk steps x batch x context.
+Computed from the study alone, without torch or disk access. The workflow's DAG, the plan and the tests use the same
+design. Token counts are integers: on the grid, D = 1.1 x trunk steps x batch size x context.
 """
 
 from __future__ import annotations
@@ -11,21 +11,27 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.design.growth_shapes import expanded_architecture, stacked_architecture
 from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run, grown_manifest
-from twostage.design.trunk_points import Point, grid_point, off_grid_point, trunk_segments, with_decay
-from twostage.study import Cpt, Expand, Method, Repeat, ScheduleKind, Stack, Study
-from twostage.study.architecture import Architecture
+from twostage.design.trunk_points import (
+    TrunkPoint,
+    grid_point,
+    off_grid_point,
+    total_with_decay,
+    trunk_segments,
+)
+from twostage.methods import Method, ScheduleKind
+from twostage.study import Repeat, Study
 
-#: `method` of the rows of runs without a first stage.
+#: Value of `method` in the tables for stage-1 runs, which have no base checkpoint.
 SCRATCH = "scratch"
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One measured point: a finished checkpoint and the held-out split of a corpus."""
+    """One measured point: the loss of a decay branch's checkpoint on the held-out split of a corpus."""
 
     branch: Branch
     corpus: str
@@ -37,11 +43,11 @@ class Cell:
 
 
 class Design:
-    """The grid of one study; see the module docstring."""
+    """The runs, jobs and cells of one study."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        # A DAG of thousands of jobs asks the same few questions again and again.
+        # Building a DAG of thousands of jobs calls these many times with the same arguments.
         self.points = cache(self._points)
         self.trunk = cache(self._trunk)
         self.runs = cache(self._runs)
@@ -49,12 +55,12 @@ class Design:
     # Units ------------------------------------------------------------------------------------------------------
 
     def tokens_per_step(self, model: str) -> int:
-        """Tokens of one optimizer step."""
+        """Return the tokens of one optimizer step."""
         return self.study.models[self._known_model(model)].batch_size * self.study.context
 
     def decay_tokens(self, model: str, trunk_steps: int) -> int:
-        """D of the branch that leaves the trunk after `trunk_steps`: trunk plus a tenth for the decay."""
-        return with_decay(trunk_steps) * self.tokens_per_step(model)
+        """Return D of the branch that starts after `trunk_steps`: the trunk plus a tenth of it for the decay."""
+        return total_with_decay(trunk_steps) * self.tokens_per_step(model)
 
     def _known_model(self, model: str) -> str:
         if model not in self.study.models:
@@ -79,7 +85,11 @@ class Design:
         return Stage1Run(self.study.stage1.corpus, run.model, run.seed)
 
     def base(self, run: Stage2Run) -> Branch | Segment:
-        """Return the base checkpoint that a stage-2 run starts from, decayed or stable; checks that D1 is on the grid."""
+        """Return the base checkpoint that a stage-2 run starts from: a decay branch, or a trunk segment for `start: trunk`.
+
+        Raises:
+            UserError: D1 is not on the grid.
+        """
         if self.method(run).start == "trunk":
             segment = Segment(self.base_run(run), run.d1_tokens)
             self.segment_steps(segment)
@@ -89,8 +99,8 @@ class Design:
         return branch
 
     def grows(self, run: Stage2Run) -> bool:
-        """Tell whether a stage-2 run starts from a grown checkpoint rather than from the base itself."""
-        return not isinstance(self.method(run), Cpt)
+        """Return whether a stage-2 run starts from a grown checkpoint, not from the base checkpoint itself."""
+        return self.method(run).grows
 
     def schedule(self, run: Run) -> ScheduleKind:
         """Return the kind of a run's learning-rate schedule."""
@@ -98,7 +108,7 @@ class Design:
         return own or self.study.recipe.schedule  # type: ignore[return-value]
 
     def warmup_steps(self, run: Run) -> int:
-        """Return the length of a run's warmup."""
+        """Return the length of a run's warmup in steps."""
         model = self.study.models[run.model].warmup_steps
         if isinstance(run, Stage1Run):
             return model
@@ -108,18 +118,18 @@ class Design:
         return model if method.warmup_steps is None else method.warmup_steps
 
     def peak_lr(self, run: Run) -> float:
-        """Return a run's highest learning rate."""
+        """Return a run's peak learning rate."""
         peak = self.study.models[run.model].peak_lr
         return peak if isinstance(run, Stage1Run) else peak * self.method(run).peak_lr_fraction
 
     def first_sample(self, run: Run) -> int:
-        """Return how many samples of its mixture a run skips: fresh data starts where the base stopped."""
+        """Return how many samples of its mixture a run skips: with `data: fresh`, those that the base run used."""
         if isinstance(run, Stage1Run) or self.method(run).data == "repeat":
             return 0
         return run.d1_tokens // self.study.context
 
     def stage1_runs(self) -> Iterator[Stage1Run]:
-        """Yield base runs, from-scratch runs on other corpora, repeats and the schedule ablation, each once."""
+        """Yield each stage-1 run once: base runs, from-scratch runs, base runs of repeats, the schedule ablation."""
         study = self.study
         runs = [Stage1Run(study.stage1.corpus, m, s) for m in study.base_models for s in study.seeds]
         for section in study.scratch.values():
@@ -131,7 +141,7 @@ class Design:
         yield from dict.fromkeys(runs)
 
     def stage2_runs(self, method: str | None = None) -> Iterator[Stage2Run]:
-        """Yield the stage-2 runs of one method, or of all; repeats with other seeds last."""
+        """Yield the stage-2 runs of one method, or of all methods. Repeats with other seeds come last."""
         study = self.study
         for name, section in study.methods.items():
             if method not in (None, name):
@@ -154,7 +164,7 @@ class Design:
                         yield Stage2Run(name, model, seed, self.d1_tokens(name, model, steps))
 
     def d1_tokens(self, method: str, model: str, d1_steps: int) -> int:
-        """D1 of a method's run from a point of the stage-1 grid: without the decay where it starts from the trunk."""
+        """Return D1 for a point of the stage-1 grid, without the decay if the method starts from the trunk."""
         if self.study.methods[method].start == "trunk" and self.study.recipe.schedule == "wsd":
             return d1_steps * self.tokens_per_step(model)
         return self.decay_tokens(model, d1_steps)
@@ -163,26 +173,18 @@ class Design:
         return (*self.stage1_runs(), *self.stage2_runs())
 
     def architecture(self, run: Run) -> Architecture:
-        """Return the shape of the model that a run trains (the grown one in stage 2)."""
+        """Return the shape of the model that a run trains (in stage 2, after growth)."""
         base = self.study.architecture(self._known_model(run.model))
-        if isinstance(run, Stage1Run):
-            return base
-        method = self.method(run)
-        if isinstance(method, Stack):
-            return stacked_architecture(base, method.factor)
-        if isinstance(method, Expand):
-            shape = method.shapes.get(run.model)
-            return expanded_architecture(base, **(shape.model_dump() if shape else {}))
-        return base
+        return base if isinstance(run, Stage1Run) else self.method(run).architecture(base, run.model)
 
     def corpus(self, run: Run) -> str:
-        """Return the corpus a run is measured on: its own in stage 1, the method's in stage 2."""
+        """Return the corpus that a run is trained and measured on: its own in stage 1, the method's in stage 2."""
         if isinstance(run, Stage1Run):
             return run.corpus
         return self.method(run).corpus or self.study.stage1.corpus
 
     def mixture(self, run: Run) -> dict[str, int]:
-        """Return the training corpora of a run with integer weights, in a fixed order."""
+        """Return the training corpora of a run with their integer weights, in a fixed order."""
         own = self.corpus(run)
         if isinstance(run, Stage1Run) or not self.method(run).replay:
             return {own: 1}
@@ -191,8 +193,8 @@ class Design:
 
     # Points -----------------------------------------------------------------------------------------------------
 
-    def _points(self, run: Run) -> tuple[Point, ...]:
-        """Return the evaluated lengths of a run, rising; empty for a run that is not in the study."""
+    def _points(self, run: Run) -> tuple[TrunkPoint, ...]:
+        """Return the evaluated points of a run, shortest first; empty for a run that is not in the study."""
         kind = self.schedule(run)
         points = [grid_point(kind, steps) for steps in self._grid_steps(run)]
         ablation = self.study.ablations.schedule
@@ -204,13 +206,13 @@ class Design:
             )
             if here and run.schedule in ("", ablation.against):
                 total = ablation.total_steps
-                # A total that is on the grid is the grid's own point: nothing is trained twice.
-                if total not in [point.total for point in points]:
+                # If the total is on the grid, the grid's own point is used, so that nothing is trained twice.
+                if total not in [point.total_steps for point in points]:
                     points.append(off_grid_point(kind, total))
-        return tuple(sorted(points, key=lambda point: point.total))
+        return tuple(sorted(points, key=lambda point: point.total_steps))
 
     def _grid_steps(self, run: Run) -> set[int]:
-        """Return the trunk lengths of the grid that a run is evaluated at."""
+        """Return the trunk lengths of the grid at which a run is evaluated."""
         study = self.study
         grid = study.grid_of(self._known_model(run.model))
         if isinstance(run, Stage2Run):
@@ -242,7 +244,7 @@ class Design:
         return steps * self.tokens_per_step(model), self.decay_tokens(model, steps)
 
     def _trunk(self, run: Run) -> dict[int, int]:
-        """Return a run's trunk segments in steps, as end -> start."""
+        """Return a run's trunk segments as {end: start}, in steps."""
         if not (points := self.points(run)):
             return {}
         grid = self.study.grid_of(run.model)
@@ -252,7 +254,7 @@ class Design:
     # Jobs -------------------------------------------------------------------------------------------------------
 
     def segment_steps(self, segment: Segment) -> tuple[int, int]:
-        """Return (start, stop) of a trunk segment in steps; `UserError` where it is not on the grid."""
+        """Return (start, stop) of a trunk segment in steps; raises `UserError` if it is not on the grid."""
         trunk = self.trunk(segment.run)
         stop, left = divmod(segment.tokens, self.tokens_per_step(segment.run.model))
         if left or stop not in trunk:
@@ -260,8 +262,8 @@ class Design:
         return trunk[stop], stop
 
     def branch_steps(self, branch: Branch) -> tuple[int, int]:
-        """Return (start, stop) of a decay branch in steps; it starts at its trunk's end."""
-        points = {point.total: point.start for point in self.points(branch.run)}
+        """Return (start, stop) of a decay branch in steps; raises `UserError` if it is not on the grid."""
+        points = {point.total_steps: point.branch_step for point in self.points(branch.run)}
         total, left = divmod(branch.tokens, self.tokens_per_step(branch.run.model))
         if left or total not in points:
             self._off_grid(branch.run, branch.tokens, f"D{branch.run.stage}", list(points))
@@ -271,7 +273,7 @@ class Design:
         known = [value * self.tokens_per_step(run.model) for value in steps]
         if not known:
             raise UserError(
-                f"{run.path}: this run is not in study {self.study.name}; `twostage status` lists those that are"
+                f"{run.path}: this run is not in study {self.study.name}; `twostage status --jobs` lists its jobs"
             )
         nearest = min(known, key=lambda value: abs(value - tokens))
         raise UserError(
@@ -284,21 +286,23 @@ class Design:
 
     def branches(self, run: Run) -> list[Branch]:
         """Return all decay branches of a run, shortest first."""
-        return [Branch(run, point.total * self.tokens_per_step(run.model)) for point in self.points(run)]
+        return [
+            Branch(run, point.total_steps * self.tokens_per_step(run.model)) for point in self.points(run)
+        ]
 
     def segment_parent(self, segment: Segment) -> Segment | None:
-        """Return the segment that this one continues; None where the run starts."""
+        """Return the segment that this one continues, or None for the first segment of a run."""
         return self._trunk_at(segment.run, self.segment_steps(segment)[0])
 
     def branch_parent(self, branch: Branch) -> Segment | None:
-        """Return the trunk segment that a decay branch leaves; None where the branch is the whole run (cosine)."""
+        """Return the trunk segment that a branch starts from, or None if the branch is the complete run (cosine)."""
         return self._trunk_at(branch.run, self.branch_steps(branch)[0])
 
     def _trunk_at(self, run: Run, steps: int) -> Segment | None:
         return Segment(run, steps * self.tokens_per_step(run.model)) if steps else None
 
     def parent_manifest(self, job: Segment | Branch) -> str | None:
-        """Return the manifest of the checkpoint that a job starts from; None where a stage-1 run begins."""
+        """Return the manifest of the checkpoint that a job starts from, or None for the first job of a stage-1 run."""
         before = self.segment_parent(job) if isinstance(job, Segment) else self.branch_parent(job)
         if before is not None:
             return before.manifest
@@ -309,21 +313,22 @@ class Design:
     # Cells ------------------------------------------------------------------------------------------------------
 
     def label(self, branch: Branch) -> str:
-        """Return the `method` under which a branch stands in the tables: `scratch` for a stage-1 run on the grid."""
+        """Return the value of `method` for a branch in the tables: `scratch` for a stage-1 run on the grid."""
         run = branch.run
         if isinstance(run, Stage2Run):
             return run.method
         if run.schedule:
             return f"{SCRATCH}-{run.schedule}"
         start, total = self.branch_steps(branch)
-        on_grid = self.schedule(run) != "wsd" or with_decay(start) == total
+        on_grid = self.schedule(run) != "wsd" or total_with_decay(start) == total
         return SCRATCH if on_grid else f"{SCRATCH}-{self.schedule(run)}"
 
     def cells(self) -> list[Cell]:
-        """Return every evaluation of the study, each once.
+        """Return every evaluation of the study once.
 
-        A stage-2 checkpoint is evaluated on its own corpus and on the base corpus (forgetting), a base checkpoint
-        also on every corpus that a method continues on (the loss at D2 = 0), a from-scratch one on its own.
+        A stage-2 checkpoint is evaluated on its own corpus and on the base corpus (forgetting). A base checkpoint is
+        evaluated on its own corpus and on the corpus of every method (the loss at D2 = 0). Any other stage-1 checkpoint
+        is evaluated on its own corpus.
         """
         base = self.study.stage1.corpus
         methods = self.study.methods
@@ -345,26 +350,26 @@ class Design:
         """Return the evaluations of one method (or `scratch`) at one base model.
 
         Raises:
-            UserError: there are none; what there is, is listed.
+            UserError: there are none; the message lists the methods and models that have cells.
         """
         labels = {cell: (self.label(cell.branch), cell.branch.run.model) for cell in self.cells()}
         chosen = [cell for cell, label in labels.items() if label == (method, model)]
         if not chosen:
             known = sorted(set(labels.values()))
             raise UserError(
-                f"no cells of method {method!r} and model {model!r} in study {self.study.name}; there are {known}"
+                f"no cells of method {method!r} and model {model!r} in study {self.study.name}; it has {known}"
             )
         return chosen
 
     def is_base(self, branch: Branch) -> bool:
-        """Tell whether a branch is a base checkpoint: on the base corpus and on the grid."""
+        """Return whether a branch is a base checkpoint: a base model on the base corpus and on the grid."""
         run = branch.run
         if not isinstance(run, Stage1Run) or run.corpus != self.study.stage1.corpus:
             return False
         return run.model in self.study.base_models and self.label(branch) == SCRATCH
 
     def jobs(self) -> tuple[list[Segment], list[Branch]]:
-        """Return every segment and branch that the cells need, each once."""
+        """Return every segment and every branch of the study once."""
         runs = self.runs()
         return (
             [segment for run in runs for segment in self.segments(run)],
@@ -376,14 +381,9 @@ class Design:
         return self.segment_steps(job) if isinstance(job, Segment) else self.branch_steps(job)
 
     def job_tokens(self, job: Segment | Branch) -> int:
-        """Return how many tokens a job trains."""
+        """Return how many tokens a job trains on."""
         start, stop = self.job_steps(job)
         return (stop - start) * self.tokens_per_step(job.run.model)
-
-    def planned_tokens(self) -> int:
-        """Tokens that the whole study trains: the sum over its segments and branches."""
-        segments, branches = self.jobs()
-        return sum(map(self.job_tokens, segments)) + sum(map(self.job_tokens, branches))
 
 
 def _chosen(values: tuple[_T, ...], only: tuple[_T, ...] | None) -> list[_T]:

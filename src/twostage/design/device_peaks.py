@@ -1,9 +1,9 @@
-"""Dense bf16 peaks of GPUs by name, for the model FLOPs utilisation; an unknown GPU has none rather than a guess."""
+"""Dense bf16 peak FLOP/s of GPUs by name, to compute the model FLOPs utilisation."""
 
 from __future__ import annotations
 
-# NVIDIA's data sheets (H100, H200, GH200, B200, A100, L40S), tensor cores without sparsity, TFLOP/s. More specific
-# names first: the driver calls an H100 SXM "NVIDIA H100 80GB HBM3".
+# In TFLOP/s, tensor cores without sparsity, from NVIDIA's data sheets (H100, H200, GH200, B200, A100, L40S). More
+# specific names come first: the driver's name of an H100 SXM is "NVIDIA H100 80GB HBM3".
 _PEAKS = (
     ("H100 PCIe", 756.0),
     ("H100 NVL", 835.0),
@@ -18,6 +18,6 @@ _PEAKS = (
 
 
 def peak_tflops(device_name: str) -> float | None:
-    """Return the peak of a GPU as `torch.cuda.get_device_name` names it, in TFLOP/s; None where it is not known."""
+    """Return the peak of a GPU in TFLOP/s by its name from `torch.cuda.get_device_name`, or None if it is unknown."""
     words = device_name.replace("-", " ")
     return next((peak for name, peak in _PEAKS if f" {name} " in f" {words} "), None)

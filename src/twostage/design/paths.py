@@ -1,6 +1,6 @@
-"""Runs and artifacts to relative paths, and back: the path is the identity, with exact integer token counts.
+"""Convert runs and their files to paths and back. A path identifies its job, with exact token counts.
 
-All paths are relative to `results/<study>/`. Nothing here looks at a disk or at the study.
+All paths are relative to `results/<study>/`. Nothing here reads the disk or the study.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from twostage.common.errors import UserError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9.-]*"
 _SCHEDULE = "wsd|constant|cosine"
-#: Regular expression of a run's path, for Snakemake's wildcard constraints.
+#: Regular expressions of the paths of runs, for Snakemake's wildcard constraints.
 RUN_PATTERN = rf"stage1/{_NAME}/{_NAME}/seed-\d+(?:/(?:{_SCHEDULE}))?|stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
 STAGE2_RUN_PATTERN = rf"stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
 
 
 @dataclass(frozen=True, order=True)
 class Stage1Run:
-    """A trunk and its branches, from scratch, on one corpus; `schedule` is named where it is not the recipe's."""
+    """A trunk and its branches, trained from scratch on one corpus; `schedule` is empty for the recipe's schedule."""
 
     corpus: str
     model: str
@@ -38,7 +38,7 @@ class Stage1Run:
 
 @dataclass(frozen=True, order=True)
 class Stage2Run:
-    """A trunk and its branches that start from the base checkpoint at D1; `model` is the base model."""
+    """A trunk and its branches, trained from the base checkpoint at D1; `model` is the base model."""
 
     method: str
     model: str
@@ -57,7 +57,7 @@ Run = Stage1Run | Stage2Run
 
 
 def parse_run(path: str) -> Run:
-    """Return the run whose folder is `path`; the inverse of `run.path`."""
+    """Return the run with the folder `path` (the inverse of `run.path`)."""
     if not re.fullmatch(RUN_PATTERN, path):
         raise UserError(
             f"{path}: not a run folder; expected stage1/<corpus>/<model>/seed-<s>[/<schedule>] or stage2/<method>/<model>/seed-<s>/D1-<tokens>"
@@ -71,7 +71,7 @@ def parse_run(path: str) -> Run:
 
 @dataclass(frozen=True, order=True)
 class _Job(ABC):
-    """A training job of a run, named by the tokens that the run has seen when it ends."""
+    """A training job of a run, identified by the tokens that the run has been trained on when the job ends."""
 
     run: Run
     tokens: int
@@ -83,17 +83,17 @@ class _Job(ABC):
 
     @property
     def manifest(self) -> str:
-        """The checkpoint's manifest: the edge of the DAG."""
+        """The checkpoint's manifest, the file that dependent jobs take as input."""
         return f"{self.folder}/checkpoint/manifest.json"
 
     @property
     def metrics(self) -> str:
-        """Speed, gradient norm and identity of the training that led here."""
+        """The job's metrics: speed, gradient norm and spec."""
         return f"{self.folder}/metrics.json"
 
 
 class Segment(_Job):
-    """One job: from one grid point of the trunk to the next; ends in a full checkpoint at `tokens`."""
+    """The job that trains from one grid point of the trunk to the next. It saves the training state at `tokens`."""
 
     @property
     def folder(self) -> str:
@@ -102,9 +102,9 @@ class Segment(_Job):
 
 
 class Branch(_Job):
-    """One job: the decay that ends at D = `tokens`; its weights are the model that is evaluated.
+    """The job that trains the decay ending at D = `tokens`. It saves the weights, which are evaluated.
 
-    Under a constant schedule the decay has no steps, under a cosine schedule it is the whole run.
+    With a constant schedule the decay has no steps; with a cosine schedule it is the complete run.
     """
 
     @property
@@ -113,26 +113,26 @@ class Branch(_Job):
         return f"{self.run.path}/decay/D{self.run.stage}-{self.tokens}"
 
     def evaluation(self, corpus: str) -> str:
-        """Validation loss on the held-out split of a corpus."""
+        """Return the file with the loss on the held-out split of a corpus."""
         return f"{self.folder}/eval-{corpus}.json"
 
 
 def grown_manifest(run: Stage2Run) -> str:
-    """Manifest of the grown checkpoint that a growth run starts from."""
+    """Return the manifest of the grown checkpoint that a growth run starts from."""
     return f"{run.path}/init/checkpoint/manifest.json"
 
 
 def tokens_manifest(corpus: str) -> str:
-    """Manifest of a tokenised corpus."""
+    """Return the manifest of a tokenised corpus."""
     return f"tokens/{corpus}/manifest.json"
 
 
 def parse_artifact(path: str) -> Segment | Branch:
-    """Return the segment or branch that a path of one of their files belongs to."""
+    """Return the segment or branch that a file belongs to."""
     match = re.match(rf"(?P<run>{RUN_PATTERN})/(?:trunk/(?P<trunk>\d+)|decay/D[12]-(?P<decay>\d+))/", path)
     if not match:
         raise UserError(
-            f"{path}: lies in no trunk segment or decay branch; expected <run>/trunk/<tokens>/... or <run>/decay/D<stage>-<tokens>/..."
+            f"{path}: not a file of a trunk segment or decay branch; expected <run>/trunk/<tokens>/... or <run>/decay/D<stage>-<tokens>/..."
         )
     run = parse_run(match["run"])
     return Segment(run, int(match["trunk"])) if match["trunk"] else Branch(run, int(match["decay"]))

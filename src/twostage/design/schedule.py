@@ -1,7 +1,7 @@
-"""Learning rates as pure functions of the optimizer step.
+"""Learning rate schedules as functions of the optimizer step.
 
-Steps count from 1: `rate(s)` is the rate used *in* update s. A trunk knows nothing of where it will be cut, so the
-same trunk serves every decay branch (WSD: warmup, stable, decay; paper, B.3).
+Steps count from 1: `rate(s)` is the learning rate of update s. A trunk's schedule does not depend on where decay branches
+start, so all decay branches share one trunk (WSD: warmup, stable, decay; paper, B.3).
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Schedule(BaseModel):
-    """Linear warmup to `peak_lr`, then what `kind` says.
+    """Linear warmup to `peak_lr`, followed by the schedule `kind`.
 
-    wsd: constant, and in a decay branch a linear decay after update `decay_start`. constant: constant. cosine: half a
-    cosine from the end of the warmup. Decays end at `final_fraction * peak_lr`, in update `total_steps` exactly.
+    wsd: constant; in a decay branch, linear decay after update `decay_start`. constant: constant. cosine: half a
+    cosine from the end of the warmup. Decays reach `final_fraction * peak_lr` exactly in update `total_steps`.
 
     Attributes:
         kind: "wsd", "constant" or "cosine".
-        peak_lr: the highest rate.
-        warmup_steps: update `warmup_steps` is the first at the peak; 0 starts at the peak.
-        final_fraction: last rate of a decay over the peak.
-        decay_start: wsd: last update of the stable part; None in a trunk.
-        total_steps: wsd branch and cosine: the last update; None in a trunk and under constant.
+        peak_lr: the maximum learning rate.
+        warmup_steps: the first update at the peak rate; 0: no warmup.
+        final_fraction: learning rate of the last update of a decay, as a fraction of the peak.
+        decay_start: the last update before the decay of a wsd branch; None in a trunk.
+        total_steps: the last update of a wsd branch or a cosine run; None in a trunk and for constant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,14 +41,14 @@ class Schedule(BaseModel):
         if step < 1:
             raise ValueError(f"step: {step} must be at least 1 (steps count from 1)")
         if self.total_steps is not None and step > self.total_steps:
-            raise ValueError(f"step: {step} lies beyond the schedule's end {self.total_steps}")
+            raise ValueError(f"step: {step} is after the end of the schedule, {self.total_steps}")
         if step < self.warmup_steps:
             return self.peak_lr * step / self.warmup_steps
         end = self.final_fraction * self.peak_lr
         if self.kind == "cosine":
             assert self.total_steps is not None
             top = max(self.warmup_steps, 1)
-            # Both ends are exact in floating point.
+            # Return exact values at both ends, without rounding.
             if step == self.total_steps:
                 return end
             if step <= top:
@@ -60,5 +60,5 @@ class Schedule(BaseModel):
         if self.decay_start is None or step <= self.decay_start:
             return self.peak_lr
         assert self.total_steps is not None
-        # Counted from the end, so that the last value is exact in floating point.
+        # Count from the end, so that the last value is exact.
         return end + (self.peak_lr - end) * (self.total_steps - step) / (self.total_steps - self.decay_start)

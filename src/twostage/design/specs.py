@@ -1,7 +1,7 @@
-"""A job's identity: everything that changes its numbers, as one canonical JSON value in Snakemake's `params.spec`.
+"""A job's spec: everything that affects its results, as canonical JSON in Snakemake's `params.spec`.
 
-What only changes where and how fast a job runs (threads, micro-batch, partition) is not here; it goes to `resources`
-and the profile. A spec never contains the grid's end, so appending a point changes no earlier job.
+Settings that only affect where and how fast a job runs (threads, micro-batch, partition) are not part of a spec; they are
+Snakemake resources. A spec does not contain the end of the grid, so appending a point changes no earlier job.
 """
 
 from __future__ import annotations
@@ -9,30 +9,31 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
 from twostage.common.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
 from twostage.design.design import Design
 from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run
 from twostage.design.schedule import Schedule
-from twostage.study import Expand, OptimizerRecipe, Stack
-from twostage.study.architecture import Architecture
+from twostage.methods import Growth, growth_of
+from twostage.study import OptimizerRecipe
 from twostage.study.attention import Backend, candidates
 
 
 class Spec(BaseModel):
-    """Base of all specs: immutable, unknown keys refused, one canonical text."""
+    """Base class of all specs: immutable, rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def canonical(self) -> str:
-        """Return compact JSON with sorted keys: equal specs, equal text."""
+        """Return compact JSON with sorted keys. Equal specs have equal text."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def parse(cls, text: str) -> Any:
-        """Rebuild from `canonical()`; `UserError` where the text does not fit."""
+        """Create from the text of `canonical()`; raises `UserError` if the text is invalid."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -40,7 +41,7 @@ class Spec(BaseModel):
 
 
 class CurveSpec(Spec):
-    """Validation losses during training: on evenly spaced samples of a held-out split, every so many updates."""
+    """Validation losses during training, every `every_steps` updates on evenly spaced samples of a held-out split."""
 
     corpus: str
     every_steps: int
@@ -48,7 +49,7 @@ class CurveSpec(Spec):
 
 
 class TrainSpec(Spec):
-    """A trunk segment or a decay branch: updates `start_step + 1` to `stop_step` of one run."""
+    """Spec of a trunk segment or a decay branch: updates `start_step + 1` to `stop_step` of one run."""
 
     revision: int = TRAIN_REVISION
     architecture: Architecture
@@ -61,42 +62,53 @@ class TrainSpec(Spec):
     seed: int
     start_step: int
     stop_step: int
-    # Where step `start_step` comes from: drawn weights, a weights-only checkpoint, this run's own training state, or
-    # (carried) the weights and the optimizer's state of another run's trunk, whose steps count from 0 again.
+    # The state at `start_step`: new random weights (init), a weights-only checkpoint (weights), this run's training state
+    # (state), or weights and optimizer state of another run's trunk, with steps counted from 0 (carried).
     origin: Literal["init", "weights", "state", "carried"]
     validation: CurveSpec | None = None
-    attention: tuple[Backend, ...] = ("sdpa",)  # the first that a machine offers is used and recorded
+    attention: tuple[Backend, ...] = ("sdpa",)  # the first one available on the machine is used and recorded
 
     @property
     def is_trunk(self) -> bool:
-        """Whether the job ends in a training state; a decay branch ends in weights."""
+        """Whether the job saves a training state; a decay branch saves weights only."""
         return self.schedule.total_steps is None and self.stop_step > self.start_step
-
-    def run_identity(self) -> dict[str, Any]:
-        """What all jobs of one run share: the spec without the cut points. Ablation pairs differ in one key of it."""
-        identity = self.model_dump(mode="json", exclude={"start_step", "stop_step", "origin"})
-        for key in ("decay_start", "total_steps"):
-            del identity["schedule"][key]
-        return identity
 
 
 class GrowSpec(Spec):
-    """Stack or expand a base checkpoint; `carries_optimizer` stacks a whole training state, not only weights."""
+    """The growth of a base checkpoint, or of a training state where `carries_optimizer`.
+
+    `kind` and its options are keys of the method's section, see `twostage.methods`. The four options below are in every
+    spec, null where the kind does not have them. The options of other kinds are further keys of their own specs only, so
+    that a new kind changes no identity.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     revision: int = GROW_REVISION
     source: Architecture
     target: Architecture
-    kind: Literal["stack", "expand"]
+    kind: str
     factor: int | None = None
-    split: Literal["random", "equal"] | None = None
-    init: Literal["duplicate", "zero"] | None = None
-    init_std: float | None = None  # of zero padding's readers
+    split: str | None = None
+    init: str | None = None
+    init_std: float | None = None  # of weights that the operator draws
     carries_optimizer: bool = False
     seed: int
 
+    @property
+    def growth(self) -> Growth:
+        """The method with the options of this spec: it has the operator."""
+        shared = {"revision", "source", "target", "init_std", "carries_optimizer", "seed"}
+        return growth_of(self.model_dump(exclude=shared, exclude_none=True))
+
+    @model_validator(mode="after")
+    def _has_a_known_kind(self) -> GrowSpec:
+        _ = self.growth
+        return self
+
 
 class EvaluateSpec(Spec):
-    """The loss of one checkpoint on the whole held-out split of one corpus."""
+    """Spec of an evaluation: the loss of one checkpoint on the complete held-out split of one corpus."""
 
     revision: int = EVALUATE_REVISION
     corpus: str
@@ -105,13 +117,13 @@ class EvaluateSpec(Spec):
 
 
 def segment_spec(design: Design, segment: Segment) -> TrainSpec:
-    """Return the identity of a trunk segment."""
+    """Return the spec of a trunk segment."""
     start, stop = design.segment_steps(segment)
     return _train_spec(design, segment.run, start, stop)
 
 
 def branch_spec(design: Design, branch: Branch) -> TrainSpec:
-    """Return the identity of a decay branch."""
+    """Return the spec of a decay branch."""
     start, stop = design.branch_steps(branch)
     ends = {"wsd": {"decay_start": start, "total_steps": stop}, "cosine": {"total_steps": stop}}
     return _train_spec(design, branch.run, start, stop, **ends.get(design.schedule(branch.run), {}))
@@ -153,35 +165,25 @@ def _origin(design: Design, run: Run) -> Literal["init", "weights", "carried"]:
 
 
 def grow_spec(design: Design, run: Stage2Run) -> GrowSpec:
-    """Return the identity of a growth job."""
+    """Return the spec of a growth job."""
     method = design.method(run)
-    source, target = design.architecture(design.base_run(run)), design.architecture(run)
-    if isinstance(method, Stack):
-        return GrowSpec(
-            source=source,
-            target=target,
-            kind="stack",
-            factor=method.factor,
-            carries_optimizer=method.start == "trunk",
-            seed=run.seed,
+    if not isinstance(method, Growth):
+        raise UserError(
+            f"{run.path}: method {run.method!r} does not grow the model, so the run has no grown checkpoint in init/; use a method "
+            "that grows, such as kind: stack"
         )
-    if isinstance(method, Expand):
-        return GrowSpec(
-            source=source,
-            target=target,
-            kind="expand",
-            split=method.split,
-            init=method.init,
-            init_std=design.study.models[run.model].effective_init_std if method.init == "zero" else None,
-            seed=run.seed,
-        )
-    raise UserError(
-        f"{run.path}: method {run.method!r} does not grow the model; there is nothing to make at init/"
+    return GrowSpec(
+        source=design.architecture(design.base_run(run)),
+        target=design.architecture(run),
+        kind=method.kind,
+        carries_optimizer=method.start == "trunk",
+        seed=run.seed,
+        **method.spec_options(design.study.models[run.model].effective_init_std),
     )
 
 
 def evaluate_spec(design: Design, branch: Branch, corpus: str) -> EvaluateSpec:
-    """Return the identity of one evaluation."""
+    """Return the spec of one evaluation."""
     design.branch_steps(branch)
     if corpus not in design.study.corpora:
         raise UserError(

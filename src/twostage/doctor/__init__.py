@@ -1,10 +1,10 @@
-"""`twostage doctor`: is the machine it runs on ready for a study, and what to do where it is not?
+"""`twostage doctor`: check whether this machine is ready for a study, and suggest fixes.
 
-One module per group of checks, each split in two: `gather` looks (processes, files, network) and returns plain facts,
-`judge` turns facts into `Check`s without looking again. So the verdicts on a GPU node are tested without one.
+One module per group of checks. In each, `gather` reads the state of the machine (processes, files, network) and returns
+facts, and `judge` turns the facts into `Check`s. So the checks of a GPU node can be tested without one.
 """
 
-from twostage.doctor.check import Check, Status, failed
+from twostage.doctor.check import Check, Verdict, failed
 from twostage.doctor.examine import Examination, examine
 
-__all__ = ["Check", "Examination", "Status", "examine", "failed"]
+__all__ = ["Check", "Examination", "Verdict", "examine", "failed"]

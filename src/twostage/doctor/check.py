@@ -1,4 +1,4 @@
-"""One line of the doctor's table: what was checked, what was found, and what to do about it."""
+"""One line of the doctor's table: what was checked, what was found, and the fix."""
 
 from __future__ import annotations
 
@@ -9,42 +9,60 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Status(StrEnum):
-    """Verdict of a check."""
+class Verdict(StrEnum):
+    """Result of a check."""
 
     OK = "ok"
-    #: Works, but slower, or not everywhere.
+    #: Works, with a limitation.
     WARN = "warn"
-    #: Needed for this study on this kind of machine, and absent or broken.
+    #: Needed on this kind of machine, but absent or broken.
     MISSING = "missing"
     NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found about one thing; `fix` is what the user does where the status is `warn` or `missing`."""
+    """Result of one check; `fix` says what to do if the status is `warn` or `missing`."""
 
     group: str
     name: str
     found: str
-    status: Status
+    status: Verdict
     fix: str = ""
 
     def __post_init__(self) -> None:
-        if (self.status in (Status.WARN, Status.MISSING)) != bool(self.fix):
-            raise ValueError(
-                f"{self.group}, {self.name}: a fix belongs to warn and missing, and to these only"
-            )
+        if (self.status in (Verdict.WARN, Verdict.MISSING)) != bool(self.fix):
+            raise ValueError(f"{self.group}, {self.name}: set `fix` for warn and missing, and only for these")
+
+
+class Group(str):
+    """The name of a group of checks, with a method for each verdict."""
+
+    def ok(self, name: str, found: str) -> Check:
+        """Return a check that passed."""
+        return Check(self, name, found, Verdict.OK)
+
+    def warn(self, name: str, found: str, fix: str) -> Check:
+        """Return a warning."""
+        return Check(self, name, found, Verdict.WARN, fix)
+
+    def missing(self, name: str, found: str, fix: str) -> Check:
+        """Return a check of something that is needed but absent or broken."""
+        return Check(self, name, found, Verdict.MISSING, fix)
+
+    def not_applicable(self, name: str, found: str) -> Check:
+        """Return a check that does not apply to this machine."""
+        return Check(self, name, found, Verdict.NOT_APPLICABLE)
 
 
 def failed(checks: Iterable[Check]) -> bool:
-    """Tell whether anything that is needed here is missing."""
-    return any(check.status is Status.MISSING for check in checks)
+    """Return whether any check found something missing."""
+    return any(check.status is Verdict.MISSING for check in checks)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a program answered: its exit code (None: absent, or no answer in time), output and error text."""
+    """Result of a program: exit code (None if it is absent or timed out), output and error text."""
 
     code: int | None
     output: str = ""
@@ -52,18 +70,18 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """The program ran and succeeded."""
+        """Whether the program ran and succeeded."""
         return self.code == 0
 
     @property
     def complaint(self) -> str:
-        """The last line that says what went wrong."""
+        """The last line of the error text, or of the output."""
         lines = (self.error or self.output).strip().splitlines()
         return lines[-1].strip() if lines else f"exit code {self.code}"
 
 
 def ask(command: Sequence[str], *, timeout_s: float, **environment: str) -> Answer:
-    """Run a program that only looks; a missing one or one that hangs is an `Answer`, too."""
+    """Run a read-only program. A missing program or a timeout also gives an `Answer`."""
     try:
         done = subprocess.run(
             command,

@@ -1,4 +1,4 @@
-"""Apptainer and the image that the Snakefile names, for those who run jobs in a container."""
+"""Check Apptainer and the container image that the Snakefile names."""
 
 from __future__ import annotations
 
@@ -6,45 +6,37 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from twostage.doctor.check import Check, Status
+from twostage.doctor.check import Check, Group
 
-GROUP = "container"
+GROUP = Group("container")
 IMAGE = "envs/twostage.sif"
 
 
 @dataclass(frozen=True)
 class ContainerFacts:
-    """The engine's program, if any, and whether the image is there."""
+    """Name of the engine's program or None, and whether the image exists."""
 
     engine: str | None
     image: bool
 
 
 def gather(root: Path) -> ContainerFacts:
-    """Look for the engine on PATH and for the image below the repository's root."""
+    """Look for the engine on PATH and for the image in the repository."""
     engine = next((name for name in ("apptainer", "singularity") if shutil.which(name)), None)
     return ContainerFacts(engine, (root / IMAGE).is_file())
 
 
 def judge(facts: ContainerFacts) -> Check:
-    """Containers are optional; what would fail is using one that is not there."""
+    """Check engine and image. Containers are optional, so nothing is `missing`."""
     if facts.engine is None and not facts.image:
-        return Check(GROUP, "apptainer", "absent; jobs run in this Python environment", Status.NOT_APPLICABLE)
+        return GROUP.not_applicable("apptainer", "absent; jobs run in this Python environment")
     if facts.engine is None:
-        return Check(
-            GROUP,
-            "apptainer",
-            f"absent, though {IMAGE} is there",
-            Status.WARN,
-            "load the site's apptainer module",
-        )
+        return GROUP.warn("apptainer", f"absent, but {IMAGE} exists", "load the site's apptainer module")
     if not facts.image:
-        # Snakemake does not look: it would start every job, and each would fail (envs/README.md).
-        return Check(
-            GROUP,
+        # Snakemake does not check for the image: it would start every job, and each would fail (envs/README.md).
+        return GROUP.warn(
             "apptainer",
-            f"{facts.engine} is there, {IMAGE} is not",
-            Status.WARN,
+            f"{facts.engine} is installed, but {IMAGE} does not exist",
             f"before --software-deployment-method apptainer: apptainer build {IMAGE} envs/twostage.def",
         )
-    return Check(GROUP, "apptainer", f"{facts.engine} and {IMAGE}", Status.OK)
+    return GROUP.ok("apptainer", f"{facts.engine} and {IMAGE}")

@@ -1,4 +1,4 @@
-"""Tokenizer and corpora of a study: are the files there and readable, the cache filled or the hub within reach?"""
+"""Check the tokenizer and the corpora of a study: readable files, a filled cache, or a reachable hub."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 
 from twostage.common.errors import UserError
 from twostage.corpora.readers import expand_paths
-from twostage.doctor.check import Check, Status
+from twostage.doctor.check import Check, Group
 from twostage.study import Study
 
-GROUP = "data"
+GROUP = Group("data")
 _HUB = "https://huggingface.co"
 _CONNECT_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class FilesFacts:
-    """Patterns of local files with the number each matches, and the first match that cannot be read."""
+    """Local files: pattern -> number of matches, and the first match that cannot be read."""
 
     name: str
     matches: dict[str, int]
@@ -30,7 +30,7 @@ class FilesFacts:
 
 @dataclass(frozen=True)
 class HubFacts:
-    """A repository of the Hugging Face Hub; `connect_error` None: reachable; `offline`: the user forbids the network."""
+    """A repository of the Hugging Face Hub. `connect_error`: None if reachable; `offline`: the environment forbids network use."""
 
     name: str
     repository: str
@@ -42,7 +42,7 @@ class HubFacts:
 
 @dataclass(frozen=True)
 class MadeFacts:
-    """Nothing to look for: made from what the study already has."""
+    """A source that needs no files, because the study makes it."""
 
     name: str
     how: str
@@ -55,16 +55,16 @@ DataFacts = FilesFacts | HubFacts | MadeFacts
 
 
 def gather(study: Study) -> list[DataFacts]:
-    """Look at every source of a study, relative to the current folder as the workflow does."""
+    """Look for every source of a study. Paths are relative to the current folder, as in the workflow."""
     facts = [_source("tokenizer", study.tokenizer, str(getattr(study.tokenizer, "kind", "")))]
     facts += [_source(f"corpus {name}", corpus, corpus.source) for name, corpus in study.corpora.items()]
     return facts
 
 
 def _source(name: str, section: Any, kind: str) -> DataFacts:
-    """Read a section by its keys rather than by its class, so that a new kind of source is looked at, too."""
+    """Read a section by its keys, not its class, so that new kinds of sources are also checked."""
     if kind == "embedded":
-        return MadeFacts(name, "text that this environment holds")
+        return MadeFacts(name, "text from this Python environment")
     if kind == "bpe":
         return MadeFacts(name, "trained on the study's corpora")
     repository = getattr(section, "dataset", None) or getattr(section, "repository", None)
@@ -73,7 +73,7 @@ def _source(name: str, section: Any, kind: str) -> DataFacts:
         paths = getattr(section, "paths", None) or (section.path,)
     elif not getattr(section, "is_local", False):
         return _hub(name, str(repository), getattr(section, "revision", None))
-    elif "/" in repository:  # a local folder; without a slash it is the name of a file format
+    elif "/" in repository:  # a local folder; a file format has no slash
         paths = tuple(f"{repository}/{path}" for path in inside) or (repository,)
     else:
         paths = inside
@@ -108,7 +108,7 @@ def _hub(name: str, repository: str, revision: str | None) -> HubFacts:
 
 
 def _connect() -> str | None:
-    """Try to reach the hub, through the proxy where one is set; return why it fails."""
+    """Try to connect to the hub, or to the proxy if one is set; return the error or None."""
     target = (
         os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or os.environ.get("HF_ENDPOINT", _HUB)
     )
@@ -125,58 +125,42 @@ def _connect() -> str | None:
 
 
 def judge(facts: DataFacts) -> Check:
-    """One line per source."""
+    """Return the check of one source."""
     if isinstance(facts, MadeFacts):
-        return Check(GROUP, facts.name, facts.how, Status.OK)
+        return GROUP.ok(facts.name, facts.how)
     return _judge_files(facts) if isinstance(facts, FilesFacts) else _judge_hub(facts)
 
 
 def _judge_files(facts: FilesFacts) -> Check:
     if unmatched := [pattern for pattern, count in facts.matches.items() if not count]:
-        return Check(
-            GROUP,
+        return GROUP.missing(
             facts.name,
             f"no file matches {', '.join(unmatched)}",
-            Status.MISSING,
-            "copy or link the files there, or mend the path in the study (relative to the repository's root)",
+            "copy or link the files there, or correct the path in the study (relative to the repository's root)",
         )
     if facts.unreadable:
-        return Check(
-            GROUP,
-            facts.name,
-            f"{facts.unreadable}: no permission to read",
-            Status.MISSING,
-            "mend its permissions",
+        return GROUP.missing(
+            facts.name, f"{facts.unreadable}: no permission to read", "correct its permissions"
         )
     total = sum(facts.matches.values())
-    return Check(GROUP, facts.name, f"{total} file{'s' * (total != 1)} or folders, readable", Status.OK)
+    return GROUP.ok(facts.name, f"{total} file{'s' * (total != 1)} or folders, readable")
 
 
 def _judge_hub(facts: HubFacts) -> Check:
     where = f"{facts.repository} at {facts.revision or 'no revision'}"
     if facts.revision == "PIN_ME":
-        return Check(
-            GROUP,
-            facts.name,
-            where,
-            Status.MISSING,
-            "twostage pin STUDY.yaml looks the commit up (with network access)",
+        return GROUP.missing(
+            facts.name, where, "run twostage pin STUDY.yaml (with network access) to look up the commit"
         )
     if facts.offline and not facts.cached:
-        return Check(
-            GROUP,
+        return GROUP.missing(
             facts.name,
             f"{where}: not in the cache, and HF_HUB_OFFLINE forbids the network",
-            Status.MISSING,
             "download it on a node with network access (prepare_corpus runs there), or unset HF_HUB_OFFLINE",
         )
     if facts.connect_error:
-        found = f"{where}: {'cached in part or whole' if facts.cached else 'not cached'}, hub not reachable ({facts.connect_error})"
-        return Check(
-            GROUP,
-            facts.name,
-            found,
-            Status.WARN if facts.cached else Status.MISSING,
-            "run prepare_corpus and train_tokenizer on a node with network access; training needs none",
-        )
-    return Check(GROUP, facts.name, f"{where}: {'cached' if facts.cached else 'hub reachable'}", Status.OK)
+        report = GROUP.warn if facts.cached else GROUP.missing
+        cached = "at least partly cached" if facts.cached else "not cached"
+        fix = "run prepare_corpus and train_tokenizer on a node with network access; training needs none"
+        return report(facts.name, f"{where}: {cached}, hub not reachable ({facts.connect_error})", fix)
+    return GROUP.ok(facts.name, f"{where}: {'cached' if facts.cached else 'hub reachable'}")

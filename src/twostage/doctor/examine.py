@@ -1,4 +1,4 @@
-"""All checks of one machine, in the order of the table."""
+"""Run all checks of this machine, in the order of the table."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from twostage.doctor import backends, container, data, gpu, gpu_facts, limits, p
 from twostage.doctor.check import Check
 from twostage.study import Study, attention
 
-Machine = Literal["cpu", "cuda"]
-DEVICES = ("auto", *get_args(Machine))
+MachineKind = Literal["cpu", "cuda"]
 
 
 @dataclass(frozen=True)
 class Examination:
-    """The kind of machine that was examined, and every line of the table."""
+    """The kind of machine, and all checks."""
 
-    machine: Machine
+    machine: MachineKind
     checks: list[Check]
 
 
-def machine_kind(device: str, *, gpus_seen: bool) -> Machine:
-    """`auto` is "cuda" where a driver or the environment speaks of GPUs; else what the user insists on."""
-    if device in get_args(Machine):
+def machine_kind(device: str, *, gpus_seen: bool) -> MachineKind:
+    """Return `device`, or for "auto" the kind of machine: "cuda" if there are signs of GPUs."""
+    if device in get_args(MachineKind):
         return "cuda" if device == "cuda" else "cpu"
     return "cuda" if gpus_seen else "cpu"
 
 
 def gpus_seen() -> bool:
-    """Tell whether this machine seems to have NVIDIA GPUs, working or not."""
+    """Return whether this machine seems to have NVIDIA GPUs, even if they do not work."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
     return (
         shutil.which("nvidia-smi") is not None or Path("/dev/nvidia0").exists() or visible not in ("", "-1")
@@ -42,13 +41,13 @@ def gpus_seen() -> bool:
 
 
 def examine(study: Study | None, *, device: str, root: Path, lock: Path | None = None) -> Examination:
-    """Look at this machine and judge it.
+    """Run all checks on this machine.
 
     Args:
-        study: what is to run here; None leaves out what depends on it.
-        device: "auto", or "cpu" or "cuda" to insist.
-        root: the repository's root; results, rolling state, locks and image lie below.
-        lock: the exact versions to compare with; None takes the one of this kind of machine.
+        study: the study to run here; None: skip the checks that depend on it.
+        device: "cpu" or "cuda"; "auto": detect.
+        root: the repository's root, which contains results, rolling state, lock files and the container image.
+        lock: file of exact package versions; default: the one for this kind of machine.
     """
     machine = machine_kind(device, gpus_seen=gpus_seen())
     design = None if study is None else Design(study)

@@ -1,4 +1,4 @@
-"""Verdicts on GPUs, driver, PyTorch's CUDA build, nccl, transformer-engine and flash-attn, from `gpu_facts`."""
+"""Check GPUs, driver, PyTorch's CUDA build, nccl, transformer-engine and flash-attn, from `gpu_facts`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import re
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from twostage.doctor.check import Check, Status
+from twostage.doctor.check import Check, Group
 from twostage.doctor.gpu_facts import GpuFacts
 
-GROUP = "gpu"
-#: FlashAttention 2 and bf16 tensor cores begin with Ampere.
+GROUP = Group("gpu")
+#: Compute capability of Ampere, the first generation with bf16 tensor cores; FlashAttention 2 also needs it.
 _OLDEST_CAPABILITY = (8, 0)
-#: What transformer-engine 2.11.0 accepts (its attention/dot_product_attention/utils.py); it ignores other releases.
+#: Releases that transformer-engine 2.11.0 uses (its attention/dot_product_attention/utils.py); it ignores others.
 FLASH_RANGE = SpecifierSet(">=2.1.1,<=2.8.3")
 _INSTALL = "bash envs/install-gpu.sh, or a container (envs/README.md)"
 
 
 def available_backends(facts: GpuFacts) -> frozenset[str]:
-    """The attention backends whose packages are usable on this machine, whatever the model."""
+    """Return the attention backends whose packages work on this machine."""
     backends = {"sdpa"} if facts.torch.version else set()
     if facts.torch.usable and (facts.torch.capability or (0, 0)) >= _OLDEST_CAPABILITY:
         if facts.flash.importable:
@@ -30,28 +30,26 @@ def available_backends(facts: GpuFacts) -> frozenset[str]:
 
 
 def judge(facts: GpuFacts, machine: str) -> list[Check]:
-    """Verdicts for a "cpu" or "cuda" machine."""
+    """Return the checks for a "cpu" or "cuda" machine."""
     if machine == "cpu":
         found = facts.torch.version or f"not importable: {facts.torch.error}"
         torch = (
-            Check(GROUP, "PyTorch", f"{found}, on the CPU", Status.OK)
+            GROUP.ok("PyTorch", f"{found}, on the CPU")
             if facts.torch.version
-            else Check(GROUP, "PyTorch", found, Status.MISSING, "pip install -r envs/cpu.txt")
+            else GROUP.missing("PyTorch", found, "pip install -r envs/cpu.txt")
         )
-        absent = "not looked at on a CPU machine (--device cuda insists)"
-        return [torch, Check(GROUP, "GPU, driver, nccl", absent, Status.NOT_APPLICABLE)]
+        absent = "not checked on a CPU machine (use --device cuda to check)"
+        return [torch, GROUP.not_applicable("GPU, driver, nccl", absent)]
     return [_devices(facts), _build(facts), _usable(facts), _nccl(facts), _te(facts), _flash(facts)]
 
 
 def _devices(facts: GpuFacts) -> Check:
     if not facts.devices:
         why = facts.smi_error or "nvidia-smi lists none"
-        return Check(
-            GROUP,
+        return GROUP.missing(
             "GPU",
             f"none: {why}",
-            Status.MISSING,
-            "run the doctor on a GPU node, inside a job that has asked for GPUs (srun --gpus=1 ...)",
+            "run the doctor on a GPU node, in a job that requests GPUs (srun --gpus=1 ...)",
         )
     first = facts.devices[0]
     names = sorted({device.name for device in facts.devices})
@@ -60,130 +58,104 @@ def _devices(facts: GpuFacts) -> Check:
         f" (CUDA {facts.driver_cuda or 'unknown'})"
     )
     if first.capability is not None and first.capability < _OLDEST_CAPABILITY:
-        return Check(
-            GROUP, "GPU", found, Status.WARN, "bf16 is slow before Ampere (A100): ask for another GPU type"
+        return GROUP.warn(
+            "GPU", found, "bf16 is slow on GPUs older than Ampere (A100): request another GPU type"
         )
     if len(names) > 1:
-        return Check(
-            GROUP,
-            "GPU",
-            found,
-            Status.WARN,
-            "bitwise resume needs equal GPUs: constrain the jobs to one type",
+        return GROUP.warn(
+            "GPU", found, "bitwise reproducible resumes need equal GPUs: restrict the jobs to one type"
         )
-    return Check(GROUP, "GPU", found, Status.OK)
+    return GROUP.ok("GPU", found)
 
 
 def _build(facts: GpuFacts) -> Check:
     torch, name = facts.torch, "PyTorch and CUDA"
     if torch.version is None:
-        return Check(GROUP, name, f"PyTorch not importable: {torch.error}", Status.MISSING, _INSTALL)
+        return GROUP.missing(name, f"PyTorch not importable: {torch.error}", _INSTALL)
     if torch.cuda is None:
-        return Check(
-            GROUP,
-            name,
-            f"{torch.version} is a CPU build",
-            Status.MISSING,
-            f"install the CUDA build: {_INSTALL}",
-        )
+        return GROUP.missing(name, f"{torch.version} is a CPU build", f"install the CUDA build: {_INSTALL}")
     found = f"{torch.version}, built for CUDA {torch.cuda}"
     if facts.driver_cuda is not None and _major(torch.cuda) > _major(facts.driver_cuda):
-        return Check(
-            GROUP,
+        return GROUP.missing(
             name,
-            f"{found}; the driver runs up to CUDA {facts.driver_cuda}",
-            Status.MISSING,
-            f"use nodes with a driver for CUDA {_major(torch.cuda)}, or an environment built for CUDA "
-            f"{_major(facts.driver_cuda)}",
+            f"{found}; the driver supports up to CUDA {facts.driver_cuda}",
+            (
+                f"use nodes whose driver supports CUDA {_major(torch.cuda)}, or an environment built for CUDA "
+                f"{_major(facts.driver_cuda)}"
+            ),
         )
     if torch.capability and torch.architectures and not _compiled_for(torch.capability, torch.architectures):
         built = ", ".join(torch.architectures)
-        return Check(
-            GROUP,
+        return GROUP.missing(
             name,
             f"{found}, for {built}; this GPU is sm_{torch.capability[0]}{torch.capability[1]}",
-            Status.MISSING,
             "install a PyTorch build that includes this GPU's architecture",
         )
-    return Check(GROUP, name, found, Status.OK)
+    return GROUP.ok(name, found)
 
 
 def _usable(facts: GpuFacts) -> Check:
     torch = facts.torch
     if not torch.usable or torch.error:
         found = torch.error or "torch.cuda.is_available() is false"
-        return Check(
-            GROUP,
+        return GROUP.missing(
             "GPU from PyTorch",
             found,
-            Status.MISSING,
-            "mend the lines above first; then CUDA_VISIBLE_DEVICES and, in a container, --nv",
+            "fix the lines above first; then check CUDA_VISIBLE_DEVICES and, in a container, --nv",
         )
     found = f"{torch.devices} visible"
     if torch.devices != len(facts.devices):
-        found = f"{found}, nvidia-smi lists {len(facts.devices)}"
-        return Check(
-            GROUP,
+        found = f"{found}, but nvidia-smi lists {len(facts.devices)}"
+        return GROUP.warn(
             "GPU from PyTorch",
             found,
-            Status.WARN,
-            "meant where a job is given some of a node's GPUs; else unset CUDA_VISIBLE_DEVICES",
+            "correct if the job requested only some of the node's GPUs; otherwise unset CUDA_VISIBLE_DEVICES",
         )
-    return Check(GROUP, "GPU from PyTorch", found, Status.OK)
+    return GROUP.ok("GPU from PyTorch", found)
 
 
 def _nccl(facts: GpuFacts) -> Check:
     if facts.torch.nccl:
-        return Check(GROUP, "nccl", facts.torch.nccl, Status.OK)
-    return Check(
-        GROUP, "nccl", "not reported by PyTorch", Status.MISSING, f"several GPUs need it: {_INSTALL}"
-    )
+        return GROUP.ok("nccl", facts.torch.nccl)
+    return GROUP.missing("nccl", "not reported by PyTorch", f"training on several GPUs needs it: {_INSTALL}")
 
 
 def _te(facts: GpuFacts) -> Check:
     te, name = facts.te, "transformer-engine"
     if te.version is None:
-        return Check(GROUP, name, "absent", Status.WARN, f"optional, for backend te: {_INSTALL}")
+        return GROUP.warn(name, "absent", f"optional, for backend te: {_INSTALL}")
     if te.error:
-        return Check(
-            GROUP,
+        return GROUP.warn(
             name,
             f"{te.version}, import fails: {te.error}",
-            Status.WARN,
             "rebuild transformer_engine_torch against the installed torch (last step of envs/install-gpu.sh)",
         )
     if not _within(te.version, facts.te_range):
-        return Check(
-            GROUP,
+        return GROUP.warn(
             name,
             f"{te.version}, outside megatron-core's range {facts.te_range or '(not declared)'}",
-            Status.WARN,
             "install the release of envs/gpu.txt; until then backend te is not used",
         )
-    return Check(GROUP, name, f"{te.version}, within megatron-core's range {facts.te_range}", Status.OK)
+    return GROUP.ok(name, f"{te.version}, within megatron-core's range {facts.te_range}")
 
 
 def _flash(facts: GpuFacts) -> Check:
     flash, name = facts.flash, "flash-attn"
     if flash.version is None:
-        return Check(GROUP, name, "absent", Status.WARN, f"optional, for backend flash: {_INSTALL}")
+        return GROUP.warn(name, "absent", f"optional, for backend flash: {_INSTALL}")
     if flash.error:
-        return Check(
-            GROUP,
+        return GROUP.warn(
             name,
             f"{flash.version}, import fails: {flash.error}",
-            Status.WARN,
             "rebuild flash_attn against the installed torch (last step of envs/install-gpu.sh)",
         )
     if facts.te.importable and Version(flash.version) not in FLASH_RANGE:
-        return Check(
-            GROUP,
+        return GROUP.warn(
             name,
-            f"{flash.version}; transformer-engine takes {FLASH_RANGE} only",
-            Status.WARN,
-            "install the release of envs/gpu.txt, or transformer-engine will not use it",
+            f"{flash.version}; transformer-engine uses {FLASH_RANGE} only",
+            "install the release of envs/gpu.txt; until then transformer-engine does not use flash-attn",
         )
-    return Check(GROUP, name, flash.version, Status.OK)
+    return GROUP.ok(name, flash.version)
 
 
 def _within(found: str | None, declared: str | None) -> bool:
@@ -195,7 +167,7 @@ def _major(cuda: str) -> int:
 
 
 def _compiled_for(capability: tuple[int, int], architectures: tuple[str, ...]) -> bool:
-    """Machine code runs on its own major generation from its minor on; PTX (`compute_..`) on all later ones."""
+    """Return whether a build supports a GPU: `sm_` code needs the same major and at least its minor version, PTX (`compute_`) any later one."""
     for kind, digits in re.findall(r"(sm|compute)_(\d+)", " ".join(architectures)):
         built = (int(digits[:-1]), int(digits[-1]))
         if built <= capability and (kind == "compute" or built[0] == capability[0]):

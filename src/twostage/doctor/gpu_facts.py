@@ -1,7 +1,6 @@
-"""What is known of GPUs, driver, PyTorch's CUDA build, nccl, transformer-engine and flash-attn; `gpu.py` judges it.
+"""Gather facts about GPUs, driver, PyTorch's CUDA build, nccl, transformer-engine and flash-attn, for `gpu`.
 
-Libraries are imported in processes of their own: a broken build may crash rather than raise, and the doctor must live
-to tell.
+Each library is imported in a separate process, because a broken build may crash the process that imports it.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ print(json.dumps(fact))
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU as the driver reports it; memory in MiB."""
+    """One GPU as reported by the driver; memory in MiB."""
 
     name: str
     driver: str
@@ -50,7 +49,7 @@ class Device:
 
 @dataclass(frozen=True)
 class TorchFacts:
-    """PyTorch as it imports here; `cuda` None is a CPU build."""
+    """The installed PyTorch; `version` is None if it cannot be imported, `cuda` is None for a CPU build."""
 
     version: str | None
     cuda: str | None = None
@@ -64,20 +63,20 @@ class TorchFacts:
 
 @dataclass(frozen=True)
 class LibraryFacts:
-    """An optional library: version None is absent; `error` is why its import fails."""
+    """An optional library: `version` is None if it is absent, `error` is the reason why its import fails."""
 
     version: str | None = None
     error: str | None = None
 
     @property
     def importable(self) -> bool:
-        """Installed, and its import succeeds."""
+        """Whether it is installed and its import succeeds."""
         return self.version is not None and self.error is None
 
 
 @dataclass(frozen=True)
 class GpuFacts:
-    """Everything `judge` needs; `driver_cuda` is the newest CUDA version the driver can run."""
+    """All facts for `gpu.judge`; `driver_cuda` is the newest CUDA version that the driver supports."""
 
     torch: TorchFacts
     devices: tuple[Device, ...] = ()
@@ -89,7 +88,7 @@ class GpuFacts:
 
 
 def gather() -> GpuFacts:
-    """Ask nvidia-smi, and import each library in a process of its own."""
+    """Run nvidia-smi, and import each library in a separate process."""
     query = [
         "nvidia-smi",
         "--query-gpu=name,driver_version,memory.total,compute_cap",
@@ -108,7 +107,7 @@ def gather() -> GpuFacts:
 
 
 def parse_devices(listing: str) -> tuple[Device, ...]:
-    """Read nvidia-smi's CSV: name, driver, MiB, compute capability."""
+    """Parse nvidia-smi's CSV: name, driver, MiB, compute capability."""
     devices = []
     for line in listing.strip().splitlines():
         name, driver, memory, capability = (part.strip() for part in line.rsplit(",", 3))
@@ -122,13 +121,13 @@ def _capability(text: str) -> tuple[int, int] | None:
 
 
 def parse_driver_cuda(screen: str) -> str | None:
-    """Find the CUDA version in the heading of nvidia-smi's screen."""
+    """Find the CUDA version in the header that nvidia-smi prints."""
     match = re.search(r"CUDA[^|\n]*Version\s*:\s*(\d+\.\d+)", screen)
     return match[1] if match else None
 
 
 def torch_facts(answer: Answer) -> TorchFacts:
-    """Read the probe's answer; a crash or a failed import is a fact, too."""
+    """Parse the output of the PyTorch probe, or its error if it crashed or could not import PyTorch."""
     if not answer.ok:
         return TorchFacts(None, error=answer.complaint)
     fact: Mapping[str, Any] = json.loads(answer.output.strip().splitlines()[-1])
@@ -152,7 +151,7 @@ def _library(distribution: str, module: str) -> LibraryFacts:
 
 
 def megatron_te_range() -> str | None:
-    """The transformer-engine releases that the installed megatron-core declares (extra `dev`); None where unknown."""
+    """Return the transformer-engine releases that megatron-core declares (extra `dev`), or None if unknown."""
     try:
         lines = requires("megatron-core") or []
     except PackageNotFoundError:

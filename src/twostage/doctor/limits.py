@@ -1,4 +1,4 @@
-"""Process limits of this shell or job: open files, processes, file size, locked memory, shared memory, cores."""
+"""Check the process limits: open files, processes, file size, locked memory, shared memory, cores."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import resource
 import shutil
 from dataclasses import dataclass
 
-from twostage.doctor.check import Check, Status, human_bytes
+from twostage.doctor.check import Check, Group, human_bytes
 
-GROUP = "limits"
-#: Snakemake, a pool of data readers and nccl's sockets stay well below; many sites' soft limit is 1,024.
+GROUP = Group("limits")
+#: More than Snakemake, the data readers and nccl's sockets need; a common soft limit is 1,024.
 _FILES = 1024
 _PROCESSES = 512
 _SHARED_MEMORY = 1 << 30
@@ -18,7 +18,7 @@ _SHARED_MEMORY = 1 << 30
 
 @dataclass(frozen=True)
 class LimitFacts:
-    """Soft limits (None: unlimited), bytes of /dev/shm (None: absent), cores this process may use."""
+    """Soft limits (None: unlimited), bytes of /dev/shm (None: absent), and cores that this process may use."""
 
     open_files: int | None
     processes: int | None
@@ -50,9 +50,9 @@ def gather() -> LimitFacts:
 
 
 def judge(facts: LimitFacts, machine: str, *, largest_file: int | None = None) -> list[Check]:
-    """Verdicts for a "cpu" or "cuda" machine; `largest_file`: bytes of the largest file a study writes."""
+    """Return the checks for a "cpu" or "cuda" machine; `largest_file`: bytes of the largest file that the study writes."""
     checks = [
-        Check(GROUP, "cores", str(facts.cores), Status.OK),
+        GROUP.ok("cores", str(facts.cores)),
         _at_least("open files", facts.open_files, _FILES, "ulimit -n 4096"),
         _at_least("processes", facts.processes, _PROCESSES, "ulimit -u 4096, or ask the site"),
         _file_size(facts.file_bytes, largest_file),
@@ -64,32 +64,32 @@ def judge(facts: LimitFacts, machine: str, *, largest_file: int | None = None) -
 
 def _at_least(name: str, found: int | None, wanted: int, fix: str) -> Check:
     if found is None:
-        return Check(GROUP, name, "unlimited", Status.OK)
+        return GROUP.ok(name, "unlimited")
     if found < wanted:
-        return Check(GROUP, name, f"{found}, below {wanted}", Status.WARN, fix)
-    return Check(GROUP, name, str(found), Status.OK)
+        return GROUP.warn(name, f"{found}, below {wanted}", fix)
+    return GROUP.ok(name, str(found))
 
 
 def _file_size(found: int | None, largest: int | None) -> Check:
     if found is None:
-        return Check(GROUP, "file size", "unlimited", Status.OK)
+        return GROUP.ok("file size", "unlimited")
     text, fix = f"at most {human_bytes(found)}", "ulimit -f unlimited"
     if largest is not None and found < largest:
-        need = f"{text}, the largest checkpoint has {human_bytes(largest)}"
-        return Check(GROUP, "file size", need, Status.MISSING, fix)
-    return Check(GROUP, "file size", text, Status.WARN, fix)
+        need = f"{text}, but the largest checkpoint has {human_bytes(largest)}"
+        return GROUP.missing("file size", need, fix)
+    return GROUP.warn("file size", text, fix)
 
 
 def _locked(found: int | None) -> Check:
     if found is None:
-        return Check(GROUP, "locked memory", "unlimited", Status.OK)
+        return GROUP.ok("locked memory", "unlimited")
     fix = "InfiniBand needs `ulimit -l unlimited` on the nodes (Slurm: PropagateResourceLimitsExcept=MEMLOCK)"
-    return Check(GROUP, "locked memory", human_bytes(found), Status.WARN, fix)
+    return GROUP.warn("locked memory", human_bytes(found), fix)
 
 
 def _shared(found: int | None) -> Check:
     if found is None or found < _SHARED_MEMORY:
         text = "no /dev/shm" if found is None else f"/dev/shm of {human_bytes(found)}"
-        fix = "nccl uses it between GPUs of one node: mount it larger (containers: --shm-size=8g, --ipc=host)"
-        return Check(GROUP, "shared memory", text, Status.WARN, fix)
-    return Check(GROUP, "shared memory", f"/dev/shm of {human_bytes(found)}", Status.OK)
+        fix = "nccl uses it between GPUs of one node: make it larger (containers: --shm-size=8g, --ipc=host)"
+        return GROUP.warn("shared memory", text, fix)
+    return GROUP.ok("shared memory", f"/dev/shm of {human_bytes(found)}")

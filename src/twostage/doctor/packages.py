@@ -1,4 +1,4 @@
-"""Python and package versions against the lock of this kind of machine (`envs/cpu.txt` or `envs/gpu.txt`)."""
+"""Compare Python and package versions with the lock file (`envs/cpu.txt` or `envs/gpu.txt`)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from twostage.doctor.check import Check, Status
+from twostage.doctor.check import Check, Group
 
-GROUP = "environment"
+GROUP = Group("environment")
 #: As `requires-python` in pyproject.toml, which an image does not hold.
 PYTHONS = SpecifierSet(">=3.11,<3.14")
 #: What every study needs next to the base set.
 NEEDED_EXTRAS = ("train", "workflow")
-#: Judged with the GPU, where they are optional.
+#: Optional packages, checked in `gpu`.
 _GPU_ONLY = re.compile(r"cuda-|nvidia-|triton|transformer-engine|flash-attn")
-#: A name with a handful of differing versions is listed in full, more are counted.
+#: Number of packages to list by name; further ones are counted.
 _LISTED = 4
 
 
 @dataclass(frozen=True)
 class PackageFacts:
-    """Versions as installed (None: absent) beside those of the lock; `direct`: what twostage itself imports."""
+    """Installed versions (None: absent) and those of the lock file; `direct`: direct dependencies of twostage."""
 
     python: str
     lock: str | None
@@ -39,7 +39,7 @@ class PackageFacts:
 
 
 def read_lock(path: Path) -> dict[str, str]:
-    """Return canonical name -> version of a file of exact pins and of the files that it includes with `-r`."""
+    """Return canonical name -> version from a file of exact pins and the files that it includes with `-r`."""
     text = path.read_text(encoding="utf-8")
     pins: dict[str, str] = {}
     for included in re.findall(r"^-r (\S+)$", text, re.MULTILINE):
@@ -49,7 +49,7 @@ def read_lock(path: Path) -> dict[str, str]:
 
 
 def gather(lock: Path) -> PackageFacts:
-    """Read the lock, the project file beside its folder, and what is installed."""
+    """Read the lock file, the project's pyproject.toml, and the installed versions."""
     if not lock.is_file():
         return PackageFacts(platform.python_version(), None, {}, {}, frozenset())
     pinned = {name: pin for name, pin in read_lock(lock).items() if not _GPU_ONLY.match(name)}
@@ -75,31 +75,25 @@ def _installed(name: str) -> str | None:
 
 
 def judge(facts: PackageFacts) -> list[Check]:
-    """Python in range; every package of the lock there, at the lock's version (a build tag like +cpu aside)."""
+    """Check that Python is supported and packages have the lock file's versions, except build tags such as +cpu."""
     return [_python(facts.python), *_packages(facts)]
 
 
 def _python(found: str) -> Check:
     if found in PYTHONS:
-        return Check(GROUP, "Python", found, Status.OK)
-    return Check(
-        GROUP,
-        "Python",
-        found,
-        Status.MISSING,
-        f"make the environment with a Python {PYTHONS} (make PYTHON=python3.12 ...)",
+        return GROUP.ok("Python", found)
+    return GROUP.missing(
+        "Python", found, f"create the environment with a Python {PYTHONS} (make PYTHON=python3.12)"
     )
 
 
 def _packages(facts: PackageFacts) -> list[Check]:
     if facts.lock is None:
         return [
-            Check(
-                GROUP,
+            GROUP.warn(
                 "packages",
                 "no lock file here",
-                Status.WARN,
-                "run in the repository's root, where envs/ is, or name the file with --lock",
+                "run in the repository's root, which contains envs/, or name the lock file with --lock",
             )
         ]
     install = f"install the lock's versions: {_installer(facts.lock)}"
@@ -111,18 +105,14 @@ def _packages(facts: PackageFacts) -> list[Check]:
     ]
     checks = []
     if needed := sorted(facts.direct.intersection(absent)):
-        checks.append(
-            Check(GROUP, "needed packages", f"absent: {', '.join(needed)}", Status.MISSING, install)
-        )
+        checks.append(GROUP.missing("needed packages", f"absent: {', '.join(needed)}", install))
     if others := sorted(set(absent) - set(facts.direct)):
-        checks.append(
-            Check(GROUP, "other packages of the lock", f"absent: {_some(others)}", Status.WARN, install)
-        )
+        checks.append(GROUP.warn("other packages of the lock", f"absent: {_some(others)}", install))
     if differing:
-        checks.append(Check(GROUP, "versions", _some(differing), Status.WARN, install))
+        checks.append(GROUP.warn("versions", _some(differing), install))
     if not checks:
         found = f"{len(facts.pinned)} packages as in {facts.lock}"
-        checks.append(Check(GROUP, "packages", found, Status.OK))
+        checks.append(GROUP.ok("packages", found))
     return checks
 
 

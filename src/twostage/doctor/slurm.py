@@ -1,4 +1,4 @@
-"""Slurm: are its commands there, do controller and accounting answer, and which status command is safe?"""
+"""Check Slurm's commands, controller and accounting, and which status command can be used."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from twostage.doctor.check import Answer, Check, Status, ask
+from twostage.doctor.check import Answer, Check, Group, ask
 
-GROUP = "slurm"
+GROUP = Group("slurm")
 COMMANDS = ("sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
 PLUGIN = "snakemake-executor-plugin-slurm"
 _TIMEOUT_S = 20.0
@@ -18,9 +18,9 @@ _TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class SlurmFacts:
-    """Which commands exist, what they answered, the job we are in, and the executor plugin's version.
+    """Installed commands, their answers, the id of the current job, and the version of the executor plugin.
 
-    `configured`: this machine names a cluster, so that its silence is a fault rather than a leftover package.
+    `configured`: this machine has a Slurm configuration, so a controller that does not answer is an error.
     """
 
     commands: frozenset[str] = frozenset()
@@ -33,18 +33,18 @@ class SlurmFacts:
 
     @property
     def present(self) -> bool:
-        """This machine belongs to a Slurm cluster: it answers, or is configured, or we are in a job of it."""
+        """Whether this machine belongs to a Slurm cluster: it answers, is configured, or runs the current job."""
         return self.sinfo.ok or self.configured or self.job is not None
 
 
 def gather() -> SlurmFacts:
-    """Ask each command something harmless."""
+    """Run read-only queries with each command."""
     commands = frozenset(name for name in (*COMMANDS, "sacct") if shutil.which(name))
     try:
         plugin = version(PLUGIN)
     except PackageNotFoundError:
         plugin = None
-    # GRES per partition; accounting from now on, so that a long history costs nothing.
+    # sinfo lists GRES per partition. sacct starts from now, so that a long job history takes no time.
     return SlurmFacts(
         commands,
         ask(["sinfo", "--noheader", "--format=%P %a %D %G"], timeout_s=_TIMEOUT_S),
@@ -60,41 +60,33 @@ def gather() -> SlurmFacts:
 
 
 def judge(facts: SlurmFacts) -> list[Check]:
-    """Verdicts; without any Slurm nothing is wrong, `profiles/local` needs none."""
+    """Return the checks. A machine without Slurm is fine, because `profiles/local` does not need it."""
     if not facts.present:
         found = "commands installed, no cluster configured" if facts.commands else "no Slurm on this machine"
-        return [Check(GROUP, "Slurm", found, Status.NOT_APPLICABLE)]
+        return [GROUP.not_applicable("Slurm", found)]
     if not facts.commands and facts.job is None:
         found = "a cluster is configured, but none of Slurm's commands is on PATH"
-        return [
-            Check(
-                GROUP, "Slurm", found, Status.WARN, "to submit jobs from here, load the site's Slurm module"
-            )
-        ]
+        return [GROUP.warn("Slurm", found, "to submit jobs from here, load the site's Slurm module")]
     return [_commands(facts), _controller(facts), _accounting(facts), _plugin(facts)]
 
 
 def _commands(facts: SlurmFacts) -> Check:
-    inside = f"in job {facts.job}" if facts.job else "outside of a job"
+    inside = f"in job {facts.job}" if facts.job else "not in a job"
     if absent := [name for name in COMMANDS if name not in facts.commands]:
-        return Check(
-            GROUP,
+        return GROUP.missing(
             "commands",
             f"absent: {', '.join(absent)} ({inside})",
-            Status.MISSING,
-            "load the site's Slurm module; in a container, run the head process outside of it",
+            "load the site's Slurm module; in a container, start snakemake outside of it",
         )
-    return Check(GROUP, "commands", f"all there, {inside}", Status.OK)
+    return GROUP.ok("commands", f"all available, {inside}")
 
 
 def _controller(facts: SlurmFacts) -> Check:
     for name, answer in (("sinfo", facts.sinfo), ("squeue", facts.squeue)):
         if not answer.ok:
-            return Check(
-                GROUP,
+            return GROUP.missing(
                 "controller",
                 f"{name}: {answer.complaint}",
-                Status.MISSING,
                 "slurmctld does not answer this node: try a login node, then ask the site",
             )
     partitions = [line.split() for line in facts.sinfo.output.strip().splitlines()]
@@ -104,34 +96,22 @@ def _controller(facts: SlurmFacts) -> Check:
     )
     found = f"partitions {', '.join(names) or 'none'}; with GPUs: {', '.join(with_gpus) or 'none'}"
     if not with_gpus:
-        return Check(
-            GROUP,
-            "controller",
-            found,
-            Status.WARN,
-            "GPU jobs will wait for ever here: ask the site for a GPU partition",
-        )
-    return Check(GROUP, "controller", found, Status.OK)
+        return GROUP.warn("controller", found, "GPU jobs would never start: ask the site for a GPU partition")
+    return GROUP.ok("controller", found)
 
 
 def _accounting(facts: SlurmFacts) -> Check:
     if facts.sacct.ok:
-        return Check(
-            GROUP, "accounting (slurmdbd)", "answers; sacct and squeue can both tell a job's state", Status.OK
-        )
+        return GROUP.ok("accounting (slurmdbd)", "answers; slurm-status-command can be sacct or squeue")
     why = facts.sacct.complaint if "sacct" in facts.commands else "no sacct"
-    return Check(
-        GROUP,
+    return GROUP.warn(
         "accounting (slurmdbd)",
         why,
-        Status.WARN,
-        "keep slurm-status-command: squeue in profiles/slurm; sacct would make snakemake wait for ever",
+        "keep slurm-status-command: squeue in profiles/slurm; with sacct snakemake would never see a job finish",
     )
 
 
 def _plugin(facts: SlurmFacts) -> Check:
     if facts.plugin:
-        return Check(GROUP, "snakemake executor", f"{PLUGIN} {facts.plugin}", Status.OK)
-    return Check(
-        GROUP, "snakemake executor", f"{PLUGIN} absent", Status.MISSING, "pip install -r envs/cpu.txt"
-    )
+        return GROUP.ok("snakemake executor", f"{PLUGIN} {facts.plugin}")
+    return GROUP.missing("snakemake executor", f"{PLUGIN} absent", "pip install -r envs/cpu.txt")

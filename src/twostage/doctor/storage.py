@@ -1,7 +1,7 @@
-"""Folders that a study writes to: space against need, write and fsync speed, and what leases rely on (hard links).
+"""Check the folders that a study writes to: free space, write and fsync speed, and hard links, which leases need.
 
-The look is a real one: a temporary folder is made, written to, linked in, and removed. The folders themselves are not
-created; where they do not exist yet, the nearest existing parent is tried.
+The check creates, writes to and removes a temporary folder. If a folder does not exist yet, its nearest existing parent
+is checked; the folder itself is not created.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twostage.design.design import Design
-from twostage.doctor.check import Check, Status, human_bytes
+from twostage.design.flops import STATE_BYTES_PER_PARAMETER, WEIGHT_BYTES_PER_PARAMETER, total_parameters
+from twostage.design.paths import Run
+from twostage.doctor.check import Check, Group, human_bytes
 from twostage.training.rolling import RollingState
 
-GROUP = "storage"
-#: Bytes per parameter on disk in fp32: weights alone; weights and Adam's two moments.
-_WEIGHTS, _TRAINING_STATE = 4, 12
-#: A rolling save that takes longer than this stalls training noticeably at the default interval of ten minutes.
+GROUP = Group("storage")
+#: A save of the rolling state that takes longer slows training noticeably at the default interval of ten minutes.
 _SLOW_SAVE_S = 60.0
 _LITTLE_SPACE = 1 << 30
-#: Seen by all nodes, as far as a name can tell.
+#: Types of filesystems that all nodes of a cluster usually share.
 _SHARED = (
     "nfs",
     "lustre",
@@ -44,9 +44,9 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class FolderFacts:
-    """One folder: filesystem, bytes free and already used, bytes per second with fsync, and what failed first.
+    """One folder: filesystem, free and used bytes, bytes per second with fsync, and the first error.
 
-    `link_error` is why hard links cannot serve as leases.
+    `link_error` is the reason why leases do not work here.
     """
 
     purpose: str
@@ -63,36 +63,35 @@ class FolderFacts:
 
 
 def results_need(design: Design) -> int:
-    """Bytes of all checkpoints of a study, none released: full states of segments, weights of branches."""
+    """Return the bytes of all checkpoints of a study if none is released: training states and weights."""
     segments, branches = design.jobs()
-    return sum(_TRAINING_STATE * _parameters(design, segment.run) for segment in segments) + sum(
-        _WEIGHTS * _parameters(design, branch.run) for branch in branches
+    return sum(STATE_BYTES_PER_PARAMETER * _parameters(design, segment.run) for segment in segments) + sum(
+        WEIGHT_BYTES_PER_PARAMETER * _parameters(design, branch.run) for branch in branches
     )
 
 
 def rolling_need(design: Design) -> int:
-    """Bytes of the rolling state of the largest model's job: the states kept, and the one being written."""
+    """Return the bytes of one job's rolling states for the largest model: those kept, and one being written."""
     return (RollingState.KEEP + 1) * largest_state(design)
 
 
 def largest_state(design: Design) -> int:
-    """Bytes of the largest training state of a study."""
-    return _TRAINING_STATE * max(_parameters(design, run) for run in design.runs())
+    """Return the bytes of the largest training state of a study."""
+    return STATE_BYTES_PER_PARAMETER * max(_parameters(design, run) for run in design.runs())
 
 
-def _parameters(design: Design, run: object) -> int:
-    architecture = design.architecture(run)  # type: ignore[arg-type]
-    return architecture.n_params + architecture.n_embedding_params
+def _parameters(design: Design, run: Run) -> int:
+    return total_parameters(design.architecture(run))
 
 
 # Gathering ------------------------------------------------------------------------------------------------------
 
 
 def gather(purpose: str, folder: Path, *, write_bytes: int = 64 * _MIB) -> FolderFacts:
-    """Write, sync, link and remove below `folder`, or below its nearest existing parent."""
+    """Test writing, fsync and hard links in `folder`, or in its nearest existing parent."""
     path = str(folder)
     base = folder.absolute()
-    # lexists: a dangling link is something that stands in the way, not an absent folder.
+    # lexists, because a dangling link is an error here, not a folder that can be created.
     while not os.path.lexists(base):
         base = base.parent
     if not base.is_dir():
@@ -112,23 +111,23 @@ def gather(purpose: str, folder: Path, *, write_bytes: int = 64 * _MIB) -> Folde
 
 
 def _used(folder: Path) -> int:
-    """Bytes of the files below a folder."""
+    """Return the bytes of all files in a folder and its subfolders."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # a running job may remove what was listed
+            with contextlib.suppress(OSError):  # a running job may have removed the file
                 total += (Path(parent) / name).lstat().st_size
     return total
 
 
 def _write(path: Path, count: int) -> tuple[float | None, str | None]:
-    """Write incompressible bytes and fsync; return (bytes per second, None) or (None, what failed)."""
+    """Write random bytes and fsync; return (bytes per second, None) or (None, error)."""
     block = os.urandom(min(count, _MIB))
     start = time.monotonic()
     try:
         with path.open("wb", buffering=0) as stream:
             for _ in range(-(-count // len(block))):
-                # An almost full disk takes part of a block, and says so only at the next write.
+                # An almost full disk writes part of a block; only the next write fails.
                 if (written := stream.write(block)) != len(block):
                     stream.write(block[written:])
             os.fsync(stream.fileno())
@@ -140,14 +139,14 @@ def _write(path: Path, count: int) -> tuple[float | None, str | None]:
 
 
 def _link(probe: Path) -> str | None:
-    """Try what a lease does: link a complete file to a name once, refuse a second time, and beat its heart."""
+    """Test what a lease needs: exclusive hard links, and setting modification times. Return the error or None."""
     claim, lease = probe / "claim", probe / "lease"
     try:
         claim.touch()
         lease.hardlink_to(claim)
         with contextlib.suppress(FileExistsError):
             lease.hardlink_to(claim)
-            return "a second hard link to one name was not refused"
+            return "a second hard link with the same name did not fail"
         os.utime(lease, ns=(10**18, 10**18))
         if lease.stat().st_mtime_ns != 10**18:
             return "modification times cannot be set"
@@ -157,7 +156,7 @@ def _link(probe: Path) -> str | None:
 
 
 def filesystem_of(path: Path) -> str:
-    """Type of the filesystem that holds a path, as the kernel names it."""
+    """Return the type of the filesystem that contains a path, as named by the kernel."""
     best, kind = "", "unknown"
     real = f"{path.resolve()}/"
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
@@ -179,29 +178,27 @@ def judge(
     leases: bool = False,
     across_nodes: bool = False,
 ) -> list[Check]:
-    """Verdicts on one folder.
+    """Return the checks of one folder.
 
     Args:
         facts: of the folder.
-        need: bytes that the folder will hold, where known.
-        state: bytes of one save, to judge the speed by.
-        leases: jobs hold leases here.
-        across_nodes: jobs of several nodes must see this folder.
+        need: bytes that the folder will contain, if known.
+        state: bytes of the largest save, to check the speed.
+        leases: whether jobs have leases in this folder.
+        across_nodes: whether all nodes must share this folder.
     """
     name = facts.purpose
     if facts.error:
-        fix = f"free space, mend the permissions, or make {facts.path} a link to a folder on a larger disk"
-        return [Check(GROUP, name, f"{facts.path}: {facts.error}", Status.MISSING, fix)]
+        fix = f"free space, correct the permissions, or make {facts.path} a link to a folder on a larger disk"
+        return [GROUP.missing(name, f"{facts.path}: {facts.error}", fix)]
     checks = [_space(facts, need), _speed(facts, state)]
     if leases:
         checks.append(_leases(facts))
     if across_nodes and not facts.filesystem.startswith(_SHARED):
         checks.append(
-            Check(
-                GROUP,
-                f"{name}, seen by all nodes",
+            GROUP.warn(
+                f"{name}, shared by all nodes",
                 f"{facts.filesystem} is usually local to one node",
-                Status.WARN,
                 f"make {facts.path} a link to a folder of the cluster's shared filesystem",
             )
         )
@@ -215,14 +212,14 @@ def _space(facts: FolderFacts, need: int | None) -> Check:
     if need is not None:
         missing = need - facts.used
         found += f", {human_bytes(need)} needed" + (
-            f", {human_bytes(facts.used)} there" if facts.used else ""
+            f", {human_bytes(facts.used)} used already" if facts.used else ""
         )
         if free < missing:
             fix = f"free {human_bytes(missing - free)}, or make {facts.path} a link to a folder on a larger disk"
-            return Check(GROUP, name, found, Status.MISSING, fix)
+            return GROUP.missing(name, found, fix)
     elif free < _LITTLE_SPACE:
-        return Check(GROUP, name, found, Status.WARN, "name a study to learn what it needs; free some space")
-    return Check(GROUP, name, found, Status.OK)
+        return GROUP.warn(name, found, "free some space; give a study to see how much it needs")
+    return GROUP.ok(name, found)
 
 
 def _speed(facts: FolderFacts, state: int | None) -> Check:
@@ -232,13 +229,13 @@ def _speed(facts: FolderFacts, state: int | None) -> Check:
         found += f"; the largest save, {human_bytes(state)}, takes {state / speed:.2g} s"
         if state / speed > _SLOW_SAVE_S:
             fix = "use a faster filesystem, or save less often (resource save_every_s)"
-            return Check(GROUP, name, found, Status.WARN, fix)
-    return Check(GROUP, name, found, Status.OK)
+            return GROUP.warn(name, found, fix)
+    return GROUP.ok(name, found)
 
 
 def _leases(facts: FolderFacts) -> Check:
     name = f"{facts.purpose}, leases"
     if facts.link_error:
-        fix = f"put {facts.path} on a filesystem with hard links: without them no training job can take its lease"
-        return Check(GROUP, name, facts.link_error, Status.MISSING, fix)
-    return Check(GROUP, name, "hard links are exclusive, times can be set", Status.OK)
+        fix = f"put {facts.path} on a filesystem with hard links: training jobs need them for their leases"
+        return GROUP.missing(name, facts.link_error, fix)
+    return GROUP.ok(name, "hard links and modification times work")

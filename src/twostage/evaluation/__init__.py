@@ -1,5 +1,5 @@
 """Losses and scores of finished checkpoints.
 
-`evaluate` measures a held-out loss; `downstream_spec` says which checkpoints answer benchmark tasks, `downstream` runs them.
-Imports `training`, `model`, `corpora`, `design`.
+`evaluate` measures a held-out loss. `downstream_spec` selects the checkpoints for benchmark tasks, `downstream` evaluates them.
+Imports `training`, `model`, `corpora`, `design`, `study` and `common`.
 """

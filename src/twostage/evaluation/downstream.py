@@ -1,7 +1,7 @@
-"""Zero-shot scores of an exported checkpoint, by the lm-eval harness itself.
+"""Zero-shot scores of an exported checkpoint, by the lm-eval harness.
 
-The harness loads the folder through `transformers`, as any user of the export would. Nothing is scored here: tasks,
-prompts and metrics are the harness's, and what it reports is written down with its versions.
+The harness loads the exported folder through `transformers`. Tasks, prompts and metrics are the harness's; its results are
+recorded with its version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twostage.common.errors import UserError
 from twostage.common.storage import verify_payload
 from twostage.evaluation.downstream_spec import DownstreamSpec
 
-# Only metrics without a closed form (perplexity) draw; 100,000, the harness's default, takes longer than a small task.
+# Bootstrap samples for standard errors without a closed form (perplexity). The harness's default of 100,000 is slow.
 _BOOTSTRAP_DRAWS = 1000
 
 
@@ -32,22 +32,23 @@ def evaluate_downstream(
 ) -> dict[str, Any]:
     """Return the scores of an exported checkpoint, as the record that goes into `downstream.json`.
 
-    `tasks` holds for each task its version, the number of questions asked and in all, and every metric with value and
-    standard error (None where the harness has none). Accuracies are fractions.
+    `tasks` has for each task its version, the numbers of questions asked and available, and every metric with its value and
+    standard error (None if the harness has none). Accuracies are fractions.
 
     Args:
-        spec: tasks, precision, limit and batch.
+        spec: tasks, precision, limit and batch size.
         export: manifest of the exported folder (`export.export_checkpoint`).
-        task_folder: own task files, found before the harness's.
+        task_folder: folder of the study's task files, which override the harness's.
         device: `cpu` or `cuda`.
-        threads: of the CPU.
+        threads: CPU threads.
 
     Raises:
-        UserError: harness missing or of another series, task unknown, its data out of reach, or a damaged export.
+        UserError: the harness is missing or of another release series, a task is unknown, its data can't be loaded, or the
+            export is damaged.
     """
     harness = _harness_version(spec)
     if task_folder is not None and not task_folder.is_dir():
-        raise UserError(f"downstream.task_folder: {task_folder} is not a folder")
+        raise UserError(f"downstream.task_folder: {task_folder} is not a folder; correct the path")
     content = verify_payload(export)
     torch.set_num_threads(threads)
     from lm_eval import simple_evaluate
@@ -60,7 +61,7 @@ def evaluate_downstream(
         model_args={
             "pretrained": str(export.parent),
             "dtype": spec.dtype,
-            # Training adds no token before a document, so neither does the evaluation.
+            # Training adds no token at the beginning of a document.
             "add_bos_token": False,
         },
         tasks=tasks,
@@ -94,22 +95,22 @@ def _harness_version(spec: DownstreamSpec) -> str:
 
 
 def _load_task(manager: Any, name: str, task_folder: Path | None) -> list[Any]:
-    """The tasks of one name (several for a group or tag), data included."""
+    """Load the tasks of one name with their data (several tasks for a group or tag)."""
     if name not in manager.all_tasks:
         searched = f" and no file in {task_folder} defines it" if task_folder else ""
         raise UserError(
             f"downstream.tasks: {name!r} is not a task of lm_eval {version('lm_eval')}{searched}; "
-            "`lm-eval ls tasks` lists the names, downstream.task_folder adds your own"
+            "choose one of `lm-eval ls tasks`, or define it in downstream.task_folder"
         )
     try:
         return list(manager.load([name])["tasks"].values())
-    # The harness, `datasets`, the hub's client and sockets all raise classes of their own.
+    # The harness, `datasets`, the Hub's client and sockets raise many kinds.
     except Exception as error:
         raise UserError(
             f"task {name}: its data could not be loaded ({type(error).__name__}: {_first_line(error)}). "
-            "Where jobs have no internet, fill a cache once where there is one (export HF_HOME=<shared folder>; "
+            "If jobs have no internet access, fill a cache once on a machine with access (export HF_HOME=<shared folder>; "
             f'python -c "from lm_eval.tasks import TaskManager; TaskManager().load([{name!r}])"), then run with the same '
-            "HF_HOME and HF_HUB_OFFLINE=1; or give the task with local data in downstream.task_folder "
+            "HF_HOME and HF_HUB_OFFLINE=1; or define the task with local data in downstream.task_folder "
             "(docs/downstream.md)"
         ) from error
 
@@ -122,7 +123,7 @@ def _scores(result: Any, task: str) -> dict[str, Any]:
     reported = result["results"][task]
     count = result["n-samples"][task]
     metrics = {}
-    # Keys are `metric,filter` and `metric_stderr,filter`; the filter is `none` where a task names no other.
+    # Keys are `metric,filter` and `metric_stderr,filter`; the default filter is `none`.
     for key, value in reported.items():
         if (match := re.fullmatch(r"(?P<metric>.+?),(?P<filter>.+)", key)) is None:
             continue

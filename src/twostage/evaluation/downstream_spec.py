@@ -1,6 +1,6 @@
-"""What a study's section `downstream` implies: the checkpoints, their files, and the identity of the evaluation.
+"""The jobs of a study's section `downstream`: checkpoints to evaluate, their files, and the spec of the evaluation.
 
-Pure functions of the study, for rules and scripts; neither torch nor the harness is imported.
+For rules and scripts: imports neither torch nor the harness.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from twostage.design.paths import Branch, Stage1Run
 from twostage.design.specs import Spec
 from twostage.study import Downstream, DownstreamPoint
 
-#: Releases of the harness that this project is written for; a score is only comparable within them.
+#: Supported release series of the harness. Scores of different series are not comparable.
 HARNESS_SERIES = "0.4"
 
 
 class ExportSpec(Spec):
-    """A checkpoint as a Hugging Face folder; weights and tokenizer are inputs."""
+    """Export of a checkpoint to a Hugging Face folder. Weights and tokenizer are inputs of the job."""
 
     revision: int = EXPORT_REVISION
 
 
 class DownstreamSpec(Spec):
-    """Zero-shot scores of one exported checkpoint; own task files are inputs."""
+    """Zero-shot scores of one exported checkpoint. The study's task files are inputs of the job."""
 
     revision: int = DOWNSTREAM_REVISION
     tasks: tuple[str, ...]
@@ -36,36 +36,35 @@ class DownstreamSpec(Spec):
     batch_size: int = 8
 
 
-def export_manifest(branch: Branch) -> str:
-    """Manifest of the exported folder, relative to `results/<study>/`."""
-    return f"{branch.folder}/hf/manifest.json"
-
-
 def scores_file(branch: Branch) -> str:
-    """Scores of a checkpoint, relative to `results/<study>/`."""
+    """Return the path of a checkpoint's scores, relative to `results/<study>/`."""
     return f"{branch.folder}/downstream.json"
 
 
 def section(design: Design) -> Downstream:
-    """Return the study's section `downstream`; `UserError` where it has none."""
+    """Return the study's section `downstream`.
+
+    Raises:
+        UserError: the study has none.
+    """
     if design.study.downstream is None:
         raise UserError(
-            f"study {design.study.name} evaluates no benchmarks; add a section `downstream:` (docs/downstream.md)"
+            f"study {design.study.name} has no section `downstream`; add it to evaluate benchmarks (docs/downstream.md)"
         )
     return design.study.downstream
 
 
 def downstream_spec(design: Design) -> DownstreamSpec:
-    """Return the identity of the study's downstream evaluations."""
+    """Return the spec of the study's downstream evaluations."""
     chosen = section(design)
     return DownstreamSpec(tasks=chosen.tasks, limit=chosen.limit, batch_size=chosen.batch_size)
 
 
 def own_task_files(design: Design) -> list[str]:
-    """Return every file below the study's `task_folder`, sorted: they are inputs of the evaluation.
+    """Return all files below the study's `task_folder`, sorted. They are inputs of the evaluation.
 
     Raises:
-        UserError: the study has no section `downstream`, or its folder holds no task file.
+        UserError: the study has no section `downstream`, or the folder has no task file.
     """
     folder = section(design).task_folder
     if folder is None:
@@ -73,8 +72,8 @@ def own_task_files(design: Design) -> list[str]:
     files = [path for path in Path(folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     if not any(path.suffix == ".yaml" for path in files):
         raise UserError(
-            f"downstream.task_folder: {folder} holds no .yaml file; give the folder of your task files, relative to "
-            "the working directory, or leave the key out"
+            f"downstream.task_folder: {folder} has no .yaml file; set it to the folder of your task files, relative to "
+            "the working directory, or remove the key"
         )
     return sorted(str(path) for path in files)
 
@@ -83,7 +82,7 @@ def downstream_branches(design: Design) -> list[Branch]:
     """Return the base checkpoints of Table 6, in the study's order.
 
     Raises:
-        UserError: the study has no such section, or a point names a model or D1 that the study does not have.
+        UserError: the study has no section `downstream`, or it does not have the model or D1 of a point.
     """
     study = design.study
     points = section(design).points or (DownstreamPoint(model=_largest(design)),)
@@ -92,7 +91,7 @@ def downstream_branches(design: Design) -> list[Branch]:
         key = f"downstream.points[{index}]"
         if point.model not in study.base_models:
             raise UserError(
-                f"{key}.model: {point.model!r} is not one of the study's base models {sorted(study.base_models)}"
+                f"{key}.model: {point.model!r} is not a base model of the study; choose one of {sorted(study.base_models)}"
             )
         grid = study.grid_of(point.model).d1.points
         steps = grid[-1] if point.d1_steps is None else point.d1_steps
@@ -104,7 +103,7 @@ def downstream_branches(design: Design) -> list[Branch]:
         run = Stage1Run(study.stage1.corpus, point.model, study.seeds[0])
         branches.append(Branch(run, design.decay_tokens(point.model, steps)))
     if len(set(branches)) != len(branches):
-        raise UserError("downstream.points: a checkpoint is listed twice; write each once")
+        raise UserError("downstream.points: a checkpoint is listed twice; list it once")
     return branches
 
 

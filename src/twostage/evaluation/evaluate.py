@@ -1,4 +1,4 @@
-"""The loss of a checkpoint on a whole held-out split: non-overlapping windows, fixed batch, float64 sum, no randomness."""
+"""The loss of a checkpoint on an entire held-out split: non-overlapping samples, fixed batch size, sum in float64."""
 
 from __future__ import annotations
 
@@ -22,29 +22,31 @@ from twostage.training.heldout import sample_sums
 def evaluate_checkpoint(
     spec: EvaluateSpec, *, manifest: Path, tokens: Path, device: str = "cpu", threads: int = 1
 ) -> dict[str, Any]:
-    """Return the loss of a weights-only checkpoint as the record that goes into `eval-<corpus>.json`.
+    """Return the loss of a weights-only checkpoint as the record of `eval-<corpus>.json`.
 
-    `loss_nats` is the mean over all predicted tokens; `loss_se` the standard error of that mean from the spread between
-    samples, which is common to all cells of a corpus (cell-to-cell noise comes from seeds); `loss_nats_per_byte` divides
-    by the text's bytes instead and compares across tokenizers.
+    `loss_nats` is the mean over all predicted tokens. `loss_se` is the standard error of this mean, from the variance between
+    samples; it is common to all cells of a corpus, and the noise between cells is measured with seeds. `loss_nats_per_byte`
+    is the loss per byte of text, for comparison between tokenizers.
 
     Raises:
-        UserError: damaged checkpoint or tokens, or a vocabulary that does not fit.
+        UserError: checkpoint or tokens are damaged, or their vocabularies differ.
     """
     torch.set_num_threads(threads)
-    # Before anything else imports Megatron: the data's reader does, without the shim.
+    # Before TokenSplit imports Megatron, which must be patched first on a CPU.
     start_process_group(device)
     data = read_manifest(tokens / "manifest.json")
     state, architecture = load_weights(manifest)
     if data["vocab_size"] != architecture.vocab_size:
         raise UserError(
-            f"{tokens}: tokenised with a vocabulary of {data['vocab_size']}, the checkpoint has {architecture.vocab_size}"
+            f"{tokens}: tokenised with a vocabulary of {data['vocab_size']}, but the checkpoint has {architecture.vocab_size}; "
+            "tokenise again"
         )
     split = TokenSplit(tokens, "valid")
     n_samples = split.n_samples(spec.context)
     if n_samples < 2:
         raise UserError(
-            f"{tokens}: the held-out split has {n_samples} samples of {spec.context} tokens, at least 2 are needed; raise valid_fraction"
+            f"{tokens}: the held-out split has {n_samples} samples of {spec.context} tokens; at least 2 are needed; raise "
+            "valid_fraction"
         )
     model = build_model(architecture, init_std=1.0, scaled_output_init=False, seed=0, device=device)
     load_into(model, state, architecture)
@@ -60,7 +62,7 @@ def evaluate_checkpoint(
     loss = math.fsum(sums) / (n_samples * spec.context)
     if not math.isfinite(loss):
         raise UserError(
-            f"{manifest}: the validation loss is {loss}; the checkpoint holds values that are not finite"
+            f"{manifest}: the validation loss is {loss}: the checkpoint has values that are not finite; train it again"
         )
     valid = data["splits"]["valid"]
     return {

@@ -2,4 +2,5 @@
 
 `catalogue` lists them all with what a study lacks; `presentation`, `comparisons`, `controls` and `joint_design` choose the
 methods, curves, controls and laws that they are made from. Fitting is done in `analysis`, drawing in `figures` and `tables`.
+`schema` writes the JSON schema of study files.
 """

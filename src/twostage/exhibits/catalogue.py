@@ -15,6 +15,7 @@ from twostage.exhibits.comparisons import ablation_pairs
 from twostage.exhibits.controls import control_obstacle
 from twostage.exhibits.joint_design import joint_obstacle, sizes_obstacle
 from twostage.exhibits.presentation import figure_pairs, table_pairs
+from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study, load_study, study_file
 
 Obstacle = Callable[[Study], str]
@@ -203,7 +204,12 @@ def not_drawn(study: Study) -> list[tuple[str, str]]:
 
 
 def check_chosen(study: Study) -> None:
-    """Raise `UserError` where the study asks for a figure or table by name that it cannot have; key and fix are named."""
+    """Raise `UserError` where the study asks for a law, figure or table that it cannot have; key and fix are named."""
+    for name in study.laws.forms:
+        if name not in GRID_FORMS:
+            raise UserError(
+                f"laws.forms: {name!r} is not a law of D1 and D2; choose from {', '.join(GRID_FORMS)}"
+            )
     for key, entries, chosen in (("figures", FIGURES, study.figures), ("tables", TABLES, study.tables)):
         for name in chosen or ():
             if reason := entries[name].obstacle(study):

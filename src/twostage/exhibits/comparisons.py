@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from twostage.design.design import Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
 from twostage.exhibits.presentation import PLACES, figure_pairs
-from twostage.study import Method, Study
+from twostage.methods import Method
+from twostage.study import Study
 
 #: Figure -> the keys of a method that its arms may differ in.
 COMPARED: dict[str, tuple[str, ...]] = {
@@ -54,7 +55,7 @@ def ablation_pairs(study: Study, figure: str) -> list[tuple[str, str]]:
             if alike and _defaults(study, twin, keys) and _meet(study, (other, name)):
                 pairs.append((name, other))
                 break
-    return sorted(pairs, key=lambda pair: study.methods[pair[0]].kind != "cpt")
+    return sorted(pairs, key=lambda pair: study.methods[pair[0]].grows)
 
 
 def _defaults(study: Study, method: Method, keys: tuple[str, ...]) -> bool:

@@ -88,7 +88,7 @@ def shown_controls(study: Study) -> list[Control]:
     for method in dict.fromkeys(control.method for control in known):
         own = [control for control in known if control.method == method]
         shown[method] = max(own, key=lambda control: _count(known, control.model))
-    return sorted(shown.values(), key=lambda control: study.methods[control.method].kind != "cpt")
+    return sorted(shown.values(), key=lambda control: study.methods[control.method].grows)
 
 
 def _count(known: Iterable[Control], model: str) -> int:
@@ -106,7 +106,7 @@ def control_obstacle(study: Study) -> str:
                 f"scratch: models from scratch share {list(control.d2_tokens)} of the D2 of {control.method} at "
                 f"{control.model}, and a crossing lies between two; choose steps that are in the grid's d2 and d1"
             )
-    continued = [control for control in found if study.methods[control.method].kind == "cpt"]
+    continued = [control for control in found if not study.methods[control.method].grows]
     first = [*continued, *found][0]
     corpus = study.corpus_of(first.method)
     if continued:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from twostage.common.errors import UserError
-from twostage.study import Method, Study
+from twostage.methods import Method
+from twostage.study import Study
 
 #: Figure -> kind of the method behind it (the first such method with enough sizes), and whether it needs the law of
 #: models trained from scratch on the method's corpus.

@@ -56,7 +56,7 @@ def deviations(study: Study, name: str) -> list[str]:
     Models, points and explicit shapes are no deviations, nor is the corpus of continual pretraining; that of growth is.
     """
     method = study.methods[name]
-    free = {"kind", "shapes", *PLACES} | ({"corpus"} if method.kind == "cpt" else set())
+    free = {"kind", *PLACES, *method.free_keys}
     fields = type(method).model_fields
     changed = [key for key in fields if key not in free and getattr(method, key) != fields[key].default]
     if method.corpus == study.stage1.corpus and "corpus" in changed:
@@ -120,8 +120,8 @@ def figure_pairs(study: Study, figure: str) -> list[tuple[str, str]]:
         UserError: not a figure with a row or panel for each method.
     """
     fitted = list(dict.fromkeys(name for name, _ in fitted_pairs(study)))
-    continued = [name for name in fitted if study.methods[name].kind == "cpt"]
-    growth = [name for name in fitted if study.methods[name].kind != "cpt"]
+    continued = [name for name in fitted if not study.methods[name].grows]
+    growth = [name for name in fitted if study.methods[name].grows]
     first = [name for name in study.figure_1_methods if name in fitted] or continued[:1] + growth[:1]
     if figure in ("figure-1", "figure-3", "gradient-norm"):
         chosen = first
@@ -143,11 +143,4 @@ def figure_fits(study: Study, figure: str) -> list[str]:
 
 def method_title(study: Study, name: str) -> str:
     """A method's title for a figure, e.g. `Continual pretraining on code (cpt-code)`."""
-    method = study.methods[name]
-    if method.kind == "cpt":
-        replay = f", {method.replay:.0%} replay" if method.replay else ""
-        return f"Continual pretraining on {method.corpus}{replay} ({name})"
-    on = f" on {method.corpus}" if method.corpus not in (None, study.stage1.corpus) else ""
-    if method.kind == "stack":
-        return f"Model growth by stacking ×{method.factor}{on} ({name})"
-    return f"Model growth by width expansion{on} ({name})"
+    return study.methods[name].title(name, study.stage1.corpus)

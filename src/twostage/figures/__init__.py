@@ -1,4 +1,4 @@
-"""The figures of the paper, one module each: `draw(...)` takes tables and returns a Figure and the plotted numbers.
+"""Draws the figures, one module each: `draw(...)` takes tables and returns a Figure and the plotted numbers.
 
-Pure functions: reading cells and writing files is done by `workflow/scripts` through `style.save_figure`.
+The draw functions are pure. `workflow/scripts` read the tables and write the files with `style.save_figure`.
 """

@@ -1,6 +1,6 @@
-"""Boxes and arrows for drawn illustrations (Figure 2, the DAG picture), in inches from the lower left corner.
+"""Boxes and arrows for schematic figures (Figure 2, the DAG picture), in inches from the lower left corner.
 
-Plain Matplotlib, so that no layout program has to be installed. Nothing here knows what is illustrated.
+Only Matplotlib is used, so that no layout program is required.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Box:
+class Rect:
     """A rectangle in inches."""
 
     left: float
@@ -32,22 +32,22 @@ class Box:
 
     @property
     def right(self) -> float:
-        """Right edge."""
+        """The right edge."""
         return self.left + self.width
 
     @property
     def top(self) -> float:
-        """Upper edge."""
+        """The upper edge."""
         return self.bottom + self.height
 
     @property
     def centre(self) -> Point:
-        """Middle."""
+        """The centre (x, y)."""
         return self.left + self.width / 2, self.bottom + self.height / 2
 
 
 def canvas(height: float, width: float = TEXT_WIDTH_INCHES) -> tuple[Figure, Axes]:
-    """A styled figure with one invisible Axes whose coordinates are inches."""
+    """Return a styled figure and one invisible Axes whose coordinates are inches."""
     apply_style()
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -56,8 +56,10 @@ def canvas(height: float, width: float = TEXT_WIDTH_INCHES) -> tuple[Figure, Axe
     return figure, axes
 
 
-def draw_box(axes: Axes, box: Box, *, colour: str = "white", edge: str = INK, rounding: float = 0.05) -> None:
-    """A rounded box."""
+def draw_box(
+    axes: Axes, box: Rect, *, colour: str = "white", edge: str = INK, rounding: float = 0.05
+) -> None:
+    """Draw a rounded box."""
     shape = f"round,pad=0,rounding_size={rounding}"
     axes.add_patch(
         FancyBboxPatch(
@@ -72,14 +74,14 @@ def draw_box(axes: Axes, box: Box, *, colour: str = "white", edge: str = INK, ro
     )
 
 
-def draw_panel(axes: Axes, box: Box, title: str) -> None:
-    """A tinted background with a title at its top."""
+def draw_panel(axes: Axes, box: Rect, title: str) -> None:
+    """Draw a tinted background with a title at its top."""
     draw_box(axes, box, colour=PANEL, edge="none", rounding=0.08)
     axes.text(box.centre[0], box.top - 0.09, title, ha="center", va="top", fontsize=8, fontweight="bold")
 
 
-def draw_bar(axes: Axes, box: Box, colour: Any) -> None:
-    """A plain filled rectangle with a white rim, one of a stack."""
+def draw_bar(axes: Axes, box: Rect, colour: Any) -> None:
+    """Draw a filled rectangle with a white edge, e.g. one layer of a model."""
     axes.add_patch(
         Rectangle(
             (box.left, box.bottom), box.width, box.height, facecolor=colour, edgecolor="white", linewidth=0.8
@@ -87,8 +89,8 @@ def draw_bar(axes: Axes, box: Box, colour: Any) -> None:
     )
 
 
-def draw_cylinder(axes: Axes, box: Box, colour: Any) -> None:
-    """A data store."""
+def draw_cylinder(axes: Axes, box: Rect, colour: Any) -> None:
+    """Draw a cylinder, the symbol of a data set."""
     x, rim = box.centre[0], 0.3 * box.width
     low, high = box.bottom + rim / 2, box.top - rim / 2
     for y in (low, high):
@@ -108,7 +110,7 @@ def draw_cylinder(axes: Axes, box: Box, colour: Any) -> None:
 
 
 def draw_arrow(axes: Axes, points: Sequence[Point], *, dashed: bool = False, colour: str = LINE) -> None:
-    """An arrow along straight pieces through `points`, its head at the last."""
+    """Draw an arrow along straight segments through `points`, with its head at the last point."""
     path = Path(list(points), [Path.MOVETO] + [Path.LINETO] * (len(points) - 1))
     style: Any = (0, (3, 2)) if dashed else "-"
     if len(points) > 2:

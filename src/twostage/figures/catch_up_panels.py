@@ -1,4 +1,4 @@
-"""Loss against tokens for several sunk costs, and what training from scratch needs to catch up: Figures 10 and 11."""
+"""Panels of Figures 10 and 11: loss against tokens for several sunk costs, and tokens from scratch to the same loss."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _COLUMNS = {"d1_tokens", "d2_tokens", "loss_nats", "lower", "upper", "scratch_to
 def draw_catch_up(
     table: pd.DataFrame, *, title: str, reused: str, note: str = ""
 ) -> tuple[Figure, pd.DataFrame]:
-    """Left: predicted loss against tokens. Right: tokens from scratch to the loss of the reused model.
+    """Draw predicted loss against tokens (left) and the tokens from scratch to the loss of the reused model (right).
 
-    Right panel: on the dashed line reuse saves nothing; on a dotted line of its colour it saves its whole sunk cost D1.
+    In the right panel, reuse saves nothing on the dashed line, and its full sunk cost D1 on the dotted line of its colour.
 
     Args:
         table: rows of `laws.curves.catch_up_curves`.
-        title: of the figure.
-        reused: what the coloured curves are, e.g. `stacking`.
-        note: where the laws come from, printed below the panels.
+        title: title of the figure.
+        reused: name of the coloured curves, e.g. `stacking`.
+        note: source of the laws, printed below the panels.
 
     Returns:
         The figure and the plotted numbers, which are the table itself.
 
     Raises:
-        ValueError: a column is missing, or there is no curve from scratch (d1_tokens = 0) or no other.
+        ValueError: a column is missing, or the table has no curve from scratch (d1_tokens = 0) or only that curve.
     """
     missing = _COLUMNS - set(table.columns)
     if missing:
@@ -41,7 +41,7 @@ def draw_catch_up(
     from_scratch, bootstrapped = table[table["d1_tokens"] == 0], table[table["d1_tokens"] > 0]
     if from_scratch.empty or bootstrapped.empty:
         raise ValueError(
-            "table: needs a curve from scratch (d1_tokens = 0) and at least one with d1_tokens > 0"
+            "table: must have a curve from scratch (d1_tokens = 0) and at least one with d1_tokens > 0"
         )
     colours = d1_palette(bootstrapped["d1_tokens"])
     figure, axes = new_figure(1, 2, height=3.3)
@@ -116,7 +116,7 @@ def _band(panel: Axes, rows: pd.DataFrame, colour: object) -> None:
 
 
 def _nice_ticks(low: float, high: float) -> list[float]:
-    """About five round values between two losses, for a logarithmic axis that spans less than a decade."""
+    """Return about five round values between two losses, for a logarithmic axis that spans less than a decade."""
     step = 10 ** np.floor(np.log10((high - low) / 4))
     step *= min((1, 2, 5, 10), key=lambda factor: abs((high - low) / (factor * step) - 5))
     first = np.ceil(low / step)

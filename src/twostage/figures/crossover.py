@@ -1,6 +1,6 @@
-"""Reuse minus from scratch, both measured, against D2 for each D1 (ours, not the paper's): below zero the base is worth it.
+"""Figure `crossover` (ours, not the paper's): measured loss of reuse minus loss from scratch, against D2 for each D1.
 
-One panel for each method that has models from scratch at its size after stage 2. `draw` is pure.
+One panel for each method that has a model from scratch at its size after stage 2. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palet
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4
 LEGEND_INCHES = 0.7
-MORE_INCHES = 0.18  # for each further line of D1
-TITLE_CHARACTERS = 44  # per line, what a panel is wide
+MORE_INCHES = 0.18  # for each further line of the legend
+TITLE_CHARACTERS = 44  # per line of a panel's title
 PANEL_CHARACTERS = 44  # of token labels, see style.token_axis
 BAND_WIDTH = 2  # standard errors
 BAND_COLOUR = "#bbbbbb"
@@ -51,9 +51,9 @@ def draw(cells: pd.DataFrame, panels: Mapping[str, tuple[str, str]]) -> tuple[Fi
         panels: title -> (method, base model).
 
     Returns:
-        The figure and the plotted numbers, value in nats per token: kind `difference` (reuse minus scratch, seeds averaged),
-        `noise` (lower, upper: two standard errors of a difference around zero) and `crossing` (value 0; d2_tokens is where
-        it lies; lower, upper: ends of its 95 % interval in tokens).
+        The figure and the plotted numbers in nats per token, by kind: `difference` (reuse minus scratch, mean over seeds),
+        `noise` (lower, upper: zero plus or minus two standard errors of a difference) and `crossing` (value 0; d2_tokens:
+        the crossing; lower, upper: ends of its 95 % interval in tokens).
 
     Raises:
         UserError: a method has no cells, or no model from scratch was measured at its size.
@@ -121,7 +121,7 @@ def _draw_panel(axes: Axes, one: Comparison, palette: Mapping[float, Colour]) ->
     axes.set_ylabel("reuse $-$ from scratch\n(nats/token)")
     tokens = {row["d2_tokens"] for row in rows if row["kind"] == "difference"}
     token_axis(axes, sorted(tokens), max_characters=PANEL_CHARACTERS)
-    # Room for a word on either side of the zero line.
+    # Leave space for the two texts above and below the zero line.
     lower, upper = axes.get_ylim()
     axes.set_ylim(min(lower, -0.18 * upper), max(upper, -0.18 * lower))
     hint: dict[str, Any] = {"transform": axes.transAxes, "style": "italic", "fontsize": 7, "color": "#777777"}
@@ -135,17 +135,17 @@ def _legend_lines(palette: Mapping[float, Colour]) -> int:
 
 
 def _draw_legend(figure: SubFigure, palette: Mapping[float, Colour], *, noise: bool, crossings: bool) -> None:
-    """Fill the strip below the panels: a line for each D1; then the zero line, the band and the marks, where drawn."""
+    """Draw the legends below the panels: a line for each D1; then the zero line, and the band and markers if drawn."""
     lines = [
         Line2D([], [], color=colour, marker="o", label=format_tokens(d1)) for d1, colour in palette.items()
     ]
-    marks: list[Any] = [Line2D([], [], color=INK, linewidth=0.9, label="from scratch, the same tokens")]
+    marks: list[Any] = [Line2D([], [], color=INK, linewidth=0.9, label="from scratch, same tokens")]
     if noise:
         marks.append(
             Patch(color=BAND_COLOUR, alpha=0.5, linewidth=0, label=f"±{BAND_WIDTH} s.e. of seed noise")
         )
     if crossings:
-        label = "from here on scratch is better"
+        label = "scratch better from this $D_2$ on"
         marks.append(
             Line2D([], [], marker="D", color="#999999", markeredgecolor=INK, linestyle="none", label=label)
         )

@@ -1,4 +1,4 @@
-"""One panel of losses against a token count, a curve for each value of the other: shared by Figures 1 and 3."""
+"""A panel of losses against one token count, with a curve for each value of the other: used by Figures 1, 3 and 8."""
 
 from __future__ import annotations
 
@@ -31,10 +31,18 @@ def draw_curves(
     *,
     max_characters: int,
 ) -> list[dict[str, Any]]:
-    """Draw measured losses of one method (a marker for each seed) and the fitted power laws; return what was drawn.
+    """Draw the measured losses of one method (a marker for each seed) and the fitted power laws.
 
-    Rows have kind (`measured`, `fit`), `along`, `across`, seed (measured ones) and value, in nats per token.
-    `max_characters`: of all labels of the token axis together, see `style.token_axis`.
+    Args:
+        frame: cells of the method.
+        fit: of these cells.
+        along: column of the token count on the horizontal axis.
+        across: column of the token count that is fixed on a curve.
+        palette: colour of each fixed token count.
+        max_characters: of all labels of the token axis together, see `style.token_axis`.
+
+    Returns:
+        The plotted numbers: kind (`measured`, `fit`), `along`, `across`, seed (if measured) and value in nats per token.
     """
     rows: list[dict[str, Any]] = []
     markers = seed_markers(frame["seed"])
@@ -66,8 +74,8 @@ def draw_curves(
     return rows
 
 
-def say_not_fitted(axes: Axes, reason: str) -> None:
-    """Write why a panel is empty instead of leaving it blank."""
+def write_reason(axes: Axes, reason: str) -> None:
+    """Write into an empty panel why nothing was fitted."""
     text = "\n".join(textwrap.wrap(f"not fitted: {reason}", 34))
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7)
     axes.set_xticks([])
@@ -76,7 +84,7 @@ def say_not_fitted(axes: Axes, reason: str) -> None:
 
 
 def draw_legend(figure: SubFigure, title: str, palette: Mapping[float, Colour], seeds: list[int]) -> None:
-    """Fill a strip below the panels: a coloured line for each token count, a grey marker for each of several seeds."""
+    """Draw a legend: a coloured line for each token count and, if there are several seeds, a grey marker for each."""
     handles = [
         Line2D([], [], color=colour, marker="o", label=format_tokens(value))
         for value, colour in palette.items()

@@ -1,6 +1,6 @@
-"""The DAG of a study as a picture: one box per rule with its number of jobs, laid out by stage.
+"""The DAG of a study as a figure: one box per rule with its number of jobs, arranged by stage.
 
-Drawn with Matplotlib from `planning.dag.rule_jobs`, so that it shows this study and needs no graphviz. `draw` is pure.
+Drawn with Matplotlib from the counts of `planning.dag.rule_jobs`; graphviz is not required. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twostage.design.design import Design
-from twostage.figures.boxes import LINE, Box, Point, canvas, draw_arrow, draw_box, draw_panel
+from twostage.figures.boxes import LINE, Point, Rect, canvas, draw_arrow, draw_box, draw_panel
 from twostage.figures.style import TEXT_WIDTH_INCHES
 from twostage.planning.dag import RuleJobs, rule_jobs
 from twostage.study import Study
@@ -20,7 +20,7 @@ from twostage.study import Study
 HEIGHT_INCHES = 2.8
 BOX_WIDTH, BOX_HEIGHT, ROW_INCHES = 0.92, 0.37, 0.58
 MARGIN, HEADER_INCHES, GAP = 0.06, 0.33, 0.19
-BUS_INCHES = 0.2  # below the panels: token files
+BUS_INCHES = 0.2  # height of the line of token files below the panels
 #: Part -> (title, rules from top to bottom; None leaves a row empty).
 COLUMNS_OF_RULES: Mapping[str, tuple[str, tuple[str | None, ...]]] = {
     "data": ("Data", ("prepare_corpus", "train_tokenizer", "tokenize_corpus")),
@@ -30,14 +30,14 @@ COLUMNS_OF_RULES: Mapping[str, tuple[str, tuple[str | None, ...]]] = {
     "laws": ("Laws", ("fit_law", "fit_joint_law", "fit_scratch_law")),
     "results": ("Results", (None, "plot_figure", "make_table")),
 }
-MANY = {"plot_figure": "plot_figure_*", "make_table": "make_table_*"}  # stand for several rules
+MANY = {"plot_figure": "plot_figure_*", "make_table": "make_table_*"}  # boxes that show several rules
 
 
 def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
     """Draw the rule graph of one study.
 
     Returns:
-        The figure and its numbers: part, rule, jobs, one row per box with a number and the sum as rule `total`.
+        The figure and its numbers: part, rule, jobs; one row per box, and the sum as rule `total`.
     """
     jobs = rule_jobs(study, design)
     figure, axes = canvas(HEIGHT_INCHES)
@@ -51,25 +51,25 @@ def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
         fontweight="bold",
     )
     boxes = _draw_boxes(axes, jobs)
-    # Methods of the `-stable` kind start from the trunk itself.
+    # `-stable` methods start from the trunk checkpoint.
     stable = any(getattr(method, "start", "decay") == "trunk" for method in study.methods.values())
     _draw_edges(axes, boxes, stable=stable)
     table = pd.DataFrame([*map(vars, jobs), {"part": "", "rule": "total", "jobs": total}])
     return figure, table
 
 
-def _panels() -> dict[str, Box]:
+def _panels() -> dict[str, Rect]:
     width = (TEXT_WIDTH_INCHES - 2 * MARGIN - GAP * (len(COLUMNS_OF_RULES) - 1)) / len(COLUMNS_OF_RULES)
     bottom = MARGIN + BUS_INCHES
     height = HEIGHT_INCHES - bottom - 0.32
     return {
-        part: Box(MARGIN + rank * (width + GAP), bottom, width, height)
+        part: Rect(MARGIN + rank * (width + GAP), bottom, width, height)
         for rank, part in enumerate(COLUMNS_OF_RULES)
     }
 
 
-def _draw_boxes(axes: Axes, jobs: list[RuleJobs]) -> dict[str, Box]:
-    """Draw panels and boxes; boxes by `part/rule`, panels by `part`."""
+def _draw_boxes(axes: Axes, jobs: list[RuleJobs]) -> dict[str, Rect]:
+    """Draw panels and boxes; return the boxes by `part/rule` and the panels by `part`."""
     counts = {(job.part, job.rule): job.jobs for job in jobs}
     boxes = _panels()
     for part, (title, rules) in COLUMNS_OF_RULES.items():
@@ -79,21 +79,21 @@ def _draw_boxes(axes: Axes, jobs: list[RuleJobs]) -> dict[str, Box]:
             if rule is None or counts.get((part, rule)) == 0:
                 continue
             top = panel.top - HEADER_INCHES - row * ROW_INCHES
-            box = Box(panel.centre[0] - BOX_WIDTH / 2, top - BOX_HEIGHT, BOX_WIDTH, BOX_HEIGHT)
+            box = Rect(panel.centre[0] - BOX_WIDTH / 2, top - BOX_HEIGHT, BOX_WIDTH, BOX_HEIGHT)
             draw_box(axes, box)
             _label(axes, box, MANY.get(rule, rule), counts[part, rule])
             boxes[f"{part}/{rule}"] = box
     return boxes
 
 
-def _label(axes: Axes, box: Box, rule: str, jobs: int) -> None:
+def _label(axes: Axes, box: Rect, rule: str, jobs: int) -> None:
     x, y = box.centre
     axes.text(x, y + 0.075, rule, ha="center", va="center", fontsize=5.5, family="monospace")
     text = f"{jobs:,} job" + ("s" if jobs != 1 else "")
     axes.text(x, y - 0.08, text, ha="center", va="center", fontsize=7, fontweight="bold")
 
 
-def _draw_edges(axes: Axes, boxes: dict[str, Box], *, stable: bool) -> None:
+def _draw_edges(axes: Axes, boxes: dict[str, Rect], *, stable: bool) -> None:
     grows = "stage 2/grow_checkpoint" in boxes
 
     def down(part: str, upper: str, lower: str) -> None:
@@ -126,7 +126,7 @@ def _draw_edges(axes: Axes, boxes: dict[str, Box], *, stable: bool) -> None:
     draw_arrow(axes, [(decay.right, decay.centre[1]), (evaluation.left, evaluation.centre[1])])
     cells = boxes["losses/aggregate_cells"]
     draw_arrow(axes, [(evaluation.centre[0], evaluation.top), (cells.centre[0], cells.bottom)])
-    low = base.bottom - 0.13  # base checkpoints are measured too
+    low = base.bottom - 0.13  # base checkpoints are also evaluated
     draw_arrow(
         axes,
         [
@@ -140,15 +140,15 @@ def _draw_edges(axes: Axes, boxes: dict[str, Box], *, stable: bool) -> None:
     _draw_tokens(axes, boxes)
 
 
-def _draw_analysis(axes: Axes, boxes: dict[str, Box], cells: Box) -> None:
+def _draw_analysis(axes: Axes, boxes: dict[str, Rect], cells: Rect) -> None:
     laws = [box for name, box in boxes.items() if name.startswith("laws/")]
     results = [box for name, box in boxes.items() if name.startswith("results/")]
     _fan(axes, [cells], laws)
     _fan(axes, laws, results)
 
 
-def _fan(axes: Axes, starts: list[Box], ends: list[Box]) -> None:
-    """Arrows from every start to every end through one line between the columns."""
+def _fan(axes: Axes, starts: list[Rect], ends: list[Rect]) -> None:
+    """Draw arrows from every start to every end through one vertical line between the columns."""
     turn = (starts[0].right + ends[0].left) / 2
     middle = ends[0].centre[1]
     for start in starts:
@@ -159,8 +159,8 @@ def _fan(axes: Axes, starts: list[Box], ends: list[Box]) -> None:
         draw_arrow(axes, [(turn, end.centre[1]), (end.left, end.centre[1])])
 
 
-def _draw_tokens(axes: Axes, boxes: dict[str, Box]) -> None:
-    """Token files go to every job that trains or evaluates: one line below the panels, an arrow into each panel."""
+def _draw_tokens(axes: Axes, boxes: dict[str, Rect]) -> None:
+    """Draw the token files, which all training and evaluation jobs read: a line below the panels, an arrow into each."""
     source = boxes["data"]
     y = source.bottom - 0.6 * BUS_INCHES
     targets = [boxes[part].centre[0] for part in ("stage 1", "stage 2", "losses")]

@@ -1,4 +1,4 @@
-"""Predicted against measured loss, with the held-out lowest losses marked: the panel of Figures 4 (left) and 9."""
+"""The panel of Figures 4 (left) and 9: measured against predicted loss, with the held-out lowest losses marked."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _COLUMNS = {"loss_nats", "predicted_nats", "held_out"}
 
 
 def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
-    """Draw predicted against measured loss, and the relative errors below.
+    """Draw measured against predicted loss, and the relative errors below.
 
     Args:
-        table: rows of `laws.curves.extrapolation_table`; with a column `n` the fitted points are coloured by size.
-        title: of the figure.
+        table: rows of `laws.curves.extrapolation_table`; if there is a column `n`, fitted points are coloured by size.
+        title: title of the figure.
 
     Returns:
         The figure and the plotted numbers, which are the table itself.
 
     Raises:
-        ValueError: a column is missing, or nothing was held out.
+        ValueError: a column is missing, or no point was held out.
     """
     missing = _COLUMNS - set(table.columns)
     if missing:
@@ -35,7 +35,7 @@ def draw_extrapolation(table: pd.DataFrame, title: str) -> tuple[Figure, pd.Data
         )
     held_out = table["held_out"].astype(bool)
     if not held_out.any():
-        raise ValueError("table: no row is held out, so there is no extrapolation to show")
+        raise ValueError("table: no row has held_out = True; hold out at least one point")
     figure, axes = new_figure(2, 1, height=4.2, width=3.6, sharex=True, height_ratios=[3, 1])
     top, bottom = axes[:, 0]
     fitted = table[~held_out]

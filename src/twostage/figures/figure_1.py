@@ -1,6 +1,6 @@
-"""Figure 1: losses against D2 for each D1, and how exponent and factor of those power laws move with D1.
+"""Figure 1: losses against D2 for each D1, and exponents and factors of the fitted power laws against D1.
 
-One row for each method. Left: Eq. 1 with one floor for all curves; middle: -alpha(D1) with Eq. 5; right: A(D1) with a
+One row for each method. Left: Eq. 1 with one floor for all curves. Middle: -alpha(D1) with Eq. 5. Right: A(D1) with a
 power law. Error bars are 95 % intervals. `draw` is pure.
 """
 
@@ -16,10 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from twostage.analysis.cells import method_cells
-from twostage.analysis.curves import Coefficient, PowerLaws, Trend
 from twostage.analysis.method_fit import MethodFit
+from twostage.analysis.power_laws import Coefficient, PowerLaws, Trend
 from twostage.common.errors import UserError
-from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, say_not_fitted
+from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_curves, draw_legend, write_reason
 from twostage.figures.style import INK, TEXT_WIDTH_INCHES, apply_style, d1_palette, plain_log_axis, token_axis
 
 ROW_INCHES = 2.3
@@ -35,8 +35,8 @@ def draw(cells: pd.DataFrame, fits: Mapping[str, MethodFit]) -> tuple[Figure, pd
         fits: title of the row -> fit of its method.
 
     Returns:
-        The figure and the plotted numbers: panel (loss, exponent, factor), kind (measured, fit, coefficient, trend),
-        value with its interval. Exponents are -alpha; factors are A in nats per token at D2 = 1 token.
+        The figure and the plotted numbers: panel (loss, exponent, factor), kind (measured, fit, coefficient, trend) and
+        value with its interval. Exponents are -alpha. Factors are A in nats per token at D2 = 1 token.
     """
     apply_style()
     height = ROW_INCHES * len(fits) + LEGEND_INCHES
@@ -82,7 +82,7 @@ def _draw_coefficients(
     laws = curves.power_laws
     if laws is None:
         for axes in (middle, right):
-            say_not_fitted(axes, curves.reason)
+            write_reason(axes, curves.reason)
         return []
     exponents = [_negative(curve.alpha) for curve in laws.curves]
     factors = [_exponential(curve.log_factor) for curve in laws.curves]
@@ -104,7 +104,7 @@ def _trends(middle: Axes, right: Axes, laws: PowerLaws) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     try:
         exponent, factor = laws.exponent_trend(), laws.factor_trend()
-    except UserError:  # errors of the coefficients are not known; the points stand without a line
+    except UserError:  # the errors of the coefficients are not known, so the points are drawn without a line
         return rows
     x = np.geomspace(min(laws.groups), max(laws.groups), 60)
     for axes, panel, y in (
@@ -126,7 +126,7 @@ def _trends(middle: Axes, right: Axes, laws: PowerLaws) -> list[dict[str, Any]]:
 
 
 def with_half_width(trend: Trend, sign: int) -> str:
-    """Slope times `sign`, and half of its interval with two digits: `0.0046 ± 0.0012`."""
+    """Format the slope times `sign` with half the width of its interval, to two digits of the latter: `0.0046 ± 0.0012`."""
     lower, upper = trend.slope.interval.lower, trend.slope.interval.upper
     assert lower is not None
     assert upper is not None
@@ -144,7 +144,7 @@ def _points(
 ) -> list[dict[str, Any]]:
     rows = []
     for group, (value, lower, upper) in zip(laws.groups, values, strict=True):
-        # An open end of an interval has no bar on that side.
+        # An interval with an open end has no error bar on that side.
         below, above = (0.0 if np.isnan(end) else abs(end - value) for end in (lower, upper))
         axes.errorbar(
             group, value, [[below], [above]], fmt="o", color=palette[group], capsize=2, elinewidth=1, zorder=3

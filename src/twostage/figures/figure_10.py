@@ -1,4 +1,4 @@
-"""Figure 10: tokens that training from scratch needs to catch up with model growth, by sunk cost."""
+"""Figure 10: tokens that training from scratch takes to catch up with model growth, by sunk cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twostage.figures.style import format_tokens
 def draw(
     table: pd.DataFrame, *, n_final: float, method: str = "stacking", note: str = ""
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw loss curves and catch-up tokens of a model that has `n_final` parameters in the end.
+    """Draw loss curves and catch-up tokens of a model with `n_final` parameters after growth.
 
     `table`: rows of `laws.curves.catch_up_curves`. Returns the figure and the plotted numbers.
     """

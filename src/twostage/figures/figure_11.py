@@ -1,4 +1,4 @@
-"""Figure 11: tokens that training from scratch needs to catch up with continual pretraining, by sunk cost."""
+"""Figure 11: tokens that training from scratch takes to catch up with continual pretraining, by sunk cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twostage.figures.style import format_tokens
 def draw(
     table: pd.DataFrame, *, n_final: float, method: str = "CPT on code", note: str = ""
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw loss curves and catch-up tokens of a model that has `n_final` parameters in the end.
+    """Draw loss curves and catch-up tokens of a model with `n_final` parameters.
 
     `table`: rows of `laws.curves.catch_up_curves`. Returns the figure and the plotted numbers.
     """

@@ -1,12 +1,12 @@
-"""Figure 2: the two stages of a study, drawn from the study itself: its corpora, models, methods and token counts.
+"""Figure 2: the two stages of a study with its corpora, models, methods and token counts.
 
-`draw` is pure; nothing is measured here.
+A schematic figure, drawn from the study file alone. `draw` is pure.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,11 @@ from matplotlib.figure import Figure
 
 from twostage.design.design import Design
 from twostage.design.paths import Stage1Run, Stage2Run
-from twostage.figures.boxes import Box, canvas, draw_arrow, draw_bar, draw_box, draw_cylinder, draw_panel
+from twostage.figures.boxes import Rect, canvas, draw_arrow, draw_bar, draw_box, draw_cylinder, draw_panel
 from twostage.figures.style import INK, d1_palette, format_tokens
+from twostage.methods import Method
 from twostage.study import Study
 
-KIND_TITLES = {
-    "cpt": "Continual pretraining",
-    "stack": "Model growth\nby stacking layers",
-    "expand": "Model growth\nby width expansion",
-}
 ROW_INCHES, HEADER_INCHES, FOOTER_INCHES, MARGIN = 0.88, 0.36, 0.4, 0.06
 STAGE_1, STAGE_2, QUESTION = (0.06, 2.42), (2.62, 2.84), (5.6, 1.34)  # left edge and width of the panels
 LAYERS, LAYER_WIDTH, LAYER_HEIGHT = 4, 0.46, 0.085  # of the drawn base model, not of the study's
@@ -37,15 +33,15 @@ def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
     """Draw the framework of one study.
 
     Returns:
-        The figure and what it names: one row per corpus, base model and method, with the smallest and largest D
-        (tokens) and how many values of it there are.
+        The figure and its content as a table: one row per corpus, base model and method, with the smallest and the
+        largest D in tokens and the number of values of D.
     """
     table = framework(study, design)
-    kinds = list(dict.fromkeys(method.kind for method in study.methods.values()))
+    kinds: dict[str, Method] = {method.kind: method for method in study.methods.values()}
     height = HEADER_INCHES + FOOTER_INCHES + ROW_INCHES * max(len(kinds), 2) + 2 * MARGIN
     figure, axes = canvas(height)
     panels = {
-        title: Box(left, MARGIN, width, height - 2 * MARGIN)
+        title: Rect(left, MARGIN, width, height - 2 * MARGIN)
         for title, (left, width) in (
             ("Stage 1: pretraining", STAGE_1),
             ("Stage 2: training again", STAGE_2),
@@ -56,7 +52,7 @@ def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
         draw_panel(axes, panel, title)
     first, second, question = panels.values()
     start = _draw_stage_1(axes, first, study, table)
-    ends = _draw_stage_2(axes, second, study, table, kinds)
+    ends = _draw_stage_2(axes, second, table, kinds)
     for row, _ in ends:
         draw_arrow(axes, _elbow(start, (row[0], row[1]), (first.right + second.left) / 2))
     chart = _draw_question(axes, question)
@@ -68,7 +64,7 @@ def draw(study: Study, design: Design) -> tuple[Figure, pd.DataFrame]:
 
 
 def framework(study: Study, design: Design) -> pd.DataFrame:
-    """What the figure names, columns as `COLUMNS`; see `draw`."""
+    """Return the content of the figure as a table with columns `COLUMNS`; see `draw`."""
     _, branches = design.jobs()
     base = study.stage1.corpus
     stage_1 = [(b.run, b.tokens) for b in branches if isinstance(b.run, Stage1Run)]
@@ -81,7 +77,7 @@ def framework(study: Study, design: Design) -> pd.DataFrame:
     for model in study.models:
         starts = {run.d1_tokens for run, _ in stage_2 if run.model == model}
         own = [tokens for run, tokens in stage_1 if run.model == model and run.corpus == base]
-        # A base model's D1 are the lengths that stage 2 starts from: decayed ones, where some method starts there.
+        # The D1 of a base model are those that stage 2 starts from: decayed checkpoints if any method uses them.
         lengths = (starts.intersection(own) or starts) if starts else own
         role = "base" if starts else "from scratch"
         rows.append({"element": "model", "name": model, "kind": role, "models": model, **_span(lengths)})
@@ -112,7 +108,7 @@ def _range(rows: pd.DataFrame) -> str:
 
 
 def _shorten(names: Iterable[str], characters: int, lines: int) -> str:
-    """Names with commas between them, wrapped; how many more where they do not fit."""
+    """Join names with commas and wrap them; names that do not fit are replaced by their number."""
     given = list(names)
     for shown in range(len(given), 0, -1):
         more = f", +{len(given) - shown} more" if shown < len(given) else ""
@@ -128,10 +124,10 @@ def _elbow(start: tuple[float, float], end: tuple[float, float], at: float) -> l
     return [start, (at, start[1]), (at, end[1]), end]
 
 
-def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> tuple[float, float]:
+def _draw_stage_1(axes: Axes, panel: Rect, study: Study, table: pd.DataFrame) -> tuple[float, float]:
     y = panel.bottom + FOOTER_INCHES + (panel.height - HEADER_INCHES - FOOTER_INCHES) / 2
     models = table[(table["element"] == "model") & (table["kind"] == "base")]
-    cylinder = Box(panel.left + 0.25, y - 0.24, 0.46, 0.48)
+    cylinder = Rect(panel.left + 0.25, y - 0.24, 0.46, 0.48)
     draw_cylinder(axes, cylinder, OLD)
     axes.text(
         cylinder.centre[0],
@@ -141,9 +137,9 @@ def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> 
         va="top",
         fontsize=7,
     )
-    model = Box(panel.left + 1.42, y - 0.24, LAYER_WIDTH, LAYERS * LAYER_HEIGHT)
-    model = Box(model.left, y - model.height / 2, model.width, model.height)
-    _draw_layers(axes, model, LAYERS, [OLD] * LAYERS)
+    model = Rect(panel.left + 1.42, y - 0.24, LAYER_WIDTH, LAYERS * LAYER_HEIGHT)
+    model = Rect(model.left, y - model.height / 2, model.width, model.height)
+    _draw_layers(axes, model, OLD)
     axes.text(
         model.centre[0],
         cylinder.bottom - 0.08,
@@ -180,21 +176,21 @@ def _draw_stage_1(axes: Axes, panel: Box, study: Study, table: pd.DataFrame) -> 
 
 
 def _draw_stage_2(
-    axes: Axes, panel: Box, study: Study, table: pd.DataFrame, kinds: Sequence[str]
+    axes: Axes, panel: Rect, table: pd.DataFrame, kinds: Mapping[str, Method]
 ) -> list[tuple[tuple[float, float], tuple[float, float]]]:
-    """Draw a row for each kind; return where arrows reach and leave it."""
+    """Draw a row for each kind; return the points where arrows enter and leave it."""
     methods = table[table["element"] == "method"]
     top = panel.top - HEADER_INCHES
     height = (top - panel.bottom - FOOTER_INCHES) / len(kinds)
     ends = []
-    for rank, kind in enumerate(kinds):
+    for rank, (kind, method) in enumerate(kinds.items()):
         own = methods[methods["kind"] == kind]
         y = top - (rank + 0.5) * height
-        row = Box(panel.left + 0.17, y - ROW_INCHES / 2 + 0.05, panel.width - 0.27, ROW_INCHES - 0.1)
+        row = Rect(panel.left + 0.17, y - ROW_INCHES / 2 + 0.05, panel.width - 0.27, ROW_INCHES - 0.1)
         draw_box(axes, row)
-        _draw_kind(axes, row, kind)
-        title = KIND_TITLES[kind]
-        if kind == "cpt":
+        _draw_start(axes, row, method)
+        title = method.heading
+        if not method.grows:
             title += f"\non {_shorten(dict.fromkeys(own['corpus']), 30, 1)}"
         left = row.left + 0.88
         axes.text(left, row.top - 0.09, title, va="top", fontsize=7, fontweight="bold", linespacing=1.15)
@@ -212,34 +208,33 @@ def _draw_stage_2(
     return ends
 
 
-def _draw_kind(axes: Axes, row: Box, kind: str) -> None:
-    """What stage 2 starts from: new data, more layers, or wider ones; parts that stage 1 has not trained are orange."""
+def _draw_start(axes: Axes, row: Rect, method: Method) -> None:
+    """Draw the model that stage 2 starts from; parts that stage 1 has not trained are orange. Without growth: new data."""
     x, y = row.left + 0.43, row.centre[1]
-    height = LAYERS * LAYER_HEIGHT
-    if kind == "stack":
-        tall = Box(x - LAYER_WIDTH / 2, y - 0.8 * height, LAYER_WIDTH, 1.6 * height)
-        _draw_layers(axes, tall, 2 * LAYERS, [OLD] * LAYERS + [NEW] * LAYERS)
-    elif kind == "expand":
-        wide = 1.42 * LAYER_WIDTH
-        _draw_layers(axes, Box(x - wide / 2, y - height / 2, LAYER_WIDTH, height), LAYERS, [OLD] * LAYERS)
-        rest = Box(x - wide / 2 + LAYER_WIDTH, y - height / 2, wide - LAYER_WIDTH, height)
-        _draw_layers(axes, rest, LAYERS, [NEW] * LAYERS)
-    else:
-        draw_cylinder(axes, Box(row.left + 0.1, y - 0.17, 0.26, 0.34), SECOND_CORPUS)
-        small = Box(row.left + 0.44, y - height / 2, 0.8 * LAYER_WIDTH, height)
-        _draw_layers(axes, small, LAYERS, [OLD] * LAYERS)
+    unit = LAYER_WIDTH
+    if not method.grows:
+        draw_cylinder(axes, Rect(row.left + 0.1, y - 0.17, 0.26, 0.34), SECOND_CORPUS)
+        unit *= 0.8
+        x = row.left + 0.44 + unit / 2
+    number = len(method.sketch)
+    height = LAYERS * LAYER_HEIGHT * min(number / LAYERS, 1.6)  # as much as fits into the row
+    for rank, (old, new) in enumerate(method.sketch):
+        left, bottom = x - (old + new) * unit / 2, y - height / 2 + rank * height / number
+        for start, width, colour in ((left, old * unit, OLD), (left + old * unit, new * unit, NEW)):
+            if width:
+                draw_bar(axes, Rect(start, bottom, width, height / number), colour)
 
 
-def _draw_layers(axes: Axes, box: Box, number: int, colours: list[str]) -> None:
-    for rank, colour in enumerate(colours[:number]):
-        height = box.height / number
-        draw_bar(axes, Box(box.left, box.bottom + rank * height, box.width, height), colour)
+def _draw_layers(axes: Axes, box: Rect, colour: str) -> None:
+    height = box.height / LAYERS
+    for rank in range(LAYERS):
+        draw_bar(axes, Rect(box.left, box.bottom + rank * height, box.width, height), colour)
 
 
-def _draw_question(axes: Axes, panel: Box) -> Box:
-    """A sketch of losses against D2 for rising D1, with no numbers: it is the question, not a result."""
+def _draw_question(axes: Axes, panel: Rect) -> Rect:
+    """Draw a sketch of losses against D2 for rising D1. It has no numbers, because it is not a result."""
     y = panel.bottom + FOOTER_INCHES + (panel.height - HEADER_INCHES - FOOTER_INCHES) / 2
-    chart = Box(panel.left + 0.27, y - 0.375, 0.85, 0.75)
+    chart = Rect(panel.left + 0.27, y - 0.375, 0.85, 0.75)
     draw_box(axes, chart, rounding=0.02)
     x = np.linspace(0.06, 0.94, 40)
     for rank, colour in d1_palette(range(4)).items():

@@ -1,6 +1,6 @@
-"""Figures 3 and 8: losses against D1 for each D2, a panel for each method, with power laws that share a floor (Condition 2).
+"""Figures 3 and 8: losses against D1 for each D2, one panel per method, with power laws that share a floor (Condition 2).
 
-Figure 3 shows the methods of Figure 1, Figure 8 the other ones (`exhibits.presentation.figure_pairs`). `draw` is pure.
+Figure 3 shows the methods of Figure 1, Figure 8 the other methods. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d2_palette
 
 PANELS_PER_ROW = 2
 PANEL_INCHES = 2.4
-TITLE_CHARACTERS = 44  # per line, what a panel is wide
+TITLE_CHARACTERS = 44  # per line of a panel's title
 PANEL_CHARACTERS = 44  # of token labels, see style.token_axis
 COLUMNS = ("method", "model", "kind", "d1_tokens", "d2_tokens", "seed", "value")
 

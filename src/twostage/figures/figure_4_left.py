@@ -11,5 +11,5 @@ from twostage.figures.extrapolation_panel import draw_extrapolation
 def draw(
     table: pd.DataFrame, *, method: str = "continual pretraining on code"
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw predicted against measured loss (rows of `laws.curves.extrapolation_table`); returns figure and numbers."""
+    """Draw measured against predicted loss (rows of `laws.curves.extrapolation_table`); returns figure and numbers."""
     return draw_extrapolation(table, f"Joint scaling law: {method}")

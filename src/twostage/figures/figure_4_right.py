@@ -24,19 +24,19 @@ def draw(
 
     Args:
         table: rows of `laws.curves.d_star_curve`.
-        method: what grew, for the title.
+        method: growth method, for the title.
         analytic_label: legend entry of the approximation.
-        note: where the law comes from, printed below the panel.
+        note: source of the laws, printed below the panel.
 
     Returns:
         The figure and the plotted numbers.
 
     Raises:
-        ValueError: D* exists at no size.
+        ValueError: there is no D* at any size.
     """
     known = table[np.isfinite(table["d_star_tokens"])].sort_values("n_base")
     if known.empty:
-        raise ValueError("table: the two laws cross at no size, so there is no curve to draw")
+        raise ValueError("table: d_star_tokens has no finite value, so there is no curve to draw")
     figure, axes = new_figure(1, 1, height=3.2, width=4.2)
     panel = axes[0, 0]
     n, tokens = known["n_base"], known["d_star_tokens"]

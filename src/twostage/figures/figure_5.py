@@ -1,4 +1,4 @@
-"""Figure 5: two learning-rate schedules from scratch, equal in all else; `draw` is pure."""
+"""Figure 5: models trained from scratch under two learning-rate schedules. `draw` is pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def draw(
 
     Args:
         curves, cells: the study's tables.
-        arms: one for each schedule; D2 is the length of the run, D1 is 0.
+        arms: one for each schedule; their D2 is the length of the run, their D1 is 0.
         corpus: the base corpus.
     """
     title = f"From scratch on {corpus} ({arms[0].model}): two schedules"

@@ -9,5 +9,5 @@ from twostage.figures.extrapolation_panel import draw_extrapolation
 
 
 def draw(table: pd.DataFrame, *, method: str = "stacking") -> tuple[Figure, pd.DataFrame]:
-    """Draw predicted against measured loss (rows of `laws.curves.extrapolation_table`); returns figure and numbers."""
+    """Draw measured against predicted loss (rows of `laws.curves.extrapolation_table`); returns figure and numbers."""
     return draw_extrapolation(table, f"Joint scaling law: {method}")

@@ -1,6 +1,6 @@
-"""The toy model of feature-space expansion: simulated losses, their exponents against ln D1, and which law fits them.
+"""The toy model of feature-space expansion: simulated losses, their exponents against ln D1, and errors of the laws.
 
-After a summary of v2 of arXiv 2510.06548. `draw` is pure: simulated losses in, figure and plotted numbers out.
+After a summary of v2 of arXiv 2510.06548. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from twostage.analysis.curves import Coefficient
+from twostage.analysis.power_laws import Coefficient
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.figure_1 import with_half_width
 from twostage.figures.style import (
@@ -46,15 +46,15 @@ def draw(losses: pd.DataFrame, fit: ToyFit, control: ToyFit, theory: Theory) -> 
     """Draw three panels.
 
     Args:
-        losses: of the model with splitting, as `toy.model.simulate` returns them.
-        fit: of these losses.
-        control: of the same model without splitting.
-        theory: of the model with splitting.
+        losses: losses of the model with splitting, as `toy.model.simulate` returns them.
+        fit: fit to these losses.
+        control: fit to the losses of the same model without splitting.
+        theory: closed form of the model with splitting.
 
     Returns:
-        The figure and the plotted numbers: panel (loss, exponent, form), kind, value with its 95 % interval. Losses
-        are means over seeds, as shares of the loss before any learning; `branching` rows say how many children the
-        domain's features had; `summary` rows hold gamma and delta.
+        The figure and the plotted numbers: panel (loss, exponent, form), kind and value with its 95 % interval. Losses
+        are means over seeds, relative to the loss before any learning. `branching` rows give the mean number of children
+        of the domain's features, `summary` rows gamma and delta.
     """
     apply_style()
     figure = Figure(figsize=(TEXT_WIDTH_INCHES, HEIGHT_INCHES + LEGEND_INCHES), layout="constrained")
@@ -87,7 +87,7 @@ def _draw_losses(
     token_axis(axes, d2.tolist(), max_characters=PANEL_CHARACTERS)
     plain_log_axis(axes)
     axes.set_xlabel("second-stage samples $D_2$")
-    axes.set_ylabel("simulated loss\n(share of the initial one)")
+    axes.set_ylabel("simulated loss\n(relative to the initial loss)")
     floor = fit.curves.curves[0].floor.value
     axes.set_title(f"$L = A\\,D_2^{{-\\alpha}} + E$,  $E$ = {floor:.2f}", loc="right", fontsize=7.5)
     return rows
@@ -100,7 +100,7 @@ def _draw_exponents(
     for kind, own in (("splitting", fit), ("no splitting", control)):
         for curve in own.curves.curves:
             value, (lower, upper) = -curve.alpha.value, _ends(curve.alpha)
-            # An open end of an interval has no bar on that side.
+            # An interval with an open end has no error bar on that side.
             bars = np.nan_to_num([[value + upper], [-lower - value]])
             colour = palette[curve.group] if own is fit else CONTROL
             axes.errorbar(
@@ -120,7 +120,7 @@ def _draw_exponents(
         ),
         (
             "theory, first order",
-            "its first order",
+            "first order of the theory",
             -theory.expansion(x, middle),
             {"linestyle": ":", "color": ACCENT},
         ),
@@ -166,7 +166,7 @@ def _draw_forms(axes: Axes, fit: ToyFit) -> list[dict[str, Any]]:
 
 
 def _summary(fit: ToyFit, control: ToyFit) -> list[dict[str, Any]]:
-    """gamma and delta with their intervals, for the table alone."""
+    """Return gamma and delta with their intervals; these rows are in the table only."""
     slopes = {
         "gamma": fit.exponents.slope,
         "gamma without splitting": control.exponents.slope,
@@ -180,7 +180,7 @@ def _summary(fit: ToyFit, control: ToyFit) -> list[dict[str, Any]]:
 
 
 def _rows(panel: str, kind: str, fixed: Mapping[str, Any], **columns: Iterable[Any]) -> list[dict[str, Any]]:
-    """One row of the table for each place of the columns."""
+    """Return one row of the table for each element of the columns."""
     return [
         {"panel": panel, "kind": kind, **fixed, **dict(zip(columns, values, strict=True))}
         for values in zip(*columns.values(), strict=True)

@@ -1,7 +1,7 @@
-"""Figures 6 and 7: the second stage of a method and of copies that differ in one respect; `draw` is pure.
+"""Figures 6 and 7: the second stage of a method, compared with methods that differ from it in one setting.
 
-Figure 6: growth on the data that the base model has seen, or on data that it has not. Figure 7: other learning rates
-than the recipe's.
+Figure 6: growth on the base model's own data or on new data. Figure 7: other learning rates than the recipe's. `draw` is
+pure.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def draw(
 
     Args:
         curves, cells: the study's tables.
-        panels: title -> arms, the one with the defaults first.
+        panels: title -> arms; the arm with the default settings comes first.
         corpus: title -> corpus of the second stage.
     """
     return draw_rows(panels, curves, cells, corpus=corpus, token_label="second-stage tokens $D_2$")

@@ -1,7 +1,7 @@
 """Figures 4 (left, right), 9, 10 and 11 from a study's own laws over model sizes (`analysis.joint_fit.SizesFit`).
 
-Chooses the ranges, draws laws for the bands from refits to resampled residuals, and says below each extrapolating
-figure how far it reaches beyond the fitted sizes. The variants from the paper's printed coefficients are in `published`.
+Chooses the plotted ranges, computes the bands from refits to resampled residuals, and states below each extrapolating
+figure how far it extends beyond the fitted sizes. The variants from the paper's printed coefficients are in `published`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,18 @@ from twostage.laws.curves import (
     extrapolation_table,
 )
 
-# Our choice: enough for the ends of a band in a drawing; numbers that are quoted come from `twostage advise`.
-DRAWS = 400
-SIZES = 41  # points of D*(N)
-BEYOND = 1000.0  # D*(N) is drawn up to this multiple of the largest fitted N, as the paper does (1B -> 1T)
-PAPER_N_FINAL = 7e9  # Figures 10 and 11; its sunk costs and tokens are kept per parameter at other sizes
+DRAWS = (
+    400  # our choice: enough for a plotted band; `twostage advise` uses more for the numbers that it prints
+)
+SIZES = 41  # number of points of D*(N)
+BEYOND = 1000.0  # D*(N) is drawn up to this multiple of the largest fitted N, as in the paper (1B -> 1T)
+PAPER_N_FINAL = 7e9  # of Figures 10 and 11; other sizes use the paper's sunk costs and tokens per parameter
 Drawing = tuple[Figure, pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """A joint law and the from-scratch law it is compared with, with their draws."""
+    """A joint law and the law from scratch that it is compared with, each with its draws."""
 
     joint: SizesFit
     scratch: SizesFit
@@ -50,7 +51,7 @@ class _Pair:
         return cls(joint, scratch, *drawn)
 
     def source(self) -> str:
-        """Where the laws come from, for the note."""
+        """Describe the source of the laws, for the note."""
         parts = []
         for what, one in (("joint law of " + self.joint.name, self.joint), ("from scratch", self.scratch)):
             low, high = one.n_base_range
@@ -60,7 +61,7 @@ class _Pair:
         d2 = max(float(one.points.variables_for(["d2"])["d2"].max()) for one in (self.joint, self.scratch))
         return (
             f"From this study's cells ({'; '.join(parts)}; corpus {self.joint.corpus}), up to {format_tokens(d2)} tokens;"
-            " what lies beyond is extrapolated."
+            " everything beyond is extrapolated."
         )
 
 
@@ -72,12 +73,12 @@ def draw_from_fits(
     Args:
         figure: figure-4-left, figure-4-right, figure-9, figure-10 or figure-11.
         joint: joint law of the figure's method.
-        scratch: law of models trained from scratch on the same corpus (Figures 4 right, 10 and 11).
-        n_final: parameters of the final model in Figures 10 and 11; default: the largest fitted, after growth.
+        scratch: law of models trained from scratch on the same corpus; required for Figures 4 (right), 10 and 11.
+        n_final: parameters of the final model in Figures 10 and 11; default: the largest fitted size, after growth.
 
     Raises:
-        UserError: unknown figure, no from-scratch law where one is needed, one of another corpus, or a law from scratch
-            that does not fall with tokens, so that no number of tokens catches up.
+        UserError: the figure is unknown, the law from scratch is missing or of another corpus, or its loss does not
+            decrease with tokens, so that training from scratch never catches up.
     """
     if figure == "figure-4-left":
         return figure_4_left.draw(_extrapolation(joint), method=joint.name)
@@ -88,11 +89,13 @@ def draw_from_fits(
             f"figure {figure!r} is not drawn from laws over N; see exhibits.joint_design.JOINT_FIGURES"
         )
     if scratch is None:
-        raise UserError(f"{figure}: needs the fit of models trained from scratch on {joint.corpus!r} too")
+        raise UserError(
+            f"{figure}: the fit of models trained from scratch on {joint.corpus!r} is missing; give it too"
+        )
     if scratch.corpus != joint.corpus:
         raise UserError(
-            f"{figure}: the joint law is of losses on {joint.corpus!r}, the law from scratch of losses on "
-            f"{scratch.corpus!r}; compare losses on one corpus"
+            f"{figure}: the joint law was fitted to losses on {joint.corpus!r}, the law from scratch to losses on "
+            f"{scratch.corpus!r}; give two laws of the same corpus"
         )
     pair = _Pair.of(joint, scratch)
     if figure == "figure-4-right":
@@ -113,7 +116,8 @@ def _d_star(pair: _Pair) -> Drawing:
         pair.reused_draws,
         sizes=sizes,
         growth_factor=factor,
-        analytic=(float("nan"),) * 3,  # centred at 1e11, which only the paper's range holds; ours is below
+        analytic=(float("nan"),)
+        * 3,  # this one is centred at N = 1e11, for the paper's range; ours is fitted below
     )
     note = pair.source()
     label = ""
@@ -126,7 +130,7 @@ def _d_star(pair: _Pair) -> Drawing:
             n_centre=centre,
             growth_factor=factor,
         )
-    except ValueError:  # no crossover at some size: there is no such approximation
+    except ValueError:  # the approximation requires a crossover at every size
         note += " The laws do not cross at every size, so there is no analytic approximation."
     else:
         table["analytic_tokens"] = log_quadratic_d_star(d0, slope, curvature, table["n_base"], centre)
@@ -137,14 +141,14 @@ def _d_star(pair: _Pair) -> Drawing:
         return _no_crossing(pair, table, note)
     share = float(table["exists_share"].min())
     if share < 1:
-        note += f" At some sizes only {share:.0%} of the refits have a D* at all; the band is over those."
+        note += f" At some sizes only {share:.0%} of the refits have a D*; the band is over those refits."
     figure, numbers = figure_4_right.draw(table, method=joint.name, analytic_label=label, note=note)
     _make_room(figure, numbers)
     return figure, numbers
 
 
 def _make_room(figure: Figure, numbers: pd.DataFrame) -> None:
-    """Put curve and band above the legend, whichever way they run; of a band only what is within 1e4 of the curve."""
+    """Set limits that keep curve and band clear of the legend; the band counts only up to 1e4 times from the curve."""
     tokens = numbers["d_star_tokens"].to_numpy()
     ends = [tokens, numbers["lower"].to_numpy(), numbers["upper"].to_numpy()]
     near = [np.clip(end, tokens / 1e4, tokens * 1e4)[np.isfinite(end)] for end in ends]
@@ -155,7 +159,7 @@ def _make_room(figure: Figure, numbers: pd.DataFrame) -> None:
 
 
 def _no_crossing(pair: _Pair, table: pd.DataFrame, note: str) -> Drawing:
-    """A result, not an error: one side is better whatever the number of tokens."""
+    """Draw the result that there is no D*: either growth or training from scratch is better at large token counts."""
     n = float(table["n_base"].iloc[0])
     beyond = d_star(
         pair.scratch_draws.point, pair.reused_draws.point, n, growth_factor=pair.joint.growth_factor
@@ -194,10 +198,10 @@ def _catch_up(figure: str, pair: _Pair, n_final: float | None) -> Drawing:
         )
     except ValueError as error:
         raise UserError(
-            f"{figure}: {error}; measure more from-scratch cells on {pair.joint.corpus!r} or leave the figure out of figures"
+            f"{figure}: {error}; measure more from-scratch cells on {pair.joint.corpus!r}, or remove {figure} from figures"
         ) from None
     note = f"{pair.source()} Bands are 95 % intervals."
     if n_base > largest:
-        note += f" N is {n_base / largest:.2g} times the largest fitted one."
+        note += f" N is {n_base / largest:.2g} times the largest fitted N."
     draw = figure_10.draw if figure == "figure-10" else figure_11.draw
     return draw(table, n_final=factor * n_base, method=pair.joint.name, note=note)

@@ -1,7 +1,8 @@
-"""Gradient norms in the second stage: against D2 for each D1, and their mean against D1 at each D2 (after v2's summary).
+"""Gradient norms in the second stage: against D2 for each D1, and their mean against D1 at each D2.
 
-One row for each method of Figure 1. Norms are of the whole gradient before clipping; trajectories are means over
-stretches of tokens (at least those between two rows of curves.csv), since norms of single steps scatter. `draw` is pure.
+A diagnostic after a summary of v2 of the paper. One row for each method of Figure 1. Norms are of the full gradient
+before clipping. Trajectories show means over intervals of tokens (no shorter than the distance between two rows of
+curves.csv), because norms of single steps are noisy. `draw` is pure.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from twostage.figures.style import (
 )
 
 ROW_INCHES = 2.2
-STRETCHES = 60  # of a trajectory
+INTERVALS = 60  # of a trajectory
 PANEL_CHARACTERS = 40  # of token labels, see style.token_axis
 COLUMNS = ("method", "model", "panel", "d1_tokens", "d2_tokens", "seed", "tokens", "value")
 
@@ -38,23 +39,23 @@ COLUMNS = ("method", "model", "panel", "d1_tokens", "d2_tokens", "seed", "tokens
 def draw(
     cells: pd.DataFrame, curves: pd.DataFrame | None, rows: Mapping[str, tuple[str, str]]
 ) -> tuple[Figure, pd.DataFrame]:
-    """Draw one row for each method; without curves only the means.
+    """Draw one row for each method. Without curves there is only the panel of means.
 
     Args:
         cells: as `cells.read_cells` returns them.
-        curves: rows of `curves.csv`, or None where a study records none.
+        curves: rows of `curves.csv`, or None if the study records no curves.
         rows: title -> (method, base model).
 
     Returns:
-        The figure and the plotted numbers: panel `trajectory` (mean norm over a stretch, whose mean is `tokens`) or `mean`
-        (over the whole run, warmup and decay left out).
+        The figure and the plotted numbers: panel `trajectory` (mean norm over an interval, with its mean `tokens`) or
+        `mean` (over the run without warmup and decay).
 
     Raises:
         UserError: the table of cells has no gradient norms.
     """
     if "grad_norm_mean" not in cells or cells["grad_norm_mean"].isna().all():
         raise UserError(
-            "cells.csv: column 'grad_norm_mean' is missing or empty; measure it, or leave gradient-norm out"
+            "cells.csv: column 'grad_norm_mean' is missing or empty; add it, or remove gradient-norm from figures"
         )
     apply_style()
     columns = 1 if curves is None else 2
@@ -90,7 +91,7 @@ def _draw_trajectories(
     own = own[own["d2_tokens"] == own["d2_tokens"].max()]
     rows: list[dict[str, Any]] = []
     for d1, curve in own.groupby("d1_tokens"):
-        means = stretch_means(curve["tokens"].to_numpy(), curve["grad_norm"].to_numpy())
+        means = interval_means(curve["tokens"].to_numpy(), curve["grad_norm"].to_numpy())
         axes.plot(*means, color=palette[float(str(d1))], linewidth=1.1)
         rows += [
             {
@@ -112,13 +113,13 @@ def _draw_trajectories(
     return rows
 
 
-def stretch_means(tokens: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of tokens and norms over `STRETCHES` equal stretches of tokens; as they are where there are no more of them."""
+def interval_means(tokens: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average tokens and norms over `INTERVALS` equal intervals of tokens; fewer points are returned as they are."""
     order = np.argsort(tokens, kind="stable")
     tokens, norms = tokens[order], norms[order]
-    if len(tokens) <= STRETCHES:
+    if len(tokens) <= INTERVALS:
         return tokens, norms
-    edges = np.linspace(0, tokens[-1], STRETCHES + 1)
+    edges = np.linspace(0, tokens[-1], INTERVALS + 1)
     starts = np.unique(np.searchsorted(tokens, edges[:-1], side="right"))
     parts = [np.split(values, starts[1:]) for values in (tokens, norms)]
     return tuple(np.array([part.mean() for part in values]) for values in parts)  # type: ignore[return-value]

@@ -1,8 +1,8 @@
-"""Loss during training under two or more conditions, with the end enlarged: the rows of Figures 5, 6 and 7.
+"""Rows of Figures 5, 6 and 7: losses during training under two or more conditions ("arms"), with the end enlarged.
 
-A row shows, left, validation losses on a small fixed sample against the tokens of the stage, a colour for each arm, with
-the learning rates below; right, the last part of them with the losses of the finished models on the whole held-out
-split, each a marker. `draw_rows` is pure.
+Left: validation losses on a small fixed sample against the tokens of the stage, a colour for each arm, with the learning
+rates below. Right: the end of these curves, with the losses of the finished models on the full held-out split as
+markers. `draw_rows` is pure.
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ from twostage.figures.style import (
 LOSS_INCHES, RATE_INCHES = 2.1, 0.7
 #: Colour-blind safe (Okabe and Ito), in the order of the arms.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-START_SHARE = (
-    0.04  # of the tokens: losses before do not set the scale, or a model from scratch would flatten the rest
-)
-END_SHARE = 0.2  # of the tokens: the right panel
-LEGEND_CHARACTERS = 42  # per line, what the right half holds
+#: Share of the tokens whose losses do not set the scale: the first losses of a model from scratch are very large.
+START_SHARE = 0.04
+END_SHARE = 0.2  # share of the tokens in the right panel
+LEGEND_CHARACTERS = 42  # per line
 COLUMNS = ("panel", "arm", "kind", "method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "value")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One condition: the rows of `curves` and `cells` that it consists of, over all their seeds."""
+    """One condition: it selects rows of `curves` and `cells`, of all seeds."""
 
     label: str
     method: str
@@ -52,7 +51,7 @@ class Arm:
     d2_tokens: int
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The arm's rows of a table."""
+        """Return the arm's rows of a table."""
         keys = ("method", "model", "d1_tokens", "d2_tokens")
         return table[np.logical_and.reduce([table[key] == getattr(self, key) for key in keys])]
 
@@ -68,15 +67,15 @@ def draw_rows(
     """Draw one row for each title.
 
     Args:
-        panels: title -> its arms, the default one first.
+        panels: title -> its arms; the default arm comes first.
         curves: rows of `curves.csv`; validation losses may be empty between measurements.
         cells: as `cells.read_cells` returns them.
-        corpus: whose held-out split the final losses are on; by title where it differs.
-        token_label: of the horizontal axis.
+        corpus: corpus whose held-out split the final losses are measured on; a mapping from the title if it differs.
+        token_label: label of the horizontal axis.
 
     Returns:
         The figure and the plotted numbers: kind is `curve` (validation loss), `final` (loss of the finished model on the
-        whole held-out split) or `rate` (learning rate); value in nats per token, or the rate.
+        full held-out split) or `rate` (learning rate); value in nats per token, or the rate.
 
     Raises:
         UserError: an arm has no validation losses or no finished model.
@@ -89,17 +88,17 @@ def draw_rows(
     for part, (title, arms) in zip(parts, panels.items(), strict=True):
         part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
         left, right = part.subfigures(1, 2, width_ratios=[1.25, 1])
-        whole, rates = left.subplots(2, 1, height_ratios=[LOSS_INCHES, RATE_INCHES])
+        full, rates = left.subplots(2, 1, height_ratios=[LOSS_INCHES, RATE_INCHES])
         end, legend = right.subplots(2, 1, height_ratios=[LOSS_INCHES, RATE_INCHES])
         own = corpus if isinstance(corpus, str) else corpus[title]
         drawn = [
             _Drawn.of(arm, colour, curves, cells, own)
             for arm, colour in zip(arms, itertools.cycle(COLOURS), strict=False)
         ]
-        _draw_losses(whole, end, drawn)
+        _draw_losses(full, end, drawn)
         _draw_rates(rates, drawn)
-        whole.tick_params(labelbottom=False)
-        rates.set_xlim(whole.get_xlim())
+        full.tick_params(labelbottom=False)
+        rates.set_xlim(full.get_xlim())
         for axes in (rates, end):
             axes.set_xlabel(token_label)
         _draw_legend(legend, drawn)
@@ -109,7 +108,7 @@ def draw_rows(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """An arm with its numbers: `curve` has tokens and valid_loss_nats, `final` loss_nats; both by seed."""
+    """An arm with its rows of the tables: `curve` (validation losses), `rate` (of one seed) and `final` (finished models)."""
 
     arm: Arm
     colour: str
@@ -134,14 +133,14 @@ class _Drawn:
 
     @property
     def legend(self) -> str:
-        """The arm's name, its final loss, and with several seeds their mean and half their range."""
+        """The arm's name and its final loss; with several seeds, their mean and half range."""
         losses = self.final["loss_nats"]
         if len(losses) == 1:
             return f"{self.arm.label}: {losses.iloc[0]:.4f}"
         return f"{self.arm.label}: {losses.mean():.4f}\u00a0±\u00a0{(losses.max() - losses.min()) / 2:.4f}"
 
     def numbers(self) -> list[dict[str, Any]]:
-        """What is plotted, as rows of the figure's table."""
+        """Return the plotted numbers as rows of the figure's table."""
         identity = {"arm": self.arm.label} | {
             key: getattr(self.arm, key) for key in ("method", "model", "d1_tokens", "d2_tokens")
         }
@@ -158,10 +157,10 @@ class _Drawn:
         return rows
 
 
-def _draw_losses(whole: Axes, end: Axes, arms: Sequence[_Drawn]) -> None:
+def _draw_losses(full: Axes, end: Axes, arms: Sequence[_Drawn]) -> None:
     longest = max(float(arm.curve["tokens"].max()) for arm in arms)
     start = (1 - END_SHARE) * longest
-    for axes in (whole, end):
+    for axes in (full, end):
         for arm in arms:
             for _, curve in arm.curve.groupby("seed"):
                 axes.plot(
@@ -179,21 +178,21 @@ def _draw_losses(whole: Axes, end: Axes, arms: Sequence[_Drawn]) -> None:
                 )
         axes.yaxis.set_major_locator(MaxNLocator(6))
         token_ticks(axes)
-    whole.set_xlim(0, 1.03 * longest)
+    full.set_xlim(0, 1.03 * longest)
     end.set_xlim(start, longest + 0.08 * (longest - start))
     end.xaxis.set_major_locator(MaxNLocator(4))
-    for axes, first in ((whole, START_SHARE * longest), (end, start)):
+    for axes, first in ((full, START_SHARE * longest), (end, start)):
         shown = _losses(arms, first)
         margin = 0.06 * max(float(np.ptp(shown)), 1e-3)
         axes.set_ylim(shown.min() - margin, shown.max() + margin)
-    whole.axvspan(start, longest, color=INK, alpha=0.06, linewidth=0)
-    whole.set_ylabel("validation loss\n(nats/token)")
-    whole.set_title("whole run", loc="right", fontsize=7.5)
+    full.axvspan(start, longest, color=INK, alpha=0.06, linewidth=0)
+    full.set_ylabel("validation loss\n(nats/token)")
+    full.set_title("full run", loc="right", fontsize=7.5)
     end.set_title(f"last {END_SHARE:.0%}; markers: finished models", loc="right", fontsize=7.5)
 
 
 def _losses(arms: Sequence[_Drawn], start: float) -> np.ndarray:
-    """All losses from `start` tokens on, the curves' at `start` itself and the final ones included."""
+    """Return all losses from `start` tokens on, including the curves' interpolated losses at `start` and the final losses."""
     parts = [arm.final["loss_nats"].to_numpy() for arm in arms]
     for arm in arms:
         for _, curve in arm.curve.groupby("seed"):
@@ -203,7 +202,7 @@ def _losses(arms: Sequence[_Drawn], start: float) -> np.ndarray:
 
 
 def _draw_rates(axes: Axes, arms: Sequence[_Drawn]) -> None:
-    # Wide lines first, so that equal rates stay visible below narrower ones.
+    # Wider lines first, so that equal rates remain visible below narrower lines.
     for rank, arm in enumerate(arms):
         width = 1.1 + 1.3 * (len(arms) - 1 - rank)
         axes.plot(arm.rate["tokens"], arm.rate["lr"], color=arm.colour, linewidth=width)
@@ -231,7 +230,7 @@ def _draw_legend(axes: Axes, arms: Sequence[_Drawn]) -> None:
             )
             for arm in arms
         ],
-        title=f"finished model, whole held-out split{mean}",
+        title=f"finished model, full held-out split{mean}",
         loc="center",
         borderaxespad=0.0,
     )

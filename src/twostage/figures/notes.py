@@ -1,4 +1,4 @@
-"""A note below the panels of a figure: where its laws come from, and what they do not show. Wrapped to the figure."""
+"""A note below the panels of a figure, for the source of its laws and their limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CHARACTERS_PER_INCH = 20  # of this font, with room to spare
 
 
 def add_note(figure: Figure, note: str) -> None:
-    """Write `note` below the panels; nothing for an empty note. Line breaks in it are kept."""
+    """Write `note` below the panels, wrapped to the width of the figure. Line breaks are kept; an empty note is skipped."""
     if not note:
         return
     columns = int(figure.get_figwidth() * _CHARACTERS_PER_INCH)

@@ -1,7 +1,6 @@
-"""Figures 4 (right), 10 and 11 from the published coefficients: the variant that needs no training.
+"""Figures 4 (right), 10 and 11 from the coefficients that the paper prints in Table 8, without any training.
 
-These drawings show what Table 8 *says*, with its rounding, and where that differs from the paper's text they say so.
-They never stand in for a study's own figures.
+The figures use the rounded coefficients. A note below each states where the result differs from the paper's text.
 """
 
 from __future__ import annotations
@@ -29,7 +28,10 @@ def _figure_4_right(folder: Path) -> Drawing:
         laws["Base (Slimpajama)"].law, laws["Stack"].law, analytic=(analytic[0], analytic[1], analytic[2])
     )
     label = r"paper: $13\,\mathrm{T}\,(N/10^{11})^{-0.6-0.04\,\ln(N/10^{11})}$"
-    note = f"{_SOURCE}.\nThe last digit of α3 alone spans “no crossover” to 2e20 tokens at 100B: the level of the curve is not known."
+    note = (
+        f"{_SOURCE}.\nWithin the rounding of α3 alone, D* at 100B ranges from 2e20 tokens to “no crossover”,"
+        " so the level of the curve is not determined."
+    )
     return figure_4_right.draw(table, analytic_label=label, note=note)
 
 
@@ -56,8 +58,8 @@ def _figure_11(folder: Path) -> Drawing:
         else f"from scratch catches up at {crossing:.3g} tokens"
     )
     note = (
-        f"{_SOURCE}.\nThe paper's text has from scratch ahead of a 10T-token base beyond 300B tokens."
-        f" With the printed coefficients {found}: the claim does not reproduce."
+        f"{_SOURCE}.\nAccording to the paper's text, training from scratch overtakes a 10T-token base after 300B tokens."
+        f" With the printed coefficients {found}, so the claim is not reproduced."
     )
     return figure_11.draw(catch_up_curves(scratch, reused, n_base=n), n_final=n, note=note)
 
@@ -73,7 +75,7 @@ def draw_published(name: str, folder: Path = PUBLISHED_FOLDER) -> Drawing:
     """Draw one figure from the published tables in `folder`; returns the figure and the plotted numbers.
 
     Raises:
-        ValueError: a figure that has no such variant.
+        ValueError: the figure has no such variant.
         FileNotFoundError: a published table is missing.
     """
     if name not in FIGURES:

@@ -1,7 +1,7 @@
-"""How every figure of the project looks, and how it is written: one theme, one colour scale for D1, deterministic files.
+"""The common style of all figures and the function that writes their files.
 
-Used by all figure modules, so that the same D1 has the same colour everywhere and sizes fit a paper's text width.
-Nothing here knows what a figure shows.
+One theme and one colour scale for D1 are used everywhere, sizes fit a paper's text width, and equal figures give equal
+files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from twostage.common.units import format_quantity
 
 TEXT_WIDTH_INCHES = 7.0  # two columns of a conference page
 PNG_DPI = 220
-# The colour scales without their lightest part, which vanishes on white paper and on most projectors.
+# The lightest part of the colour scales is not used: it is invisible on white paper and most projectors.
 _DARKEST, _LIGHTEST = 0.0, 0.85
 #: One marker per seed, in the order of the seeds; all filled, so that error bars stay visible.
 SEED_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
@@ -73,23 +73,23 @@ def new_figure(
 ) -> tuple[Figure, Any]:
     """Return a styled figure and its axes, array of shape (rows, columns); `height` and `width` in inches."""
     apply_style()
-    # Not through pyplot, which would keep every figure alive until it is closed.
+    # pyplot is not used, because it keeps every figure in memory until it is closed.
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **subplots)
 
 
 def format_tokens(value: float) -> str:
-    """Write a token count for a label, with three digits: 563200 -> `563k`, 1.1e6 -> `1.1M`, 1.84e10 -> `18.4B`."""
+    """Format a token count with three digits: 563200 -> `563k`, 1.1e6 -> `1.1M`, 1.84e10 -> `18.4B`."""
     return format_quantity(value).replace("K", "k")
 
 
 def d1_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float]]:
-    """Map each distinct D1 to a colour, dark to light with rising value, evenly spaced in rank; any order, repeats too."""
+    """Map each distinct D1 to a colour, from dark to light, evenly spaced in rank; `values` may be in any order."""
     return _ranked(values, "viridis")
 
 
 def d2_palette(values: Iterable[float]) -> dict[float, tuple[float, float, float]]:
-    """Like `d1_palette`, for figures with a curve for each D2; another scale, so that nobody reads D1 into it."""
+    """Like `d1_palette`, for curves of constant D2; another colour scale distinguishes them from D1."""
     return _ranked(values, "plasma")
 
 
@@ -104,15 +104,15 @@ def _ranked(values: Iterable[float], scale: str) -> dict[float, tuple[float, flo
 
 
 def seed_markers(seeds: Iterable[int]) -> dict[int, str]:
-    """Map each seed to a marker; the list starts again where there are more seeds than markers."""
+    """Map each seed to a marker; markers repeat if there are more seeds than markers."""
     return {seed: SEED_MARKERS[i % len(SEED_MARKERS)] for i, seed in enumerate(sorted(set(seeds)))}
 
 
 def token_axis(axes: Axes, values: Sequence[float], axis: str = "x", *, max_characters: int = 26) -> None:
     """Make an axis logarithmic in tokens, with a tick at each distinct value and labels like `1.1M`.
 
-    Where the labels would be longer than `max_characters` together (26 fit a third of the text width), only every
-    second, third, ... tick has one, the largest value always.
+    If the labels together are longer than `max_characters` (26 fit a third of the text width), only every second, third,
+    ... tick has a label. The largest value always has one.
     """
     ticks = sorted(set(values))
     labels = [format_tokens(value) for value in ticks]
@@ -129,7 +129,7 @@ def token_axis(axes: Axes, values: Sequence[float], axis: str = "x", *, max_char
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Make the y axis logarithmic with plain numbers: decades, or within a decade a handful of round values."""
+    """Make the y axis logarithmic with plain numbers: decades, or a few round values if it spans little more than one."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     wide = high > 20 * low
@@ -140,17 +140,16 @@ def plain_log_axis(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, stem: str | Path, data: pd.DataFrame) -> None:
-    """Write `<stem>.pdf`, `<stem>.png` and the plotted numbers, `<stem>.csv` (17 digits); each file atomically.
+    """Write `<stem>.pdf`, `<stem>.png` and the plotted numbers, `<stem>.csv` (17 digits), each file atomically.
 
-    Equal figures give equal bytes: no dates go into the files (but for the sixth decimal of a PDF's coordinates where
-    panels are nested). Nothing is cropped, so all panels of one kind keep one
-    size; layout is the figure's own (constrained).
+    Equal figures give equal bytes, because no dates are written. Exception: in a PDF with nested panels the sixth decimal
+    of coordinates may differ. Figures are not cropped, so that panels of one kind have one size.
 
     Raises:
-        ValueError: `data` is empty; a figure without numbers has nothing to show.
+        ValueError: `data` is empty.
     """
     if data.empty:
-        raise ValueError(f"{stem}: no numbers were plotted; a figure needs at least one row of data")
+        raise ValueError(f"{stem}: no numbers were plotted; `data` must have at least one row")
     stem = Path(stem)
     with atomic_path(stem.with_name(stem.name + ".pdf")) as path:
         figure.savefig(path, format="pdf", metadata={"CreationDate": None})

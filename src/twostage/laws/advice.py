@@ -1,7 +1,7 @@
-"""Reuse a base model or train from scratch: the consequences of two fits for one plan, in numbers and in sentences.
+"""Reuse a base model or train from scratch: numbers from two fits for one plan, and sentences about them.
 
-`advise` collects what `crossover` and `consequences` compute for given N, D1 and D2; `sentences` says it in words.
-Reading files and printing is done by the command line.
+`advise` collects what `crossover` and `consequences` compute for given N, D1 and D2; `sentences` writes it as text.
+The command line reads the files and prints.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from twostage.laws.consequences import (
     estimate,
     saving_estimate,
 )
+from twostage.laws.forms import form_of
 
 SURE, LIKELY = 0.95, 0.75  # shares of draws behind "clearly" and "probably"; our choice
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What somebody wants to do: reuse a base of `d1_tokens` for `d2_tokens` more; `n` is its size before growth."""
+class ReusePlan:
+    """The question: train a base of `d1_tokens` on `d2_tokens` more; `n` is its size before growth, in parameters."""
 
     d1_tokens: float
     d2_tokens: float
@@ -44,7 +45,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Advice:
-    """Everything that the sentences are made of.
+    """The numbers behind the sentences.
 
     Attributes:
         plan: the question.
@@ -56,12 +57,12 @@ class Advice:
         saved_tokens: scratch_tokens - D2.
         share_of_sunk_cost: saved_tokens / D1.
         catch_up_tokens: D2 beyond which training from scratch wins.
-        reuse_better: share of draws in which reuse beats D2 tokens from scratch (the base exists already).
-        pays_off: share of draws in which reuse also beats D1 + D2 tokens from scratch (the base is yet to be trained).
+        reuse_better: share of draws in which reuse has a lower loss than D2 tokens from scratch (the base exists already).
+        pays_off: share of draws in which reuse also has a lower loss than D1 + D2 tokens from scratch (no base exists yet).
         verdict: `reuse`, `from scratch` or `undecided`; None without a law from scratch.
     """
 
-    plan: Plan
+    plan: ReusePlan
     alpha_eff: Estimate
     loss_nats: Estimate
     gain_of_doubling_nats: Estimate
@@ -75,32 +76,42 @@ class Advice:
     verdict: str | None = None
 
 
-def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0.95) -> Advice:
-    """Compare reuse with training from scratch for one plan.
+def advise(
+    reused: Draws,
+    scratch: Draws | None = None,
+    *,
+    d1: float,
+    d2: float,
+    n: float | None = None,
+    growth_factor: float = 1.0,
+    level: float = 0.95,
+) -> Advice:
+    """Compare reuse of a base model with training from scratch.
 
     Args:
         reused: draws of the second stage's law; needs D1 and D2 (`mul`, `joint`, ...).
         scratch: draws of a one-stage law (`chinchilla`, `power`) of the second-stage corpus; None: no comparison.
-        plan: N, D1, D2, growth factor.
+        d1, d2: tokens of the base and of its second stage.
+        n: parameters before growth; needed by laws with a size term.
+        growth_factor: parameters after / before growth.
         level: coverage of the intervals.
 
     Raises:
-        ValueError: a form that lacks D1, a law from scratch that is not one-stage, or a missing N.
+        ValueError: a form that lacks D1, a law from scratch that is not one-stage, or a missing N; a quantity that
+            is not positive, or a growth factor below 1.
     """
-    from twostage.laws.forms import form_of
-
+    plan = ReusePlan(d1, d2, n, growth_factor)
     if not {"d1", "d2"} <= set(form_of(reused.point.form).variables):
         raise ValueError(
             f"form {reused.point.form!r} does not know D1; fit a two-stage form (mul, joint, ...) for advice"
         )
-    if scratch is not None and scratch.point.form not in ("chinchilla", "power"):
+    if scratch is not None and "d1" in form_of(scratch.point.form).variables:
         raise ValueError(
             f"form {scratch.point.form!r} is not a law of training from scratch; fit chinchilla (n, d2) or power (d2)"
         )
     for law in (reused, scratch):
         if law is not None and law.point.has_size and plan.n is None:
             raise ValueError(f"form {law.point.form!r} has a size term: give the number of parameters (--n)")
-    d1, d2, n, factor = plan.d1_tokens, plan.d2_tokens, plan.n, plan.growth_factor
 
     def losses(
         draws: Draws, tokens: float, size: float | None, base: float | None
@@ -109,11 +120,12 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
 
     loss, drawn = losses(reused, d2, n, d1)
     doubled, drawn_doubled = losses(reused, 2 * d2, n, d1)
-    merged = reused.point.form == "merged"  # its exponent belongs to D1 + D2
     exponents = (
-        Estimate(*(float("nan"),) * 3, level, reused.method, 0.0)
-        if merged
-        else alpha_eff_estimate(reused, d1, level=level)
+        alpha_eff_estimate(reused, d1, level=level)
+        if "alpha2" in reused.point.coefficients
+        else Estimate(
+            *(float("nan"),) * 3, level, reused.method, 0.0
+        )  # no exponent of D2 alone, as in `merged`
     )
     common = {
         "plan": plan,
@@ -125,10 +137,10 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
     }
     if scratch is None:
         return Advice(**common)  # type: ignore[arg-type]
-    n_final = None if n is None else factor * n
+    n_final = None if n is None else growth_factor * n
     scratch_loss, drawn_scratch = losses(scratch, d2, n_final, None)
     _, drawn_both = losses(scratch, d1 + d2, n_final, None)
-    savings = saving_estimate(scratch, reused, d1=d1, d2=d2, n=n, growth_factor=factor, level=level)
+    savings = saving_estimate(scratch, reused, d1=d1, d2=d2, n=n, growth_factor=growth_factor, level=level)
     reuse_better = float(np.mean(drawn < drawn_scratch))
     return Advice(
         **common,  # type: ignore[arg-type]
@@ -136,7 +148,9 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
         scratch_tokens=savings["scratch_tokens"],
         saved_tokens=savings["saved_tokens"],
         share_of_sunk_cost=savings["share_of_sunk_cost"],
-        catch_up_tokens=catch_up_estimate(scratch, reused, d1=d1, n=n, growth_factor=factor, level=level),
+        catch_up_tokens=catch_up_estimate(
+            scratch, reused, d1=d1, n=n, growth_factor=growth_factor, level=level
+        ),
         reuse_better=reuse_better,
         pays_off=float(np.mean(drawn < drawn_both)),
         verdict="reuse"
@@ -148,7 +162,7 @@ def advise(reused: Draws, scratch: Draws | None, plan: Plan, *, level: float = 0
 
 
 def sentences(advice: Advice) -> list[str]:
-    """The advice in words; every number with its interval, every claim with how sure it is."""
+    """The advice as text: every number with its interval, every statement with its share of the draws."""
     plan, q = advice.plan, format_quantity
     model = "" if plan.n is None else f" with {q(plan.n * plan.growth_factor)} parameters"
     lines = [
@@ -163,11 +177,11 @@ def sentences(advice: Advice) -> list[str]:
         )
     elif exponent.lower <= 0:
         lines.append(
-            "Whether more second-stage tokens help this base is not settled by the data (alpha_eff may be 0)."
+            "Whether more second-stage tokens help this base is not decided by the data (alpha_eff may be 0)."
         )
     if advice.verdict is None:
         lines.append(
-            "Give --scratch FIT.json, a law of models trained from scratch, to compare with starting anew."
+            "Give --scratch FIT.json, a law of models trained from scratch, to compare with training from scratch."
         )
         return lines
     assert advice.reuse_better is not None
@@ -191,20 +205,20 @@ def sentences(advice: Advice) -> list[str]:
     elif advice.verdict == "from scratch":
         sure = "Clearly" if advice.reuse_better <= 1 - SURE else "Probably"
         lines.append(
-            f"{sure} train from scratch ({_percent(1 - advice.reuse_better)} of the draws): this base costs more than it gives."
+            f"{sure} train from scratch ({_percent(1 - advice.reuse_better)} of the draws): that reaches a lower loss with the same tokens."
         )
     else:
         lines.append(
-            f"Undecided: reuse is better in {_percent(advice.reuse_better)} of the draws; the data do not tell the two apart here."
+            f"Undecided: reuse is better in {_percent(advice.reuse_better)} of the draws; the data do not decide between the two."
         )
     lines.append(
-        f"Were the base not trained yet, spending all {q(plan.d1_tokens + plan.d2_tokens)} tokens from scratch would be better"
+        f"If the base were not trained yet, spending all {q(plan.d1_tokens + plan.d2_tokens)} tokens from scratch would be better"
         f" in {_percent(1 - advice.pays_off)} of the draws."
     )
     crossing = advice.catch_up_tokens
     crosses = _percent(crossing.exists_share)
     if np.isnan(crossing.value):
-        rest = "" if crossing.exists_share == 0 else f" ({crosses} of the draws do cross somewhere)"
+        rest = "" if crossing.exists_share == 0 else f" ({crosses} of the draws cross somewhere)"
         lines.append(f"The two laws do not cross: more second-stage tokens do not change the verdict{rest}.")
     else:
         rest = "" if crossing.exists_share == 1 else f" (only {crosses} of the draws cross at all)"

@@ -1,8 +1,8 @@
 """How to split a second-stage budget: compute-optimal tokens D2 and size N for a base trained on D1 tokens.
 
 Eq. 9 of arXiv 2510.06548v1 and its Appendix E.1, in closed form; one-stage (Chinchilla) laws are the same problem
-without D1. The compute is that of the second stage only, C2 = 6 N_final D2: the base is a sunk cost here, and whether
-it should have been trained at all is the question of `crossover`.
+without D1. The compute is that of the second stage only, C2 = 6 N_final D2: the base is a sunk cost. Whether it is worth
+training at all is the question of `crossover`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The paper's own fitting procedure, kept as the named alternative for comparisons: SciPy BFGS from random starts.
+"""The paper's fitting procedure, for comparison: SciPy BFGS from random starts.
 
 Section 4 of arXiv 2510.06548 (after Hoffmann et al. 2022): ln L by log-sum-exp over (ln scale - exponent x ln D), Huber
 loss with delta = 1e-3, BFGS with finite-difference gradients in raw units, best of many random starts.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from twostage.laws.forms import Form
+from twostage.laws.form import Form, MonomialForm
 from twostage.laws.objective import Objective
 from twostage.laws.points import FloatArray, Points
 
@@ -18,17 +18,16 @@ START_RANGES = {
     "E": (-3.0, 1.0),
     "exponent": (0.0, 1.0),
     "alpha3": (-0.02, 0.05),
-    "kappa": (0.0, 0.05),
 }
 
 
 def log_features(points: Points, law: Form) -> list[FloatArray]:
     """Per term, the (q, m) monomials of the raw logarithms, signs included."""
     logs = law.logs(**points.variables_for(law.variables))
-    design = law.design(logs, dict.fromkeys(logs, 0.0))
+    response = law.response(logs, dict.fromkeys(logs, 0.0))
     features = []
-    for block in design.blocks:
-        full = np.zeros((design.n_exponents, design.size))
+    for block in response.blocks:
+        full = np.zeros((response.n_exponents, response.size))
         full[block.where] = block.features
         features.append(full)
     return features
@@ -58,8 +57,8 @@ def run_bfgs(
     """Best (ln scales, raw exponents), its objective, and the objective of every start (starts,)."""
     from scipy.optimize import minimize
 
-    if law.saturating:
-        raise ValueError("the paper's procedure is defined for sums of exponentials; 'tree' is not one")
+    if not isinstance(law, MonomialForm):
+        raise ValueError(f"the paper's procedure is defined for sums of power laws; {law.name!r} is not one")
     features, y = log_features(points, law), points.log_loss
     best, best_value, values = None, np.inf, []
     for start in random_starts(law, starts, np.random.default_rng(seed)):

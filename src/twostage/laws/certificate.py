@@ -1,6 +1,6 @@
-"""The certificate of an optimum: first and second order conditions, and how the search's descents agreed.
+"""The certificate of an optimum: first and second order conditions, and how many descents of the search agree.
 
-It proves local optimality to rounding and reports the global search; it does not repeat it.
+It verifies local optimality to rounding, and reports on the global search without repeating it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ SAME = 1e-9
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about the returned optimum.
+    """What is known about an optimum.
 
     `kkt_residual`: largest violation of stationarity over coordinates (at a bound only the inward pull counts), as a
     share of the pull that coordinate would feel if all residuals pulled one way (0 to 1). `expected_gain`: relative
     decrease that one more Newton step promises. `min_curvature`: smallest eigenvalue of the scaled Hessian on the free
     coordinates; `second_order`: it is not negative. `certified`: both orders hold. `starts`: descents for this problem;
     `basins`: distinct minima among them; `agreement`: share that ended at the best one; `next_basin`: relative gap of
-    the second best (None: only one). `bounds_hit`: coefficients at a bound; `points_within_delta`: points that the fit
-    meets to within the Huber threshold (`lad`: exactly).
+    the second best (None: only one). `bounds_hit`: coefficients at a bound; `points_within_delta`: points whose
+    residual is within the Huber threshold (`lad`: exactly).
     """
 
     kkt_residual: float
@@ -56,7 +56,7 @@ class Certificate:
         missing = set(cls.__dataclass_fields__) - set(data)
         if missing:
             raise ValueError(
-                f"fit file: certificate lacks {', '.join(sorted(missing))}; write it anew with `twostage fit`"
+                f"fit file: certificate lacks {', '.join(sorted(missing))}; write it again with `twostage fit`"
             )
         return cls(**{**data, "bounds_hit": tuple(data["bounds_hit"])})
 
@@ -83,7 +83,7 @@ def conditions(problem: Problem, thetas: FloatArray, weights: FloatArray, spec: 
     delta, box = spec.delta, problem.box
     if spec.name == "lad":
         return _lad_conditions(problem, thetas, weights)
-    model = model_at(problem.design, problem.y, weights, thetas, delta)
+    model = model_at(problem.response, problem.y, weights, thetas, delta)
     low, high = thetas <= box.lower, thetas >= box.upper
     pull = model.gradient
     violation = np.where(
@@ -114,11 +114,11 @@ def conditions(problem: Problem, thetas: FloatArray, weights: FloatArray, spec: 
 
 
 def _lad_conditions(problem: Problem, thetas: FloatArray, weights: FloatArray) -> Conditions:
-    """The same for least absolute deviation, with the multipliers of the exactly met points."""
-    design, box = problem.design, problem.box
-    at = design.evaluate(thetas)
+    """The same for least absolute deviation, with the multipliers of the points with residual zero."""
+    response, box = problem.response, problem.box
+    at = response.evaluate(thetas)
     rows = np.broadcast_to(weights, at.log_pred.shape)
-    points = [stationarity(design, problem.y, w, t, box) for w, t in zip(rows, thetas, strict=True)]
+    points = [stationarity(response, problem.y, w, t, box) for w, t in zip(rows, thetas, strict=True)]
     most = (np.abs(at.jacobian) @ rows[..., None])[..., 0]
     kkt = (np.abs(np.array([p.pull for p in points])) / np.maximum(most, 1e-300)).max(axis=1)
     bound = (thetas <= box.lower) | (thetas >= box.upper)
@@ -129,7 +129,7 @@ def _lad_conditions(problem: Problem, thetas: FloatArray, weights: FloatArray) -
 
 
 def certify(problem: Problem, solution: Solution, spec: Objective) -> Certificate:
-    """Check the returned point of `solve`."""
+    """The certificate of a solution."""
     at = conditions(problem, solution.theta[None], problem.weights[None], spec)
     tolerance = SAME * abs(solution.value) + 1e-14
     seen = np.sort(solution.seen)

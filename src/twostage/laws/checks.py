@@ -1,10 +1,10 @@
-"""What points must offer before a form can be fitted, in words a user can act on."""
+"""Checks that the points can determine a form, with messages that name the fix."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from twostage.laws.forms import Form
+from twostage.laws.form import Form
 from twostage.laws.points import Points
 
 MIN_SIZES, MIN_SIZE_RANGE = 3, 4.0
@@ -25,7 +25,7 @@ def check_points(points: Points, law: Form, *, allow_degenerate: bool) -> list[s
     complaints = []
     for name, values in variables.items():
         distinct = np.unique(values)
-        if name == "n" and law.name == "joint":
+        if name == "n" and "d1" in variables:
             if distinct.size < MIN_SIZES or distinct[-1] < MIN_SIZE_RANGE * distinct[0]:
                 listed = ", ".join(f"{v:g}" for v in distinct)
                 complaints.append(

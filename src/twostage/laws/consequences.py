@@ -1,8 +1,7 @@
-"""Intervals for everything derived from fits: D*, catch-up tokens, savings, allocations, predictions, alpha_eff.
+"""Intervals for what is derived from fits: D*, catch-up tokens, savings, predictions, alpha_eff.
 
-A derived number is a function of one or two laws (`crossover`, `allocation`); here its uncertainty is carried over by
-evaluating that function on many laws drawn from the fits' uncertainty. Nothing here fits anything; the draws come from
-a fit's covariance (`draw_laws`) or from refits (`bootstrap_laws`).
+A derived number is a function of one or two laws (`crossover`). Its interval comes from evaluating that function on many
+laws, drawn from a fit's covariance (`draw_laws`) or from refits (`bootstrap_laws`). Nothing is fitted here.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from twostage.laws.allocation import optimal_allocation
 from twostage.laws.crossover import (
     FloatArray,
     Law,
@@ -29,7 +27,7 @@ from twostage.laws.crossover import (
 )
 from twostage.laws.fit import Fit
 from twostage.laws.points import Points
-from twostage.laws.uncertainty import bootstrap
+from twostage.laws.uncertainty import bootstrap, interval_of
 
 DRAWS = 1000  # our choice: the ends of a 95 % interval are then known to about a tenth of its width
 
@@ -114,13 +112,13 @@ def draw_laws(fit: Fit, draws: int = DRAWS, *, seed: int = 0) -> Draws:
             sample -= np.outer(below, covariance[:, position] / covariance[position, position])
             sample[:, position] = np.maximum(sample[:, position], 0.0)  # rounding
     raw = [form.to_raw(row, centre) for row in sample]
-    return Draws(_stack(fit.form, raw), law_of(fit), "covariance")
+    return Draws(_drawn_law(fit.form, raw), law_of(fit), "covariance")
 
 
 def bootstrap_laws(fit: Fit, refits: FloatArray) -> Draws:
     """Use the refits of `uncertainty.bootstrap` as draws; shape (draws, k), in the order of the form's coefficients."""
     rows = [dict(zip(fit.law.coefficients, row, strict=True)) for row in refits.tolist()]
-    return Draws(_stack(fit.form, rows), law_of(fit), "bootstrap")
+    return Draws(_drawn_law(fit.form, rows), law_of(fit), "bootstrap")
 
 
 def laws_of(fit: Fit, points: Points | None, draws: int = DRAWS, *, seed: int = 0) -> Draws:
@@ -133,14 +131,14 @@ def laws_of(fit: Fit, points: Points | None, draws: int = DRAWS, *, seed: int = 
     return bootstrap_laws(fit, bootstrap(points, fit.form, draws, unit="residuals", seed=seed, fit=fit))
 
 
-def _stack(form: str, raw: Sequence[Mapping[str, float]]) -> Law:
+def _drawn_law(form: str, raw: Sequence[Mapping[str, float]]) -> Law:
     return Law(form, {name: np.array([[float(row[name])] for row in raw]) for name in raw[0]})
 
 
 def estimate(value: float, draws: ArrayLike, *, level: float = 0.95, method: str = "covariance") -> Estimate:
     """Equal-tailed interval of draws (NaN: the quantity does not exist in that draw; infinity is a value)."""
     if not 0 < level < 1:
-        raise ValueError(f"level: {level} must lie between 0 and 1, e.g. 0.95")
+        raise ValueError(f"level: {level} must be between 0 and 1, e.g. 0.95")
     values = np.asarray(draws, dtype=np.float64)
     present = values[~np.isnan(values)]
     share = present.size / values.size
@@ -177,7 +175,7 @@ def loss_band(
 ) -> pd.DataFrame:
     """Predicted loss with pointwise band; columns loss_nats, lower, upper, one row per input.
 
-    The band is that of the *law* at this point: the noise of a single run comes on top.
+    The band is for the *law*: the noise of a single run is not included.
     """
     point = np.atleast_1d(law.point.loss(d2, d1=d1, n=n))
     rows = [
@@ -210,6 +208,41 @@ def delta_interval(fit: Fit, *, level: float = 0.95, **variables: float) -> tupl
     return float(value * np.exp(-width)), float(value * np.exp(width))
 
 
+def predict(
+    fit: Fit,
+    points: Points | None = None,
+    *,
+    d1: float | None = None,
+    d2: float | None = None,
+    n: float | None = None,
+    level: float = 0.95,
+) -> Estimate:
+    """Loss in nats per token that a fit predicts, with its interval.
+
+    Args:
+        fit: any form.
+        points: those it was fitted to; the interval is then a profile-likelihood one, else from the covariance. An end
+            that is not determined is NaN.
+        d1, d2: tokens, n: parameters before growth; those that the form needs.
+        level: coverage of the interval. The noise of a single run is not included.
+
+    Raises:
+        ValueError: a variable of the form is missing or not positive.
+    """
+    given = {"d1": d1, "d2": d2, "n": n}
+    if missing := [name for name in fit.law.variables if given[name] is None]:
+        raise ValueError(f"form {fit.form!r} needs {', '.join(missing)}: {fit.law.equation}")
+    values = {name: value for name, value in given.items() if name in fit.law.variables and value is not None}
+    loss = float(fit.predict(**values))
+    if points is None:
+        return Estimate(loss, *delta_interval(fit, level=level, **values), level, "covariance", 1.0)
+    interval = interval_of(points, fit, lambda c: float(np.log(fit.law.predict(c, **values))), level)
+    lower, upper = (
+        float("nan") if end is None else float(np.exp(end)) for end in (interval.lower, interval.upper)
+    )
+    return Estimate(loss, lower, upper, level, interval.method, 1.0)
+
+
 def d_star_estimate(
     scratch: Draws, reused: Draws, n: float | None, *, growth_factor: float = 2.0, level: float = 0.95
 ) -> Estimate:
@@ -218,20 +251,6 @@ def d_star_estimate(
     point = d_star(scratch.point, reused.point, n, growth_factor=growth_factor).tokens
     values = d_star_draws(scratch.law, reused.law, n, growth_factor=growth_factor)
     return estimate(point, values, level=level, method=_methods(scratch, reused))
-
-
-def d_star_slope_estimate(
-    scratch: Draws, reused: Draws, n: float, *, growth_factor: float = 2.0, level: float = 0.95
-) -> Estimate:
-    """Local slope d ln D* / d ln N with interval, by a central difference of 1 % in N for every draw."""
-    _same_size(scratch, reused)
-    step = 0.01
-    up, down = (
-        np.log(d_star_draws(scratch.law, reused.law, n * np.exp(sign * step), growth_factor=growth_factor))
-        for sign in (1, -1)
-    )
-    point = d_star(scratch.point, reused.point, n, growth_factor=growth_factor).slope
-    return estimate(point, (up - down) / (2 * step), level=level, method=_methods(scratch, reused))
 
 
 def catch_up_estimate(
@@ -287,32 +306,3 @@ def saving_estimate(
             point.share_of_sunk_cost, (tokens - d2) / d1, level=level, method=method
         ),
     }
-
-
-def allocation_estimate(
-    law: Draws,
-    *,
-    compute_flops: float,
-    d1_tokens: float | None = None,
-    growth_factor: float = 1.0,
-    level: float = 0.95,
-) -> dict[str, Estimate]:
-    """Compute-optimal D2, N, loss and exponents (Eq. 9, E.1) with intervals; keys as the fields of `Allocation`."""
-
-    def solve(one: Law) -> dict[str, float]:
-        return vars(
-            optimal_allocation(
-                one, compute_flops=compute_flops, d1_tokens=d1_tokens, growth_factor=growth_factor
-            )
-        )
-
-    point = solve(law.point)
-    values = {name: np.full(law.size, np.nan) for name in point}
-    for i in range(law.size):
-        try:
-            solved = solve(law.at(i))
-        except ValueError:
-            continue  # this draw has no optimum (an exponent <= 0): counted in exists_share
-        for name, value in solved.items():
-            values[name][i] = value
-    return {name: estimate(point[name], values[name], level=level, method=law.method) for name in point}

@@ -79,8 +79,8 @@ def covariance_of(problem: Problem, theta: FloatArray, spec: Objective) -> tuple
     Coordinates at a bound are held there (their variance is reported as NaN); directions that the points do not
     determine give NaN with a warning that names them.
     """
-    law, design = problem.law, problem.design
-    at = design.evaluate(theta[None])
+    law, response = problem.law, problem.response
+    at = response.evaluate(theta[None])
     residuals = (at.log_pred - problem.y)[0]
     free = (theta > problem.box.lower) & (theta < problem.box.upper)
     variance, _ = variance_scale(residuals, spec, int(free.sum()))
@@ -98,7 +98,7 @@ def covariance_of(problem: Problem, theta: FloatArray, spec: Objective) -> tuple
     flat = values < 1e-13 * values[-1]
     length = np.where(scale > 0, scale, 1.0)
     inverse = (vectors / np.where(flat, np.inf, values)) @ vectors.T / length / length[:, None]
-    # a coordinate that takes part in a flat direction has no variance of its own
+    # the variance of a coordinate in a flat direction is not defined
     soft = (np.abs(vectors[:, flat]) > 1e-6).any(axis=1)
     inverse[soft], inverse[:, soft] = np.nan, np.nan
     combined = names[soft & (scale > 0)]

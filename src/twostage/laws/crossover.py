@@ -14,13 +14,14 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from twostage.laws.form import MonomialForm
 from twostage.laws.forms import form_of
 
 FloatArray = NDArray[np.float64]
 Coefficient = float | FloatArray
 
-# Roots are looked for in this range of tokens. Far beyond any corpus on purpose: that a crossover lies at 1e20 tokens
-# ("never, in practice") is another statement than that the two laws do not cross.
+# Roots are searched in this range of tokens. It exceeds any corpus on purpose: a crossover at 1e20 tokens
+# ("never, in practice") differs from laws that do not cross.
 SEARCH_TOKENS = (1e4, 1e40)
 _GRID_POINTS = 800
 _BISECTIONS = 60  # 0.1 / 2^60 in ln D: below one part in 1e16
@@ -92,13 +93,13 @@ class Crossover:
 
 @dataclass(frozen=True)
 class Saving:
-    """What the base is worth for one run: tokens that training from scratch would need for the same loss.
+    """Tokens that training from scratch would need for the same loss, for one run.
 
     Attributes:
         loss_nats: loss of the reused model after D2 tokens.
         scratch_tokens: tokens from scratch to the same loss; infinite where no number of tokens suffices.
         saved_tokens: scratch_tokens - D2; negative where training from scratch would have been cheaper.
-        share_of_sunk_cost: saved_tokens / D1; 1 means that the base has paid for itself once.
+        share_of_sunk_cost: saved_tokens / D1; 1 means that it saves as many tokens as the base took.
     """
 
     loss_nats: float
@@ -120,7 +121,7 @@ def alpha_eff(coefficients: Mapping[str, Coefficient], d1: Any) -> FloatArray:
 
 
 def saturation_tokens(coefficients: Mapping[str, float]) -> float:
-    """D1 at which alpha_eff reaches zero, exp(alpha2 / alpha3); infinite where alpha3 <= 0 or the form never gets there."""
+    """D1 at which alpha_eff reaches zero, exp(alpha2 / alpha3); infinite where alpha3 <= 0."""
     alpha3 = coefficients.get("alpha3", 0.0)
     if not alpha3 > 0:
         return float("inf")
@@ -133,7 +134,7 @@ def upper_root(
 ) -> FloatArray:
     """Largest number of tokens at which `difference` (scratch minus reuse, nats) turns from positive to not positive.
 
-    Eq. 8 has a second root at 1e6 to 1e7 tokens, where the extrapolated laws meet from the other side; it is no
+    Eq. 8 has a second root at 1e6 to 1e7 tokens, where the difference changes sign the other way; it is not a
     crossover and is never returned.
 
     Args:
@@ -218,26 +219,27 @@ def catch_up(scratch: Law, reused: Law, *, d1: float, n: float | None, growth_fa
 def scratch_tokens(scratch: Law, loss_nats: Any, n: float | None) -> FloatArray:
     """Tokens from scratch to reach `loss_nats` with `n` parameters: the inverse of a one-stage law.
 
-    Infinite where the loss lies at or below what the law reaches with infinite data; shape of `loss_nats`.
+    Infinite where the loss is at or below what the law reaches with infinite data; shape of `loss_nats`.
 
     Raises:
         ValueError: not a one-stage law, or a law whose data exponent or scale is not positive.
     """
-    c = scratch.coefficients
-    if scratch.form == "chinchilla":
-        if n is None:
-            raise ValueError("n: a chinchilla law needs the number of parameters")
-        floor, scale, exponent = (
-            c["E"] + c["A"] * np.asarray(n, dtype=np.float64) ** -np.asarray(c["alpha"]),
-            c["B"],
-            c["beta"],
-        )
-    elif scratch.form == "power":
-        floor, scale, exponent = np.asarray(c["E"]), c["A"], c["alpha"]
-    else:
+    form, c = form_of(scratch.form), scratch.coefficients
+    if "d1" in form.variables or not isinstance(form, MonomialForm):
         raise ValueError(
             f"form {scratch.form!r}: training from scratch needs a one-stage law, chinchilla or power"
         )
+    if scratch.has_size and n is None:
+        raise ValueError(f"n: a {scratch.form} law needs the number of parameters")
+    floor: Any = np.asarray(c["E"])
+    scale: Any = 0.0
+    exponent: Any = 0.0
+    for term in form.terms:
+        for name, monomial in term.exponents:
+            if monomial == ("n",):
+                floor = floor + c[term.scale] * np.asarray(n, dtype=np.float64) ** -np.asarray(c[name])
+            else:
+                scale, exponent = c[term.scale], c[name]
     if np.any(np.asarray(exponent) <= 0) or np.any(np.asarray(scale) <= 0):
         raise ValueError(
             f"{scratch.form}: scale {scale} and exponent {exponent} of the tokens must be positive to invert the law"

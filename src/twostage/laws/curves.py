@@ -1,7 +1,7 @@
 """The tables behind Figures 4, 9, 10 and 11: from laws or fits to tidy rows, one row per plotted value.
 
-Figures draw these tables and compute nothing. Bands come from `consequences.Draws`; without draws (published
-coefficients have no covariance) they are NaN and nothing is shaded.
+The figures only draw these tables. Bands come from `consequences.Draws`; without draws (published
+coefficients have no covariance) they are NaN, and no band is drawn.
 """
 
 from __future__ import annotations

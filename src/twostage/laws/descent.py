@@ -1,10 +1,10 @@
 """Batched local minimisation of the objective: Newton with exact second derivatives, bounds, and a search along kinks.
 
-Every row of a batch is its own problem (own start, weights, data), solved in lock step by plain array operations. The
-Huber objective of a form that misses the data is nearly polyhedral: its minimum lies where several residuals stay
-within delta, along curved ridges. Two things keep Newton from crawling there: the step length comes from the piecewise
-quadratic model with all its kinks, and a step that leaves the ridge is corrected for the curvature of the residuals.
-One local minimum per start; the global search is `solver`'s.
+Every row of a batch is a separate problem (start, weights, data); all rows take each step together, by array operations.
+Where a form does not fit the data within delta, the Huber objective is nearly polyhedral: at its minimum several
+residuals are within delta, along curved ridges. Newton steps would be short there. So the step length comes from the
+piecewise quadratic model with all its kinks, and a step that leaves the ridge is corrected for the curvature of the
+residuals. Each start gives one local minimum; `solver` does the global search.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twostage.laws.design import Calculus
 from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.response import Calculus
 
 # Damping of the scaled Hessian, in units of min(1, delta / 1e-3): the curvature of directions that leave every kink
 # shrinks with delta.
@@ -41,7 +41,7 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Model:
+class LocalModel:
     """The objective at theta (B, k): residual (B, m), jacobian (B, k, m), value (B,), gradient (B, k), Hessian
     (B, k, k), and root (B, k): one over the length of each Jacobian row, which scales the coordinates."""
 
@@ -67,9 +67,11 @@ def clip_to(values: FloatArray, delta: float) -> FloatArray:
     return np.minimum(np.maximum(values, -delta), delta)
 
 
-def model_at(design: Calculus, y: FloatArray, weights: FloatArray, theta: FloatArray, delta: float) -> Model:
+def model_at(
+    response: Calculus, y: FloatArray, weights: FloatArray, theta: FloatArray, delta: float
+) -> LocalModel:
     """Value and exact first and second derivatives of the objective."""
-    at = design.evaluate(theta)
+    at = response.evaluate(theta)
     residual = at.log_pred - y
     psi = clip_to(residual, delta)
     slope = weights * psi
@@ -79,13 +81,13 @@ def model_at(design: Calculus, y: FloatArray, weights: FloatArray, theta: FloatA
     gradient = (jacobian @ slope[:, :, None])[..., 0]
     second = weights * (psi == residual) - slope
     hessian = (jacobian * second[:, None]) @ jacobian.transpose(0, 2, 1)
-    hessian += design.curvature(at, slope)
+    hessian += response.curvature(at, slope)
     root = 1.0 / np.sqrt(np.vecdot(jacobian, jacobian) + 1e-300)
-    return Model(residual, jacobian, value, gradient, hessian, root)
+    return LocalModel(residual, jacobian, value, gradient, hessian, root)
 
 
 def descend(
-    design: Calculus,
+    response: Calculus,
     y: FloatArray,
     weights: FloatArray,
     theta: FloatArray,
@@ -103,11 +105,11 @@ def descend(
     in `frozen` (k,) keep their starting values (for profiles).
     """
     with np.errstate(all="ignore"):  # a trial far outside overflows to inf or NaN and is refused
-        return _descend(design, y, weights, theta, box, delta, max_steps, tolerance, frozen)
+        return _descend(response, y, weights, theta, box, delta, max_steps, tolerance, frozen)
 
 
 def _descend(
-    design: Calculus,
+    response: Calculus,
     y: FloatArray,
     weights: FloatArray,
     theta: FloatArray,
@@ -119,13 +121,13 @@ def _descend(
 ) -> tuple[FloatArray, FloatArray]:
     """The loop of `descend`."""
     theta = box.clip(theta)
-    shape = (theta.shape[0], design.size)
+    shape = (theta.shape[0], response.size)
     y, weights = np.broadcast_to(y, shape), np.broadcast_to(weights, shape)
     final, final_value = theta.copy(), np.full(shape[0], np.inf)
     unit = min(1.0, delta / 1e-3)
     rows, damping = np.arange(shape[0]), np.full(shape[0], DAMPING_START * unit)
     for _ in range(max_steps):
-        model = model_at(design, y, weights, theta, delta)
+        model = model_at(response, y, weights, theta, delta)
         step, promised = newton_step(model.hessian, model.gradient, model.root, theta, box, damping, frozen)
         small = np.abs(promised) <= tolerance * model.value + 1e-24 * delta
         done = (small & (damping <= 1e-4 * unit)) | (damping > DAMPING_STOP * unit) | ~np.isfinite(promised)
@@ -134,12 +136,12 @@ def _descend(
             final[out], final_value[out] = theta[done], model.value[done]
             keep = ~done
             rows, theta, damping, y, weights = rows[keep], theta[keep], damping[keep], y[keep], weights[keep]
-            design, box = design.take(keep), box.take(keep)
+            response, box = response.take(keep), box.take(keep)
             if rows.size == 0:
                 return final, final_value
             step, promised = step[keep], promised[keep]
-            model = Model(*(getattr(model, name)[keep] for name in Model.__dataclass_fields__))
-        trial, value = _search(design, y, weights, theta, box, delta, model, step, damping, frozen)
+            model = LocalModel(*(getattr(model, name)[keep] for name in LocalModel.__dataclass_fields__))
+        trial, value = _search(response, y, weights, theta, box, delta, model, step, damping, frozen)
         gain = model.value - value
         better = gain > 0
         theta = np.where(better[:, None], trial, theta)
@@ -148,18 +150,18 @@ def _descend(
             np.maximum(damping * np.where(gain > 0.2 * promised, 0.1, 1.0), DAMPING_FLOOR * unit),
             np.maximum(damping * 10.0, 1e-6 * unit),
         )
-    final[rows], final_value[rows] = theta, huber_sum(design.log_predict(theta) - y, weights, delta)
+    final[rows], final_value[rows] = theta, huber_sum(response.log_predict(theta) - y, weights, delta)
     return final, final_value
 
 
 def _search(
-    design: Calculus,
+    response: Calculus,
     y: FloatArray,
     weights: FloatArray,
     theta: FloatArray,
     box: Box,
     delta: float,
-    model: Model,
+    model: LocalModel,
     step: FloatArray,
     damping: FloatArray,
     frozen: AnyArray | None,
@@ -168,11 +170,11 @@ def _search(
     change = (step[:, None, :] @ model.jacobian)[:, 0]
     length = step_length(model, weights, theta, box, delta, step, change)
     trial = box.clip(theta + length[:, None] * step)
-    residual = design.log_predict(trial) - y
+    residual = response.log_predict(trial) - y
     value = huber_sum(residual, weights, delta)
     bad = np.flatnonzero(~(value < model.value))
     if bad.size:
-        some, limits = design.take(bad), box.take(bad)
+        some, limits = response.take(bad), box.take(bad)
         expected = model.residual[bad] + length[bad, None] * change[bad]
         jacobian, now, w = model.jacobian[bad], model.residual[bad], weights[bad]
         zone = w * (np.abs(expected) <= delta)
@@ -188,7 +190,7 @@ def _search(
 
 
 def step_length(
-    model: Model,
+    model: LocalModel,
     weights: FloatArray,
     theta: FloatArray,
     box: Box,

@@ -1,7 +1,7 @@
 """Fit one law to points: coefficients with covariance and a certificate of the optimum, and its JSON file.
 
-`fit_law` is the exact solver; `fit_bfgs_multistart` is the paper's own procedure, kept for comparison. Intervals live
-in `uncertainty`, choices between forms in `selection`.
+`fit_law` is the exact solver; `fit_bfgs_multistart` is the paper's procedure, for comparison. Intervals are in
+`uncertainty`, the choice between forms in `selection`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from twostage.laws.bfgs import run_bfgs
 from twostage.laws.certificate import Certificate, certify
 from twostage.laws.checks import check_points
 from twostage.laws.covariance import covariance_of
-from twostage.laws.forms import TREE_D2_SCALE_TOKENS, Form, form_of
+from twostage.laws.form import Form
+from twostage.laws.forms import form_of
 from twostage.laws.jsonio import dumps, loads
 from twostage.laws.nested import solve_problems
 from twostage.laws.objective import Objective
@@ -36,7 +37,7 @@ def at_bound(name: str) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval. An end at a bound of the coefficient, or not found (None), is said in `note`."""
+    """A confidence interval. `note` explains an end at a bound of the coefficient, or one that was not found (None)."""
 
     lower: float | None
     upper: float | None
@@ -90,7 +91,7 @@ class Fit:
         """Loss in nats per token, evaluated in centred coordinates; shape of the broadcast inputs."""
         logs = self.law.logs(d1, d2, n)
         shape = next(iter(logs.values())).shape
-        log_loss = self.law.design(logs, self.centre).log_predict(self.theta[None, :])
+        log_loss = self.law.response(logs, self.centre).log_predict(self.theta[None, :])
         return np.asarray(np.exp(log_loss[0])).reshape(shape)
 
     def residuals(self, points: Points) -> FloatArray:
@@ -115,8 +116,7 @@ class Fit:
         """The fit file: 17 digits, units, log base, objective, certificate, covariance, intervals."""
         law = self.law
         units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")}
-        if law.saturating:
-            units["d2_scale_tokens"] = TREE_D2_SCALE_TOKENS
+        units |= law.constants
         return dumps(
             {
                 "form": self.form,
@@ -162,7 +162,7 @@ class Fit:
             )
         except KeyError as error:
             raise ValueError(
-                f"fit file: key {error.args[0]!r} is missing; write it anew with `twostage fit`"
+                f"fit file: key {error.args[0]!r} is missing; write it again with `twostage fit`"
             ) from None
 
 
@@ -178,7 +178,7 @@ def fit_law(
 
     objective: `huber` (sum of Huber(delta) of log residuals) or `lad` (sum of |log residual|). ValueError where the
     points cannot identify the form (fewer cells than coefficients, one D1, fewer than three sizes over 4x in N for
-    `joint`); `allow_degenerate` lets the latter through and reports what is not identified.
+    `joint`); `allow_degenerate` fits all the same, except with fewer points than coefficients, and warns of what is not identified.
     """
     law, spec = form_of(form), Objective(objective, delta)
     warnings = check_points(points, law, allow_degenerate=allow_degenerate)
@@ -228,7 +228,7 @@ def assemble(
         objective=float(value),
         objective_name=spec.name,
         delta=spec.delta if spec.name == "huber" else None,
-        n_points=problem.design.size,
+        n_points=problem.response.size,
         certificate=certificate,
         covariance=covariance,
         standard_errors=dict(zip(law.coefficients, map(float, errors), strict=True)),

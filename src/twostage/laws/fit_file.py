@@ -1,4 +1,4 @@
-"""FIT.json as the command line writes and reads it: the fit of `laws.fit`, and beside it the points it was fitted to.
+"""FIT.json as the command line writes and reads it: a fit, and the points it was fitted to.
 
 With the points in the file, `predict` and `advise` can give likelihood intervals without the user's data.
 """

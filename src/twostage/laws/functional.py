@@ -1,8 +1,8 @@
 """Interval of any scalar function of the coefficients, of one fit or of several together (alpha_eff, ln D*, a loss).
 
-Profile likelihood by its other definition: the range of the function over all coefficients that the points do not
-reject. Where the function does not exist for some of them (no crossover), a bootstrap of the residuals answers instead
-and says how often it exists.
+The profile-likelihood interval is the range of the function over all coefficients that the points do not reject. Where
+the function is undefined for some of them (no crossover), the interval comes from a bootstrap of the residuals instead,
+and its note gives the share of refits for which the function exists.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def interval_of(
         return Interval(middle, middle, level, METHOD, "the fit is exact")
     radius = student_quantile(level, sum(part.dof for part in parts))
     ends = [region.extreme(sign, radius, middle) for sign in (-1.0, 1.0)]
-    if region.met_nothing:
+    if region.hit_undefined:
         return _from_draws(parts, function, level, seed)
     return Interval(min(ends[0], middle), max(ends[1], middle), level, METHOD)
 
@@ -66,7 +66,7 @@ class Region:
         self.whiteners = [part.whitener() for part in parts]
         self.cuts = np.cumsum([0, *(part.theta.size for part in parts)])
         self.size = int(self.cuts[-1])
-        self.met_nothing = False
+        self.hit_undefined = False
         self.scouts: tuple[FloatArray, FloatArray] | None = None
         # linear constraints: every scale stays non-negative (and tree's kappa inside its bounds)
         rows, rests = [], []
@@ -91,14 +91,14 @@ class Region:
         return moved
 
     def value(self, z: FloatArray) -> float:
-        """The function at z; remembers whether it ever failed to exist."""
+        """The function at z; records whether it was ever undefined."""
         raw = [
             part.problem.law.to_raw(theta, part.problem.centre)
             for part, theta in zip(self.parts, self.thetas(z), strict=True)
         ]
         value = float(self.function(*raw))
         if not np.isfinite(value):
-            self.met_nothing = True
+            self.hit_undefined = True
         return value
 
     def slope(self, z: FloatArray) -> FloatArray:
@@ -116,7 +116,7 @@ class Region:
         for part, whitener, theta, start in zip(
             self.parts, self.whiteners, self.thetas(z), self.cuts, strict=False
         ):
-            at = part.problem.design.evaluate(theta[None])
+            at = part.problem.response.evaluate(theta[None])
             residual = at.log_pred[0] - part.problem.y
             score = part.problem.weights * np.clip(residual, -part.spec.delta, part.spec.delta)
             gradient = whitener.T @ (at.jacobian[0] @ score)
@@ -124,7 +124,7 @@ class Region:
         return out
 
     def scouted(self, sign: float, radius: float) -> FloatArray:
-        """The most extreme of SCOUTS draws inside the region: a start that sees round bends."""
+        """The most extreme of SCOUTS draws inside the region: a sampled start, for curved regions."""
         if self.scouts is None:
             moved = []
             for seed, (part, whitener) in enumerate(zip(self.parts, self.whiteners, strict=True)):
@@ -166,7 +166,7 @@ class Region:
                 constraints=constraints,
                 options={"maxiter": 200, "ftol": 1e-7},
             )
-            if self.met_nothing:
+            if self.hit_undefined:
                 break
             if self.deviance(result.x) <= radius**2 * (1 + 1e-3):
                 value = self.value(result.x)

@@ -1,8 +1,9 @@
-"""Least absolute deviation to rounding: an active-set method for one problem that already is near its minimum.
+"""Least absolute deviation to rounding: an active-set method for one problem, started near its minimum.
 
-At the minimum some residuals are exactly zero (the set Z); the others keep their sign. With Z fixed the problem is
-smooth with the constraints r_Z = 0, so each step is an exact Newton step in the null space of their gradients; kinks
-met on the way join Z, a multiplier above one in size leaves it. Bounds of the coordinates are handled the same way.
+At the minimum some residuals are exactly zero (the set Z); the others do not change sign. With Z fixed the problem is
+smooth with the constraints r_Z = 0, so each step is an exact Newton step in the null space of their gradients. A point
+whose residual reaches zero on the way joins Z; one with a multiplier above one in size leaves it. Bounds of the
+coordinates are handled the same way.
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from twostage.laws.descent import Box
-from twostage.laws.design import Design
 from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.response import Response
 
 MAX_STEPS, MAX_RESTARTS = 120, 3
-# Residuals are computed to a few 1e-16; a point counts as met exactly below this.
+# Residuals are computed to a few 1e-16; smaller ones count as zero.
 ZERO = 1e-12
 MULTIPLIER_SLACK = 1e-7
 
 
 @dataclass(frozen=True)
 class Stationarity:
-    """Conditions at one point: the pull left in each free coordinate (k,) after the best multipliers, the multipliers of
-    the exactly met points, the smallest curvature in the directions left free (1 where none is left)."""
+    """Conditions at one point: the gradient left in each free coordinate (k,) after the best multipliers, the multipliers of
+    the points with residual zero, the smallest curvature in the directions left free (1 where none is left)."""
 
     pull: FloatArray
     multipliers: FloatArray
@@ -32,13 +33,13 @@ class Stationarity:
     curvature: float
 
 
-def finish(design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> FloatArray:
+def finish(response: Response, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box) -> FloatArray:
     """The nearby local minimum of sum w |log_pred - y| from theta (k,); never worse than theta."""
     value = np.inf
     with np.errstate(all="ignore"):
         for _ in range(MAX_RESTARTS):
-            # a path may end where its sets do not fit any more: choose them afresh while that helps
-            state = _ActiveSet(design, y, weights, theta, box)
+            # a path may end where its sets do not fit any more: choose them again while that lowers the value
+            state = _ActiveSet(response, y, weights, theta, box)
             theta = state.run()
             if state.value >= value * (1 - 1e-13):
                 break
@@ -47,10 +48,10 @@ def finish(design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray
 
 
 def stationarity(
-    design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
+    response: Response, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
 ) -> Stationarity:
     """First and second order conditions at theta (k,)."""
-    at = design.evaluate(theta[None])
+    at = response.evaluate(theta[None])
     residual, jacobian = (at.log_pred - y)[0], at.jacobian[0]
     zero = np.flatnonzero(np.abs(residual) <= ZERO)
     low, high = theta <= box.lower, theta >= box.upper
@@ -76,7 +77,7 @@ def stationarity(
         low & high, 0.0, np.where(low, np.minimum(pull, 0.0), np.where(high, np.maximum(pull, 0.0), pull))
     )
     if null.shape[1]:
-        hessian = design.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
+        hessian = response.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
         curvature = float(np.linalg.eigvalsh(null.T @ hessian @ null)[0])
     return Stationarity(pull, multipliers, zero, curvature)
 
@@ -85,11 +86,11 @@ class _ActiveSet:
     """State of `finish`: the point, the zero set, the sides of the other points and the coordinates held at bounds."""
 
     def __init__(
-        self, design: Design, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
+        self, response: Response, y: FloatArray, weights: FloatArray, theta: FloatArray, box: Box
     ) -> None:
-        self.design, self.y, self.weights, self.box = design, y, weights, box
+        self.response, self.y, self.weights, self.box = response, y, weights, box
         self.theta = box.clip(theta)
-        residual = design.log_predict(self.theta[None])[0] - y
+        residual = response.log_predict(self.theta[None])[0] - y
         self.value = float(weights @ np.abs(residual))
         self.side = np.where(residual < 0, -1.0, 1.0)
         self.held = (self.theta <= box.lower) | (self.theta >= box.upper)
@@ -98,7 +99,7 @@ class _ActiveSet:
 
     def _take_independent(self, order: AnyArray, size: FloatArray) -> None:
         """Start with the smallest residuals whose gradients are independent, if clearly smaller than the rest."""
-        jacobian = self.design.evaluate(self.theta[None]).jacobian[0][~self.held]
+        jacobian = self.response.evaluate(self.theta[None]).jacobian[0][~self.held]
         small = 0.05 * float(np.median(size))
         for i in order.tolist():
             if size[i] > small or len(self.zero) == len(jacobian):
@@ -116,7 +117,7 @@ class _ActiveSet:
 
     def _advance(self) -> bool:
         """One step or one change of the sets; False when the conditions hold or no progress is possible."""
-        at = self.design.evaluate(self.theta[None])
+        at = self.response.evaluate(self.theta[None])
         residual, jacobian = (at.log_pred - self.y)[0], at.jacobian[0]
         zero, free = self.zero, ~self.held
         slope = self.weights * self.side
@@ -130,7 +131,7 @@ class _ActiveSet:
         pull = (outer / scale)[free]
         multipliers = np.linalg.solve(triangle, -basis.T @ pull) if zero else np.zeros(0)
         slope[zero] = multipliers
-        hessian = self.design.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
+        hessian = self.response.curvature(at, slope[None])[0] - (jacobian * slope) @ jacobian.T
         hessian = (hessian / scale / scale[:, None])[np.ix_(free, free)]
         range_step = basis @ np.linalg.solve(triangle.T, -residual[zero]) if zero else np.zeros(len(pull))
         step = range_step.copy()
@@ -159,7 +160,7 @@ class _ActiveSet:
         step: FloatArray,
         outer: FloatArray,
     ) -> bool:
-        """Go along the step to the first kink or bound where the descent ends; whether the value fell."""
+        """Take the step up to the kink or bound where the descent ends; whether the value fell."""
         length, kink = self._reach(change, residual, float(outer @ full), float(step @ hessian @ step))
         room = (np.where(full < 0, self.box.lower, self.box.upper) - self.theta) / full
         room[~(full != 0)] = np.inf
@@ -170,7 +171,7 @@ class _ActiveSet:
         for _ in range(25):
             trial = self.box.clip(self.theta + length * full)
             for corrected in (trial, self._onto_zero(trial, jacobian)):
-                now = self.design.log_predict(corrected[None])[0] - self.y
+                now = self.response.log_predict(corrected[None])[0] - self.y
                 value = float(self.weights @ np.abs(now))
                 if value < self.value:
                     self.theta, self.value = corrected, value
@@ -189,7 +190,7 @@ class _ActiveSet:
     def _reach(
         self, change: FloatArray, residual: FloatArray, slope: float, curve: float
     ) -> tuple[float, int | None]:
-        """Length along the step that the model with kinks asks for (at most 1), and the kink it ends at."""
+        """Length along the step that minimises the model with kinks (at most 1), and the kink where it ends."""
         times = -residual / change
         times[self.zero] = np.inf
         times[(times <= 0) | (residual * self.side < 0)] = np.inf
@@ -202,10 +203,10 @@ class _ActiveSet:
         return 1.0, None
 
     def _onto_zero(self, trial: FloatArray, jacobian: FloatArray) -> FloatArray:
-        """The trial moved back onto r_Z = 0, to second order."""
+        """The trial moved back to r_Z = 0, to second order."""
         if not self.zero:
             return trial
-        residual = self.design.log_predict(trial[None])[0] - self.y
+        residual = self.response.log_predict(trial[None])[0] - self.y
         free = ~self.held
         scale = np.sqrt(np.vecdot(jacobian, jacobian))[free] + 1e-300
         rows = jacobian[free][:, self.zero] / scale[:, None]
@@ -215,7 +216,7 @@ class _ActiveSet:
         return self.box.clip(moved)
 
     def _release(self, multipliers: FloatArray, outer: FloatArray, jacobian: FloatArray) -> bool:
-        """Let go of the most violated zero or bound; False where all conditions hold."""
+        """Release the most violated zero or bound; False where all conditions hold."""
         excess = np.abs(multipliers) / np.maximum(self.weights[self.zero], 1e-300) - 1.0
         pull = outer + jacobian[:, self.zero] @ multipliers
         share = pull / (np.abs(jacobian) @ self.weights + 1e-300)

@@ -1,6 +1,6 @@
-"""A fit as a likelihood: what rise of the objective above its minimum the noise can explain, and draws from it.
+"""A fit as a likelihood: the rise of the objective above its minimum that noise explains, and draws of refits.
 
-The scale comes from the residuals (`covariance.variance_scale`), so nothing here assumes Gaussian noise.
+The scale comes from the residuals (`covariance.variance_scale`), so Gaussian noise is not assumed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from twostage.laws.problem import Problem
 from twostage.laws.refits import refit
 from twostage.laws.solver import minimise
 
-# `lad` and a delta far below the residuals are judged at this share of the median residual instead.
+# `lad` and a delta far below the residuals are replaced by Huber at this share of the median residual.
 SMOOTHING_SHARE = 0.05
-NO_FREEDOM = (
-    "as many coefficients as points: there are no residuals to learn the noise from; measure more cells"
-)
-# A scale (squared residual) below this is rounding.
+NO_FREEDOM = "as many coefficients as points: there are no residuals from which to estimate the noise; measure more cells"
+# A scale (squared residual) below this is rounding error.
 EXACT = 1e-27
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A fit as a likelihood: the objective it is judged by, its minimum (internal coordinates, value), the
+    """A fit as a likelihood: its objective, the minimum (internal coordinates, value), the
     scale s, and E psi' (the objective's curvature is that share of J^T J)."""
 
     problem: Problem
@@ -48,13 +46,13 @@ class Likelihood:
     def deviance(self, thetas: FloatArray) -> FloatArray:
         """2 (f - f_min) / s for internal vectors (B, k), shape (B,)."""
         with np.errstate(all="ignore"):
-            residuals = self.problem.design.log_predict(thetas) - self.problem.y
+            residuals = self.problem.response.log_predict(thetas) - self.problem.y
             value = np.vecdot(self.spec.per_point(residuals), self.problem.weights)
         return np.where(np.isnan(value), np.inf, 2.0 * (value - self.optimum) / self.scale)
 
     def whitener(self) -> FloatArray:
         """W (k, k) with theta = optimum + W z and deviance near |z|^2; directions the points leave flat are capped."""
-        jacobian = self.problem.design.evaluate(self.theta[None]).jacobian[0]
+        jacobian = self.problem.response.evaluate(self.theta[None]).jacobian[0]
         length = np.sqrt(np.vecdot(jacobian, jacobian)) + 1e-300
         unit = jacobian / length[:, None]
         values, vectors = np.linalg.eigh(unit @ unit.T)
@@ -69,7 +67,7 @@ class Likelihood:
         covariance do not.
         """
         problem, m = self.problem, self.problem.y.size
-        fitted = problem.design.log_predict(self.theta[None])[0]
+        fitted = problem.response.log_predict(self.theta[None])[0]
         residuals = problem.y - fitted
         if np.isnan(self.scale):
             raise ValueError(NO_FREEDOM)
@@ -79,7 +77,7 @@ class Likelihood:
 
     @property
     def exact(self) -> bool:
-        """Whether the residuals are rounding although there are degrees of freedom: then every interval is a point."""
+        """Whether the residuals are rounding errors although there are degrees of freedom: every interval is then a point."""
         return self.scale < EXACT
 
     def unit(self, level: float, dof: int | None = None) -> float:
@@ -99,7 +97,7 @@ def student_quantile(level: float, dof: int) -> float:
 def likelihood_of(points: Points, fit: Fit) -> Likelihood:
     """The likelihood of a fit; see `profile_interval`."""
     problem = Problem.of(points, fit.law)
-    residuals = problem.design.log_predict(fit.theta[None])[0] - problem.y
+    residuals = problem.response.log_predict(fit.theta[None])[0] - problem.y
     spec, theta, optimum = fit.objective_spec, fit.theta, fit.objective
     size = np.sort(np.abs(residuals))
     # `lad` meets k points exactly; the others show the noise
@@ -107,10 +105,10 @@ def likelihood_of(points: Points, fit: Fit) -> Likelihood:
     if spec.name == "lad" or spec.delta < smallest:
         spec = Objective("huber", max(smallest, 1e-15))
         theta, values = minimise(
-            problem.design, problem.y, problem.weights[None], theta[None], problem.box, spec
+            problem.response, problem.y, problem.weights[None], theta[None], problem.box, spec
         )
         theta, optimum = theta[0], float(values[0])
-        residuals = problem.design.log_predict(theta[None])[0] - problem.y
+        residuals = problem.response.log_predict(theta[None])[0] - problem.y
     k = int(((theta > problem.box.lower) & (theta < problem.box.upper)).sum())
     variance, share = variance_scale(residuals, spec, k)
     return Likelihood(problem, spec, theta, optimum, variance * share, share, max(residuals.size - k, 1))

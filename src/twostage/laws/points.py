@@ -1,7 +1,7 @@
 """Measured losses as the laws see them: one row per cell and seed, checked on entry.
 
-A `Points` object is what every fit takes. It knows which rows leave together in leave-one-out (`cell`) and which
-share noise (`trunk`). It does no fitting and reads no files; `Points.from_frame` takes a table that is already loaded.
+A `Points` object is what every fit takes. It holds which rows are left out together in leave-one-out (`cell`) and which
+share noise (`trunk`). `Points.from_frame` takes a pandas table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Points:
 
     All arrays have shape (m,). `d1`, `d2` are tokens, `n` is non-embedding parameters, `loss` is nats per token; each
     of the first three may be None when the form does not use it. `seed` labels repetitions. `cell` labels the unit that
-    leave-one-out leaves out (default: one label per distinct (n, d1, d2), so a cell leaves with all its seeds);
+    leave-one-out leaves out (default: one label per distinct (n, d1, d2), so a cell is left out with all its seeds);
     `trunk` labels the rows that share a first stage (default: distinct (n, d1, seed)).
     Raises ValueError naming the row (first row = 1) and the column of the first bad value.
     """

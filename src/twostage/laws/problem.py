@@ -1,4 +1,4 @@
-"""One fitting problem: a form on points, in centred coordinates, with the bounds of its search. No solving here."""
+"""One fitting problem: a form on points, in centred coordinates, with the bounds of its search."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from twostage.laws.descent import Box
-from twostage.laws.design import Design
-from twostage.laws.forms import TREE_KAPPA_MAX, TREE_MARGIN, Form
+from twostage.laws.form import Form
 from twostage.laws.points import FloatArray, Points
-from twostage.laws.solver import search_box
+from twostage.laws.response import Response
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Form, logarithms, centring constants, design, log losses y (m,), weights (m,) and bounds."""
+    """Form, logarithms, centring constants, response, log losses y (m,), weights (m,) and bounds."""
 
     law: Form
     logs: dict[str, FloatArray]
     centre: dict[str, float]
-    design: Design
+    response: Response
     y: FloatArray
     weights: FloatArray
     box: Box
@@ -36,17 +35,15 @@ class Problem:
         cls, law: Form, logs: dict[str, FloatArray], centre: dict[str, float], y: FloatArray
     ) -> Problem:
         """The same from logarithms of the variables, each (m,), and log losses y (m,)."""
-        design = law.design(logs, centre)
-        limits = kappa_limits(logs["d1"] - centre["d1"], centre["d1"]) if law.saturating else None
-        return cls(law, logs, centre, design, y, np.ones(y.size), search_box(design, limits))
+        response = law.response(logs, centre)
+        lower, upper = law.exponent_limits(response, logs, centre)
+        scales = [law.coefficients[name] for name in law.scales]
+        box = Box(
+            np.concatenate([[scale.lower for scale in scales], lower]),
+            np.concatenate([[scale.upper for scale in scales], upper]),
+        )
+        return cls(law, logs, centre, response, y, np.ones(y.size), box)
 
     def with_law(self, law: Form) -> Problem:
         """Another form of the same variables on the same points."""
         return Problem.from_logs(law, self.logs, self.centre, self.y)
-
-
-def kappa_limits(x1: FloatArray, mean: float) -> tuple[float, float]:
-    """Bounds of the centred kappa: 1 + kappa x1 >= TREE_MARGIN on the data, and raw kappa <= TREE_KAPPA_MAX."""
-    room = 1.0 - TREE_MARGIN
-    highest = TREE_KAPPA_MAX / (1.0 + TREE_KAPPA_MAX * mean)
-    return -room / max(float(x1.max()), 1e-9), min(room / max(float(-x1.min()), 1e-9), highest)

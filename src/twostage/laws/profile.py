@@ -1,36 +1,37 @@
 """Profiles of the objective: the best value for each fixed value of one coefficient, and where it crosses a threshold.
 
-Each raw coefficient is made an internal coordinate of its own by moving the centre of the features it depends on; then
-it is frozen and the others descend, all fixed values in one batch. What the threshold means is `uncertainty`'s business.
+The raw coefficient becomes an internal coordinate (`Form.raw_coordinates`). It is then fixed at several values, and the
+others descend, all values in one batch. `uncertainty` sets the threshold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from twostage.laws.covariance import score_moments
 from twostage.laws.descent import Box, descend
-from twostage.laws.design import Block, Design, SaturatingDesign
+from twostage.laws.form import RawCoordinates
 from twostage.laws.objective import Objective
 from twostage.laws.points import FloatArray
 from twostage.laws.problem import Problem
+from twostage.laws.response import Response
 from twostage.laws.solver import LEAST_SQUARES_DELTA
 
 MAX_ROUNDS = 20
 # A scale below this share of its estimate is tried at its bound, zero.
 NEARLY_ZERO = 0.02
-# In units of the depth (square root of the deviance): the interval's ends are this close to their true place.
+# In units of the depth (square root of the deviance): the ends of the interval are found to this accuracy.
 CROSSING_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """The problem in coordinates where coefficient `index` is raw: design, bounds, the optimum there, and whether the
+    """The problem in coordinates where coefficient `index` is raw: response, bounds, the optimum there, and whether the
     coefficient is stepped in its logarithm."""
 
-    design: Design
+    response: Response
     box: Box
     theta: FloatArray
     index: int
@@ -39,43 +40,17 @@ class Coordinates:
 
 def coordinates_for(problem: Problem, theta: FloatArray, name: str) -> Coordinates:
     """Coordinates in which the raw coefficient `name` is a coordinate; theta (k,) is the optimum in the usual ones."""
-    law, centre, design = problem.law, problem.centre, problem.design
-    index = law.internal.index(name)
-    raw = law.to_raw(theta, centre)
-    moved = theta.copy()
-    moved[index] = np.real(raw[name])
-    blocks = list(design.blocks)
-    if name in law.scales:
-        shifts = law.shifts(law.terms[index], centre)
-        block = blocks[index]
-        blocks[index] = Block.of(block.where.start, block.features - shifts[:, None])
-    elif name in ("alpha1", "alpha2") and "alpha3" in law.exponents:
-        # (x1 - m1)(x2 - m2) with one of the two means left out
-        other = centre["d2" if name == "alpha1" else "d1"]
-        block = blocks[0]
-        features = block.features.copy()
-        features[2] -= other * features[index - design.n_terms]
-        blocks[0] = Block.of(block.where.start, features)
-    design = replace(design, blocks=tuple(blocks))
-    lower, upper = problem.box.lower.copy(), problem.box.upper.copy()
-    if isinstance(design, SaturatingDesign) and name in ("alpha2", "kappa"):
-        t = design.n_terms
-        design = replace(design, z1=design.z1 + centre["d1"])
-        moved[t + 1], moved[t + 2] = np.real(raw["alpha2"]), np.real(raw["kappa"])
-        ends = [
-            law.to_raw(np.concatenate([theta[: t + 2], [end]]), centre)["kappa"]
-            for end in (lower[-1], upper[-1])
-        ]
-        lower[t + 1 :], upper[t + 1 :] = (-np.inf, ends[0]), (np.inf, ends[1])
-    elif name in law.exponents:
-        lower[index], upper[index] = -np.inf, np.inf
-    return Coordinates(design, Box(lower, upper), moved, index, in_log=name in law.scales and name != "E")
+    law = problem.law
+    internal = RawCoordinates(problem.response, theta, problem.box.lower, problem.box.upper)
+    at = law.raw_coordinates(internal, problem.centre, name)
+    in_log = name in law.scales and name != "E"
+    return Coordinates(at.response, Box(at.lower, at.upper), at.theta, law.internal.index(name), in_log)
 
 
 @dataclass(frozen=True)
-class Curve:
+class Profile:
     """Points of a profile, sorted by the coefficient's value: values (s,), depths (s,) = square root of the deviance in
-    units of the threshold, signed by the side of the optimum they lie on, and thetas (s, k)."""
+    units of the threshold, signed by the side of the optimum, and thetas (s, k)."""
 
     values: FloatArray
     depths: FloatArray
@@ -90,7 +65,7 @@ class Ends:
     upper: float
     lower_at_bound: bool
     upper_at_bound: bool
-    curve: Curve
+    profile: Profile
 
 
 def trace(
@@ -104,28 +79,30 @@ def trace(
     at = coordinates_for(problem, theta, name)
     start = float(at.theta[at.index])
     bounds = (at.box.lower[at.index], at.box.upper[at.index])
-    curve = Curve(np.array([start]), np.zeros(1), at.theta[None])
+    profile = Profile(np.array([start]), np.zeros(1), at.theta[None])
     with np.errstate(all="ignore"):
-        jacobian = at.design.evaluate(at.theta[None]).jacobian[0]
+        jacobian = at.response.evaluate(at.theta[None]).jacobian[0]
     if not np.isfinite(jacobian).all():
         # A scale so far from 1 that it under- or overflows: exponents of hundreds, from points that identify none.
-        return Ends(-np.inf, np.inf, False, False, curve)
+        return Ends(-np.inf, np.inf, False, False, profile)
     step, direction = quadratic_steps(at, jacobian, problem, spec, unit)
     reach = 1.0
     for _ in range(MAX_ROUNDS):
         wanted: list[tuple[float, FloatArray]] = []
         for side in (-1, 1):
-            wanted += _wanted(curve, side, at, start, side * reach * step, direction, bounds[(side + 1) // 2])
+            wanted += _wanted(
+                profile, side, at, start, side * reach * step, direction, bounds[(side + 1) // 2]
+            )
         if not wanted:
             break
         reach *= 2.5
         values = np.array([value for value, _ in wanted])
-        curve = _solved(
-            curve, at, problem, spec, values, np.stack([t for _, t in wanted]), optimum, unit, start
+        profile = _solved(
+            profile, at, problem, spec, values, np.stack([t for _, t in wanted]), optimum, unit, start
         )
-    lower, low_bound = _end(curve, -1, bounds[0], at)
-    upper, high_bound = _end(curve, 1, bounds[1], at)
-    return Ends(lower, upper, low_bound, high_bound, curve)
+    lower, low_bound = _end(profile, -1, bounds[0], at)
+    upper, high_bound = _end(profile, 1, bounds[1], at)
+    return Ends(lower, upper, low_bound, high_bound, profile)
 
 
 def quadratic_steps(
@@ -146,20 +123,26 @@ def quadratic_steps(
     direction = np.zeros(at.theta.size)
     direction[free] = inverse[place] / variance
     # unit is the rise of the objective; its curvature is that of least squares times the share of E psi'
-    residual = at.design.log_predict(at.theta[None])[0] - problem.y
+    residual = at.response.log_predict(at.theta[None])[0] - problem.y
     slope = score_moments(residual, spec, int(free.sum()))[1]
     return float(np.sqrt(2.0 * unit * variance / slope)), direction
 
 
 def _wanted(
-    curve: Curve, side: int, at: Coordinates, start: float, step: float, direction: FloatArray, bound: float
+    profile: Profile,
+    side: int,
+    at: Coordinates,
+    start: float,
+    step: float,
+    direction: FloatArray,
+    bound: float,
 ) -> list[tuple[float, FloatArray]]:
     """Values (with starts) to solve next on one side: further out, or inside the bracket; none when done."""
-    depth = side * curve.depths
+    depth = side * profile.depths
     beyond = np.flatnonzero(depth >= 1.0)
     if beyond.size == 0:
-        last = 0 if side < 0 else len(curve.values) - 1
-        near, theta = curve.values[last], curve.thetas[last]
+        last = 0 if side < 0 else len(profile.values) - 1
+        near, theta = profile.values[last], profile.thetas[last]
         if near == bound:
             return []
         value = (
@@ -179,15 +162,15 @@ def _wanted(
     shares = [share - 0.2 * share, share, share + 0.2 * (1.0 - share)]
     return [
         (
-            float(curve.values[inner] + s * (curve.values[outer] - curve.values[inner])),
-            curve.thetas[inner] + s * (curve.thetas[outer] - curve.thetas[inner]),
+            float(profile.values[inner] + s * (profile.values[outer] - profile.values[inner])),
+            profile.thetas[inner] + s * (profile.thetas[outer] - profile.thetas[inner]),
         )
         for s in shares
     ]
 
 
 def _solved(
-    curve: Curve,
+    profile: Profile,
     at: Coordinates,
     problem: Problem,
     spec: Objective,
@@ -196,10 +179,10 @@ def _solved(
     optimum: float,
     unit: float,
     start: float,
-) -> Curve:
-    """The curve with further values solved (one batch)."""
+) -> Profile:
+    """The profile with further values solved (one batch)."""
     count = len(values)
-    nearest = curve.thetas[np.abs(curve.values - values[:, None]).argmin(axis=1)]
+    nearest = profile.thetas[np.abs(profile.values - values[:, None]).argmin(axis=1)]
     starts = at.box.clip(np.concatenate([starts, nearest]))
     starts[:, at.index] = np.tile(values, 2)
     frozen = np.zeros(at.theta.size, bool)
@@ -207,34 +190,34 @@ def _solved(
 
     def solve_from(theta: FloatArray, delta: float, max_steps: int) -> FloatArray:
         return descend(
-            at.design, problem.y, problem.weights, theta, at.box, delta, frozen=frozen, max_steps=max_steps
+            at.response, problem.y, problem.weights, theta, at.box, delta, frozen=frozen, max_steps=max_steps
         )[0]
 
     # the second half starts from the nearest solution by way of least squares: two routes to each value
     starts[count:] = solve_from(starts[count:], LEAST_SQUARES_DELTA, 10)
     ends = solve_from(starts, spec.delta, 60)
     with np.errstate(all="ignore"):
-        found = spec.value(at.design.log_predict(ends) - problem.y).reshape(2, count)
+        found = spec.value(at.response.log_predict(ends) - problem.y).reshape(2, count)
     found = np.where(np.isnan(found), np.inf, found)  # too far out to be represented
     best = found.argmin(axis=0)
     ends, found = ends.reshape(2, count, -1)[best, np.arange(count)], found.min(axis=0)
     depths = np.sign(values - start) * np.sqrt(np.maximum(found - optimum, 0.0) / unit)
-    order = np.argsort(np.concatenate([curve.values, values]), kind="stable")
-    return Curve(
-        np.concatenate([curve.values, values])[order],
-        np.concatenate([curve.depths, depths])[order],
-        np.concatenate([curve.thetas, ends])[order],
+    order = np.argsort(np.concatenate([profile.values, values]), kind="stable")
+    return Profile(
+        np.concatenate([profile.values, values])[order],
+        np.concatenate([profile.depths, depths])[order],
+        np.concatenate([profile.thetas, ends])[order],
     )
 
 
-def _end(curve: Curve, side: int, bound: float, at: Coordinates) -> tuple[float, bool]:
+def _end(profile: Profile, side: int, bound: float, at: Coordinates) -> tuple[float, bool]:
     """The crossing on one side by interpolation, or the bound."""
-    depth = side * curve.depths
+    depth = side * profile.depths
     beyond = np.flatnonzero(depth >= 1.0)
     if beyond.size == 0:
-        last = curve.values[0 if side < 0 else -1]
+        last = profile.values[0 if side < 0 else -1]
         return (float(bound), True) if last == bound else (side * np.inf, False)
     outer = int(beyond[0] if side > 0 else beyond[-1])
     inner = outer - side
     share = (1.0 - depth[inner]) / (depth[outer] - depth[inner])
-    return float(curve.values[inner] + share * (curve.values[outer] - curve.values[inner])), False
+    return float(profile.values[inner] + share * (profile.values[outer] - profile.values[inner])), False

@@ -25,5 +25,5 @@ def refit(
     for start in range(0, count, rows):
         now = slice(start, start + rows)
         starts = np.tile(theta, (len(y[now]), 1))
-        parts.append(minimise(problem.design, y[now], weights[now], starts, problem.box, spec)[0])
+        parts.append(minimise(problem.response, y[now], weights[now], starts, problem.box, spec)[0])
     return np.concatenate(parts)

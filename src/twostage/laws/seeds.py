@@ -1,6 +1,6 @@
 """Starting points by variable projection: for fixed exponents the scales follow from a small non-negative least squares.
 
-A grid over the exponents, weighted by 1/L^2 so that relative residuals count, gives the landscape; its local minima seed
+A grid over the exponents, weighted by 1/L^2 so that relative residuals count, gives an error surface; its local minima seed
 the descent. The exponents stay free in sign.
 """
 
@@ -11,22 +11,22 @@ from itertools import combinations
 import numpy as np
 
 from twostage.laws.descent import Box
-from twostage.laws.design import Design
 from twostage.laws.points import FloatArray
+from twostage.laws.response import Response
 
 GRID_COUNTS = {1: 41, 2: 21, 3: 11, 4: 7}
 SEEDS = 8
 
 
-def grid_seeds(design: Design, loss: FloatArray, weights: FloatArray, box: Box) -> FloatArray:
-    """The SEEDS best local minima of the variable-projection landscape, filled up with its best cells; (s, k)."""
-    t, q = design.n_terms, design.n_exponents
+def grid_seeds(response: Response, loss: FloatArray, weights: FloatArray, box: Box) -> FloatArray:
+    """The SEEDS best local minima on the grid, followed by its best other points; (s, k)."""
+    t, q = response.n_terms, response.n_exponents
     counts = [
         GRID_COUNTS[q] if high > low else 1 for low, high in zip(box.lower[t:], box.upper[t:], strict=True)
     ]
     grid = exponent_grid(box.lower[t:], box.upper[t:], counts)
     with np.errstate(all="ignore"):  # a grid corner may overflow; its error is then infinite
-        scales, error = scales_by_nnls(design, loss, weights, grid)
+        scales, error = scales_by_nnls(response, loss, weights, grid)
     landscape = error.reshape(counts)
     lowest = np.ones(counts, bool)
     for axis, count in enumerate(counts):
@@ -40,15 +40,15 @@ def grid_seeds(design: Design, loss: FloatArray, weights: FloatArray, box: Box) 
 
 
 def scales_by_nnls(
-    design: Design, loss: FloatArray, weights: FloatArray, eta: FloatArray
+    response: Response, loss: FloatArray, weights: FloatArray, eta: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Best scales >= 0 for each exponent vector eta (B, q), and the weighted squared relative residual.
 
     Exact: with at most three terms every active set is tried. Returns scales (B, t) and squared residuals (B,).
     """
-    t, batch = design.n_terms, eta.shape[0]
-    basis = np.empty((batch, t, design.size))
-    for j, log_g in enumerate(design.log_terms(eta)):
+    t, batch = response.n_terms, eta.shape[0]
+    basis = np.empty((batch, t, response.size))
+    for j, log_g in enumerate(response.log_terms(eta)):
         basis[:, j] = 1.0 if log_g is None else np.exp(log_g)
     root = np.sqrt(weights)
     basis *= root / loss
@@ -63,7 +63,7 @@ def scales_by_nnls(
             right = target[:, index]
             solution = right
             if size > 1:
-                # unit diagonal: a whisker of ridge keeps parallel terms solvable
+                # unit diagonal: a tiny ridge term makes parallel terms solvable
                 sub = gram[:, index[:, None], index] + 1e-12 * np.eye(size)
                 solution = np.asarray(np.linalg.solve(sub, right[..., None])[..., 0])
             error = total - (solution * right).sum(axis=1)

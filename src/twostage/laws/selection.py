@@ -1,6 +1,6 @@
 """Which form? Leave-one-out error, information criteria, extrapolation to the lowest losses, and the seed noise floor.
 
-A left-out cell leaves with all its seeds. Errors are predicted minus measured loss in nats per token.
+A cell is left out with all its seeds. Errors are predicted minus measured loss in nats per token.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def leave_one_out_table(
     results = {}
     for problem, family in zip(problems, solve_problems(problems, weights, spec), strict=True):
         law, form = problem.law, problem.law.name
-        predicted = np.exp(problem.design.log_predict(family.thetas))[fold_of, np.arange(len(points))]
+        predicted = np.exp(problem.response.log_predict(family.thetas))[fold_of, np.arange(len(points))]
         errors = predicted - points.loss
         raw = law.to_raw(family.thetas.T, problem.centre)
         results[form] = LooResult(
@@ -107,7 +107,7 @@ def leave_one_out_table(
     return results
 
 
-def compare_forms(
+def compare(
     points: Points,
     forms: Sequence[str] = ("mul", "mul0", "add", "hyb"),
     *,

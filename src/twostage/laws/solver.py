@@ -1,10 +1,10 @@
-"""Global, deterministic minimisation of a law's objective, for a whole family of problems at once.
+"""Global, deterministic minimisation of a law's objective, for a family of problems at once.
 
 A family is one set of points under several weightings: the full data and its leave-one-out folds, for example. Seeds
-from an exponent grid are polished by least squares; every member then descends from its best seed, and members exchange
-their minima until nobody improves. That exchange is what finds the lowest of the close minima that a nearly polyhedral
-objective has; a single fit gets it too, through leave-out members made for the purpose. Families of several forms
-descend in one batch.
+from an exponent grid are refined by least squares; every member then descends from its best seed, and members exchange
+their minima until none improves. The exchange finds the lowest of the many close minima of a nearly polyhedral
+objective. A single fit uses it too: helper members with some points left out are added (`helper_weights`). Families of
+several forms descend in one batch.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twostage.laws.batch import Request, descend_batch
 from twostage.laws.descent import Box, descend
-from twostage.laws.design import Design
 from twostage.laws.lad import finish
 from twostage.laws.objective import Objective
 from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.response import Response
 from twostage.laws.seeds import grid_seeds
-from twostage.laws.stack import Request, descend_together
 
 Answer = tuple[FloatArray, FloatArray]
 
-# A term may change by at most e^+-20 over the data, per exponent, from its value at the centre: the box of the search.
-EXPONENT_REACH = 20.0
 LEAST_SQUARES_DELTA = 0.3
 # The search compares minima at a Huber threshold no smaller than this share of the typical residual; a sharper
 # objective is reached from the KEEP best of them (KEEP_SINGLE for a single fit).
 SEARCH_SHARE = 1e-2
 KEEP, KEEP_SINGLE = 4, 16
 MAX_ROUNDS = 8
-# Steps of the seeds towards least squares, and of one round of descents; what is unfinished then goes on at the end.
+# Steps of the seeds towards least squares, and of one round of descents; unfinished descents continue at the end.
 SEED_STEPS, ROUND_STEPS, ROUND_TOLERANCE = 5, 16, 1e-10
 HELPERS = 24
 
 
 @dataclass(frozen=True)
 class Task:
-    """A family to solve: a design with its bounds, log losses y (m,), weights (P, m). `verify` descends for the first
+    """A family to solve: a response with its bounds, log losses y (m,), weights (P, m). `verify` descends for the first
     member from the minima of all the others, too, and follows that member alone to a sharper objective."""
 
-    design: Design
+    response: Response
     box: Box
     y: FloatArray
     weights: FloatArray
@@ -53,7 +51,7 @@ class Task:
 @dataclass(frozen=True)
 class Solution:
     """Best parameters of one problem (k,) and their value, with what the search saw: values (s,) of all descents for
-    this problem, and how many starts were polished in the whole family."""
+    this problem, and how many descents the family made."""
 
     theta: FloatArray
     value: float
@@ -72,27 +70,16 @@ class Family:
     n_starts: int
 
     def member(self, index: int) -> Solution:
-        """One problem of the family as a solution of its own."""
+        """The solution of one problem of the family."""
         return Solution(self.thetas[index], float(self.values[index]), self.seen[index], self.n_starts)
 
 
-def search_box(design: Design, kappa_limits: tuple[float, float] | None = None) -> Box:
-    """Bounds of the search: scales >= 0; exponents within EXPONENT_REACH / max |monomial| (0 where it is constant)."""
-    reach = design.reach()
-    limit = np.where(reach > 1e-9, EXPONENT_REACH / np.maximum(reach, 1e-9), 0.0)
-    lower, upper = -limit, limit.copy()
-    if kappa_limits is not None:
-        lower[2], upper[2] = kappa_limits
-    t = design.n_terms
-    return Box(np.concatenate([np.zeros(t), lower]), np.concatenate([np.full(t, np.inf), upper]))
-
-
 def search_deltas(
-    design: Design, y: FloatArray, near: FloatArray, objective: Objective
+    response: Response, y: FloatArray, near: FloatArray, objective: Objective
 ) -> tuple[float, float]:
-    """Huber thresholds at which minima are compared and down to which they are followed; `near` (s, k) tells the size
-    of the residuals. `lad` is followed a little way, then finished exactly by `lad.finish`."""
-    typical = float(np.median(np.abs(design.log_predict(near) - y)))
+    """Huber thresholds at which minima are compared and down to which they are followed; `near` (s, k) gives the size
+    of the residuals. For `lad` the second is a tenth of the first; `lad.finish` then finds the exact minimum."""
+    typical = float(np.median(np.abs(response.log_predict(near) - y)))
     delta = SEARCH_SHARE * typical
     if objective.name == "lad":
         delta = max(delta, 1e-15)
@@ -114,10 +101,10 @@ def solve_families(tasks: Sequence[Task]) -> list[Family]:
     active = list(range(len(tasks)))
     families: list[Family | None] = [None] * len(tasks)
     while active:
-        # requests that differ in how they descend take turns; mostly they agree
+        # only requests with equal settings can descend in one batch
         first = waiting[active[0]]
         alike = [i for i in active if _manner(waiting[i]) == _manner(first)]
-        answers = descend_together([waiting[i] for i in alike], tasks[0].y)
+        answers = descend_batch([waiting[i] for i in alike], tasks[0].y)
         for i, answer in zip(alike, answers, strict=True):
             try:
                 waiting[i] = searches[i].send(answer)
@@ -132,18 +119,18 @@ def _manner(request: Request) -> tuple[float, int, float]:
 
 
 def _search(task: Task) -> Generator[Request, Answer, Family]:
-    """The global search of one task; yields what it wants to descend from and is sent the ends and their values."""
-    design, y, weights = task.design, task.y, task.weights
+    """The global search of one task: a generator that yields requests to descend and is sent the ends and their values."""
+    response, y, weights = task.response, task.y, task.weights
     mean = weights.mean(axis=0)
-    seeds = grid_seeds(design, np.exp(y), mean, task.box)
+    seeds = grid_seeds(response, np.exp(y), mean, task.box)
     polish = np.broadcast_to(mean, (len(seeds), y.size))
     theta, value = yield Request(
-        design, task.box, polish, seeds, LEAST_SQUARES_DELTA, SEED_STEPS, tolerance=1e-2
+        response, task.box, polish, seeds, LEAST_SQUARES_DELTA, SEED_STEPS, tolerance=1e-2
     )
     order = np.argsort(value, kind="stable")
     theta, value = theta[order], value[order]
     pool = theta[np.concatenate([[True], value[1:] > value[:-1] * (1 + 1e-3)])]
-    delta, target = search_deltas(design, y, pool[:1], task.objective)
+    delta, target = search_deltas(response, y, pool[:1], task.objective)
     found = Found(task, delta)
     everyone = np.arange(len(weights))
     starts = pool[found.values(pool).argmin(axis=1)]
@@ -151,7 +138,7 @@ def _search(task: Task) -> Generator[Request, Answer, Family]:
         if not found.add(everyone, (yield found.request(everyone, starts, ROUND_STEPS, ROUND_TOLERANCE))):
             break
         starts = found.exchange()
-    # the few that were still on their way when a round ended
+    # descents that had not converged when a round ended
     ends, values = yield found.request(everyone, found.thetas.copy())
     moved = values < found.best
     found.add(everyone[moved], (ends[moved], values[moved]))
@@ -176,13 +163,13 @@ class Found:
         self.task, self.weights, self.delta = task, task.weights, delta
         count = len(task.weights)
         self.best = np.full(count, np.inf)
-        self.thetas = np.zeros((count, task.design.k))
+        self.thetas = np.zeros((count, task.response.k))
         self.fresh = np.zeros(count, bool)
         self.log: list[tuple[AnyArray, FloatArray, FloatArray]] = []
 
     def values(self, pool: FloatArray) -> FloatArray:
         """Objective of every pool member (Q, k) for every member of the family: (P, Q)."""
-        residuals = self.task.design.log_predict(pool) - self.task.y
+        residuals = self.task.response.log_predict(pool) - self.task.y
         return np.asarray(self.weights @ Objective("huber", self.delta).per_point(residuals).T)
 
     def request(
@@ -190,11 +177,11 @@ class Found:
     ) -> Request:
         """Descend from starts (B, k) for the members `who` (B,)."""
         return Request(
-            self.task.design, self.task.box, self.weights[who], starts, self.delta, max_steps, tolerance
+            self.task.response, self.task.box, self.weights[who], starts, self.delta, max_steps, tolerance
         )
 
     def add(self, who: AnyArray, answer: Answer) -> bool:
-        """Take in what a request found; whether any member improved."""
+        """Record what a request found; whether any member improved."""
         ends, values = answer
         self.log.append((who, ends, values))
         order = np.lexsort((values, who))
@@ -216,7 +203,7 @@ class Found:
         return np.asarray(pool[values.argmin(axis=1)])
 
     def keep_first(self) -> None:
-        """Go on with the first member alone."""
+        """Continue with the first member only."""
         self.weights, self.best, self.thetas = self.weights[:1], self.best[:1], self.thetas[:1]
         self.log = [(who[who == 0], ends[who == 0], values[who == 0]) for who, ends, values in self.log]
 
@@ -234,42 +221,42 @@ class Found:
         return who[best], ends[best]
 
     def finish_lad(self) -> None:
-        """Carry every minimum found to the exact one of the sum of absolute residuals."""
+        """Move every minimum found to the nearby exact one of the sum of absolute residuals."""
         log, self.log = self.log, []
         self.best = np.full(len(self.weights), np.inf)
         for who, ends, _ in log:
-            exact = finish_all(self.task.design, self.task.y, self.weights[who], ends, self.task.box)
-            residuals = self.task.design.log_predict(exact) - self.task.y
+            exact = finish_all(self.task.response, self.task.y, self.weights[who], ends, self.task.box)
+            residuals = self.task.response.log_predict(exact) - self.task.y
             self.add(who, (exact, np.vecdot(np.abs(residuals), self.weights[who])))
 
     def family(self) -> Family:
         """The result, with values of the true objective."""
-        design, y, objective = self.task.design, self.task.y, self.task.objective
+        response, y, objective = self.task.response, self.task.y, self.task.objective
         who, ends, _ = (np.concatenate(parts) for parts in zip(*self.log, strict=True))
-        values = np.vecdot(objective.per_point(design.log_predict(ends) - y), self.weights[who])
+        values = np.vecdot(objective.per_point(response.log_predict(ends) - y), self.weights[who])
         seen = [values[who == p] for p in range(len(self.weights))]
-        final = np.vecdot(objective.per_point(design.log_predict(self.thetas) - y), self.weights)
+        final = np.vecdot(objective.per_point(response.log_predict(self.thetas) - y), self.weights)
         return Family(self.thetas, final, self.weights, seen, len(who))
 
 
 def finish_all(
-    design: Design, y: FloatArray, weights: FloatArray, thetas: FloatArray, box: Box
+    response: Response, y: FloatArray, weights: FloatArray, thetas: FloatArray, box: Box
 ) -> FloatArray:
     """`lad.finish` row by row: y and weights (m,) or (B, m), thetas (B, k)."""
-    shape = (len(thetas), design.size)
+    shape = (len(thetas), response.size)
     rows = zip(np.broadcast_to(y, shape), np.broadcast_to(weights, shape), thetas, strict=True)
-    return np.array([finish(design, a, w, theta, box) for a, w, theta in rows]).reshape(thetas.shape)
+    return np.array([finish(response, a, w, theta, box) for a, w, theta in rows]).reshape(thetas.shape)
 
 
 def minimise(
-    design: Design, y: FloatArray, weights: FloatArray, starts: FloatArray, box: Box, objective: Objective
+    response: Response, y: FloatArray, weights: FloatArray, starts: FloatArray, box: Box, objective: Objective
 ) -> tuple[FloatArray, FloatArray]:
     """Local minima from each start (B, k), y and weights (m,) or (B, m): thetas (B, k), objective values (B,)."""
-    delta, target = search_deltas(design, y, starts, objective)
-    theta, _ = descend(design, y, weights, starts, box, delta)
+    delta, target = search_deltas(response, y, starts, objective)
+    theta, _ = descend(response, y, weights, starts, box, delta)
     while delta > target:
         delta = max(delta / 10.0, target)
-        theta, _ = descend(design, y, weights, theta, box, delta)
+        theta, _ = descend(response, y, weights, theta, box, delta)
     if objective.name == "lad":
-        theta = finish_all(design, y, weights, theta, box)
-    return theta, np.vecdot(objective.per_point(design.log_predict(theta) - y), weights)
+        theta = finish_all(response, y, weights, theta, box)
+    return theta, np.vecdot(objective.per_point(response.log_predict(theta) - y), weights)

@@ -1,4 +1,4 @@
-"""Uncertainty of a fit: profile-likelihood intervals, bootstrap over points, trunks or seeds, identifiability.
+"""Uncertainty of a fit: profile-likelihood intervals, bootstrap over points, trunks or seeds.
 
 The intervals we print are profile-likelihood ones; percentile bootstrap on 25 points undercovers. Interval of any scalar
 function of the coefficients: `interval_of` (from `functional`). No fitting of new forms here.
@@ -7,7 +7,6 @@ function of the coefficients: `interval_of` (from `functional`). No fitting of n
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +21,17 @@ from twostage.laws.refits import refit
 
 __all__ = [
     "bootstrap",
-    "identifiability",
     "interval_of",
     "profile_interval",
     "profile_intervals",
     "resampled_weights",
+    "soft_coefficients",
     "standard_errors",
 ]
 
 Scalar = Callable[..., float]
 #: Units of the bootstraps that resample rows.
 RESAMPLED = ("points", "trunks", "seeds")
-
-
-@dataclass(frozen=True)
-class Identifiability:
-    """How well the points determine the coefficients (raw units). `condition_number`: of the scaled Jacobian in centred
-    coordinates; `condition_number_raw`: in raw units; `correlations` (k, k); `soft`: coefficients whose standard error
-    exceeds a tenth of their size."""
-
-    condition_number: float
-    condition_number_raw: float
-    correlations: FloatArray
-    relative_errors: dict[str, float]
-    soft: tuple[str, ...]
 
 
 def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float = 0.95) -> Interval:
@@ -55,8 +41,8 @@ def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float 
     freedom; `covariance.score_moments`), so that 2 (f - f_min) / s is asymptotically chi-squared for any residual
     distribution (Ronchetti's likelihood-ratio-type test; for residuals below delta it is the least-squares F test). The
     threshold is the squared Student t quantile with m - k degrees of freedom. `lad`, and a delta far below the residuals,
-    are judged by Huber at a twentieth of the median residual, whose profile has no corners. An end at a bound of the
-    coefficient is said in `note`.
+    use Huber at a twentieth of the median residual instead, whose profile has no corners. An end at a bound of the
+    coefficient is explained in `note`.
     """
     if not isinstance(what, str):
         return interval_of(points, fit, what, level)
@@ -105,11 +91,11 @@ def bootstrap(
 ) -> FloatArray:
     """Coefficients of n refits to resampled data: draws (n, k) in the order of the form's coefficients.
 
-    unit: `points` resamples rows, `trunks` whole trunks (rows that share a first stage and so its noise), `seeds` whole
-    seeds (rows that share all randomness), `residuals` keeps the grid and resamples the residuals. `fit` saves fitting
-    again; its objective is used. Each refit starts from the fit. With k seeds the spread over seeds is too small by a
-    factor sqrt((k - 1) / k) in expectation, and there are only C(2k - 1, k) different draws: it shows the least that can
-    be uncertain. ValueError for another unit, n < 1, and what `resampled_weights` refuses.
+    unit: `points` resamples rows, `trunks` trunks (all rows that share a first stage and so its noise), `seeds`
+    seeds (all rows that share all randomness), `residuals` resamples the residuals on the same grid. With `fit` the points are not
+    fitted again, and its objective is used. Each refit starts from the fit. With k seeds the spread over seeds is too small by a
+    factor sqrt((k - 1) / k) in expectation, and there are only C(2k - 1, k) different draws: it is a lower
+    bound of the uncertainty. ValueError for another unit, n < 1, and what `resampled_weights` refuses.
     """
     if unit not in (*RESAMPLED, "residuals"):
         raise ValueError(f"unit {unit!r}: choose 'points', 'trunks', 'seeds' or 'residuals'")
@@ -126,10 +112,10 @@ def bootstrap(
 
 
 def resampled_weights(points: Points, n: int, unit: str = "points", seed: int = 0) -> FloatArray:
-    """How often each row stands in each of the n resampled tables behind `bootstrap`; (n, m).
+    """How often each row occurs in each of the n resampled tables behind `bootstrap`; (n, m).
 
     unit: `points`, `trunks` or `seeds`. ValueError for fewer than two trunks or seeds, and for seeds that lack cells: a
-    draw without the fuller ones would be a smaller experiment.
+    draw without the complete ones would have fewer cells.
     """
     groups = _groups(points, unit)
     count = int(groups.max()) + 1
@@ -171,21 +157,9 @@ def standard_errors(draws: FloatArray, names: Sequence[str]) -> dict[str, float]
     return dict(zip(names, map(float, draws.std(axis=0, ddof=1)), strict=True))
 
 
-def identifiability(points: Points, fit: Fit) -> Identifiability:
-    """Condition numbers, correlations and soft coefficients of a fit."""
-    problem = Problem.of(points, fit.law)
-    jacobian = problem.design.evaluate(fit.theta[None]).jacobian[0]
-    raw_jacobian = np.linalg.pinv(fit.law.raw_jacobian(fit.theta, fit.centre)).T @ jacobian
-
-    def condition(matrix: FloatArray) -> float:
-        norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-        return float(np.linalg.cond(matrix / np.where(norms > 0, norms, 1.0)))
-
+def soft_coefficients(fit: Fit) -> tuple[str, ...]:
+    """Names of the coefficients whose standard error from the covariance exceeds a tenth of their size, or is unknown."""
     errors = np.sqrt(np.diag(fit.covariance))
     with np.errstate(all="ignore"):
-        correlations = fit.covariance / errors / errors[:, None]
-        relative = {
-            name: float(e / abs(v)) for (name, v), e in zip(fit.coefficients.items(), errors, strict=True)
-        }
-    soft = tuple(name for name, value in relative.items() if not value < 0.1)
-    return Identifiability(condition(jacobian), condition(raw_jacobian), correlations, relative, soft)
+        relative = {n: e / abs(v) for (n, v), e in zip(fit.coefficients.items(), errors, strict=True)}
+    return tuple(name for name, value in relative.items() if not value < 0.1)

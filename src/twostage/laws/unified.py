@@ -1,7 +1,7 @@
 """One law for both stages at once (Appendix D.3): base models (D2 = 0), models from scratch (D1 = 0) and reused ones.
 
-The authors report that such a law "does not provide a satisfactory fit"; this module fits it and shows by how much, so
-that the reader can judge. It is not used by anything else: all other results come from separate fits.
+The authors report that such a law "does not provide a satisfactory fit"; this module fits it and measures the misfit.
+All other results come from separate fits.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GROUPS = ("base", "from scratch", "reused")
 
 @dataclass(frozen=True)
 class UnifiedFit:
-    """The unified law, its residuals and what separate laws reach on the same points.
+    """The unified law, its residuals and the errors of separate laws on the same points.
 
     Attributes:
         fit: a `mul` (or `joint`) fit in D1 + 1 and D2 + 1 tokens (footnote 2).
@@ -106,7 +106,7 @@ def fit_unified(
         try:
             own = fit_law(part, own_form, objective=objective, delta=delta)
         except ValueError:
-            own = None  # too few points for a law of their own: the summary says NaN
+            own = None  # too few points for a separate law: NaN in the summary
         if own is not None:
             separate_fits[name] = own
             variables = part.variables_for(own.law.variables)

@@ -1,8 +1,7 @@
-"""The one place that builds a Megatron `GPTModel`.
+"""Builds a Megatron `GPTModel`.
 
-LLaMA-like: RMSNorm, SwiGLU, rotary positions, no biases, untied embeddings (paper, B.2), on Megatron's local layer
-spec with the core attention of a backend, or on transformer-engine's layers. Training and checkpoints live in
-`train.py` and `checkpoint.py`; which backend a job uses is decided in `attention.py`.
+The model is LLaMA-like: RMSNorm, SwiGLU, rotary positions, no biases, untied embeddings (paper, B.2). It uses Megatron's local
+layer spec with the core attention of a backend, or transformer-engine's layers. `study/attention.py` chooses the backend.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from twostage.common.architecture import Architecture
 from twostage.model import megatron_cpu
 from twostage.model import transformer_engine_names as te_names
-from twostage.study.architecture import Architecture
 from twostage.study.attention import Backend, padded_head_dim
 
 if TYPE_CHECKING:
@@ -22,21 +21,21 @@ if TYPE_CHECKING:
 
 
 def start_process_group(device: str) -> None:
-    """Prepare Megatron for `device` and join the process group (of one, unless torchrun says otherwise)."""
+    """Prepare Megatron for `device` and join the process group (of one process if RANK and WORLD_SIZE are not set)."""
     megatron_cpu.prepare(device)
     from megatron.core import parallel_state
 
     if not torch.distributed.is_initialized():
         backend = "gloo"
         if device == "cuda":
-            # All GPUs of a node are visible to each of its ranks.
+            # Every rank sees all GPUs of its node.
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-            # Python objects (checkpoint plans, decisions) then travel without touching the GPU's queue.
+            # gloo sends Python objects (checkpoint plans, decisions) without use of the GPU's queue.
             backend = "cpu:gloo,cuda:nccl"
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             torch.distributed.init_process_group(backend)
         else:
-            # A store in memory: jobs side by side on one machine would collide on a TCP port.
+            # A store in memory: concurrent jobs on one machine would need the same TCP port.
             store = torch.distributed.HashStore()
             torch.distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     if not parallel_state.model_parallel_is_initialized():
@@ -54,28 +53,27 @@ def build_model(
     fused_activation: bool = False,
     fused_loss: bool = False,
 ) -> GPTModel:
-    """Build a model with freshly drawn weights, in float32.
+    """Build a model with random initial weights, in float32.
 
-    The draw happens on the CPU whatever the device, so that CPU and GPU start from the same weights. Call
-    `start_process_group` first.
+    Weights are always initialised on the CPU, so that they are equal on CPU and GPU. Call `start_process_group` first.
 
     Args:
         architecture: shape.
-        init_std, scaled_output_init, seed: of the draw, see `OptimizerRecipe`.
+        init_std, scaled_output_init, seed: initialisation, see `OptimizerRecipe`.
         device: "cpu" or "cuda".
-        backend: of the attention; "te" takes transformer-engine's layers throughout.
-        fused_activation: SwiGLU as one kernel, compiled by torch.compile at its first use.
-        fused_loss: the same for cross-entropy. Megatron rounds its gradient to bf16: for models that go to bf16 only.
+        backend: attention backend; "te" uses transformer-engine for all layers.
+        fused_activation: compute SwiGLU in one kernel, which torch.compile compiles at its first use.
+        fused_loss: the same for cross-entropy. Megatron rounds its gradient to bf16, so only for models in bf16.
     """
     config = _transformer_config(architecture, init_std, scaled_output_init)
     config.bias_activation_fusion, config.cross_entropy_loss_fusion = fused_activation, fused_loss
     torch.manual_seed(seed)
-    drawn = _gpt_model(architecture, config, _local_spec(backend if backend != "te" else "sdpa"))
+    initial = _gpt_model(architecture, config, _local_spec(backend if backend != "te" else "sdpa"))
     if backend != "te":
-        return drawn.to(device)
-    # Drawn by the local spec, so that every backend starts from the same weights.
+        return initial.to(device)
+    # Initialised by the local spec, so that every backend starts from the same weights.
     model = _gpt_model(architecture, config, _transformer_engine_spec())
-    model.load_state_dict(te_names.from_local(drawn.state_dict()), strict=False)
+    model.load_state_dict(te_names.from_local(initial.state_dict()), strict=False)
     return model.to(device)
 
 
@@ -141,7 +139,7 @@ def _transformer_engine_spec() -> Any:
 
 
 class SdpaCoreAttention(torch.nn.Module):
-    """Causal attention by `torch.nn.functional.scaled_dot_product_attention`, in Megatron's core-attention place."""
+    """Megatron core attention: causal `torch.nn.functional.scaled_dot_product_attention`."""
 
     def __init__(
         self, config: Any, layer_number: int, attn_mask_type: Any, attention_type: str, **_: Any
@@ -157,14 +155,14 @@ class SdpaCoreAttention(torch.nn.Module):
         *_: Any,
         **__: Any,
     ) -> torch.Tensor:
-        """Attend; query, key, value [s, b, h, d] to [s, b, h * d]."""
+        """Return attention of query, key, value [s, b, h, d] as [s, b, h * d]."""
         q, k, v = (x.permute(1, 2, 0, 3) for x in (query, key, value))
         out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         return out.permute(2, 0, 1, 3).reshape(query.shape[0], query.shape[1], -1)
 
 
 class FlashCoreAttention(torch.nn.Module):
-    """Causal attention by flash-attn's own kernels, in Megatron's core-attention place; CUDA and half precision only."""
+    """Megatron core attention: causal, by flash-attn's kernels; CUDA and half precision only."""
 
     def __init__(
         self, config: Any, layer_number: int, attn_mask_type: Any, attention_type: str, **_: Any
@@ -183,9 +181,9 @@ class FlashCoreAttention(torch.nn.Module):
         *_: Any,
         **__: Any,
     ) -> torch.Tensor:
-        """Attend; query, key, value [s, b, h, d] to [s, b, h * d]."""
+        """Return attention of query, key, value [s, b, h, d] as [s, b, h * d]."""
         head_dim = query.shape[-1]
-        # Zeros added to queries and keys change no product, those of the values are cut off; the scale stays head_dim's.
+        # Zero padding of q and k does not change their products, that of v is cut off; the scale uses the real head_dim.
         extra = padded_head_dim(head_dim) - head_dim
         q, k, v = (
             torch.nn.functional.pad(x.transpose(0, 1), (0, extra)) if extra else x.transpose(0, 1)

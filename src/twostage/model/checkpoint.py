@@ -1,8 +1,8 @@
-"""Checkpoints on disk: weights in one canonical, unfused naming, and Megatron's full training state.
+"""Reads and writes checkpoints: weights under canonical names, and full training states.
 
-*Weights* (decay branches, grown models) are a `model.safetensors` with Hugging Face LLaMA names, float32. *Training
-state* (trunks, rolling state) is Megatron's dist_checkpointing format, which reshards over ranks. Beside either lies
-`manifest.json`, written last, with the model's own shape and the payload's checksums; no times, no hosts.
+*Weights* (decay branches, grown models) are a `model.safetensors` in float32 with the names of Hugging Face's LLaMA. A *training
+state* (trunks, rolling states) is in Megatron's dist_checkpointing format, which any number of ranks can read. Both have a
+`manifest.json`, written last, with the model's architecture and the checksums of the files; it has no times and no hosts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, check_state
 from twostage.common.errors import UserError
 from twostage.common.storage import (
     RELEASED_FILE,
@@ -29,17 +31,14 @@ from twostage.common.storage import (
     write_manifest,
 )
 from twostage.model import transformer_engine_names as te_names
-from twostage.model.canonical import StateDict, check_state
 from twostage.model.ranks import on_rank_0
-from twostage.study.architecture import Architecture
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel
 
 WEIGHTS_FILE = "model.safetensors"
 
-# Megatron's local spec on the left, the canonical (Hugging Face LLaMA) name on the right; the two fused weights,
-# linear_qkv and linear_fc1, are handled apart.
+# Name in Megatron's local spec -> canonical name. The two fused weights, linear_qkv and linear_fc1, are handled below.
 _OUTER = {
     "embedding.word_embeddings.weight": "model.embed_tokens.weight",
     "decoder.final_layernorm.weight": "model.norm.weight",
@@ -58,7 +57,8 @@ _GATE_UP = ("mlp.gate_proj.weight", "mlp.up_proj.weight")
 def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> StateDict:
     """Convert a Megatron state dict, of the local or transformer-engine's spec, to canonical names.
 
-    `linear_qkv` [3 n_head head_dim, d] holds [q; k; v] head by head; `linear_fc1` [2 d_mlp, d] holds gate, then up.
+    `linear_qkv` [3 n_head head_dim, d] has [q; k; v] for each head; `linear_fc1` [2 d_mlp, d] has gate, then up. All tensors
+    are copied.
     """
     a = architecture
     megatron = te_names.to_local(megatron)
@@ -79,7 +79,7 @@ def to_canonical(megatron: Mapping[str, Any], architecture: Architecture) -> Sta
 
 
 def from_canonical(state: StateDict, architecture: Architecture) -> StateDict:
-    """Convert canonical names to a Megatron local-spec state dict; the inverse of `to_canonical` there."""
+    """Convert canonical names to a Megatron state dict of the local spec; the inverse of `to_canonical`."""
     a = architecture
     megatron = {name: state[canonical] for name, canonical in _OUTER.items()}
     for layer in range(a.n_layer):
@@ -98,7 +98,7 @@ def from_canonical(state: StateDict, architecture: Architecture) -> StateDict:
 def save_weights(
     folder: str | Path, state: StateDict, architecture: Architecture, origin: Mapping[str, Any]
 ) -> None:
-    """Write a weights-only checkpoint and, last, its manifest; `origin` says what it is (step, method ...)."""
+    """Write a weights-only checkpoint and then its manifest; `origin` describes it there (step, method, ...)."""
     check_state(state, architecture)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,45 +111,47 @@ def save_weights(
 
 
 def verify_weights(manifest: str | Path) -> tuple[dict[str, Any], Architecture]:
-    """Verify a weights-only checkpoint without reading its weights; return its manifest and shape.
+    """Verify a weights-only checkpoint without loading it; return its manifest and architecture.
 
     Raises:
-        UserError: as `load_weights`.
+        UserError: as in `load_weights`.
     """
     return _verified(manifest, "weights")
 
 
 def load_weights(manifest: str | Path) -> tuple[StateDict, Architecture]:
-    """Verify and read a weights-only checkpoint.
+    """Verify and load a weights-only checkpoint; return its weights and architecture.
 
     Raises:
-        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+        UserError: a file is missing, truncated or altered, or the checkpoint is of another kind.
     """
     _, architecture = _verified(manifest, "weights")
     return load_file(Path(manifest).parent / WEIGHTS_FILE), architecture
 
 
 def load_into(model: GPTModel, state: StateDict, architecture: Architecture) -> None:
-    """Copy canonical weights into a Megatron model of that shape."""
+    """Copy canonical weights into a Megatron model of this architecture."""
     megatron = from_canonical(state, architecture)
     if te_names.is_fused(model.state_dict()):
         megatron = te_names.from_local(megatron)
     missing, unexpected = model.load_state_dict(megatron, strict=False)
-    # Megatron lists an empty `_extra_state` per linear layer; nothing else may be missing.
+    # Megatron reports an empty `_extra_state` of each linear layer as missing.
     lost = [name for name in missing if not name.endswith("_extra_state")]
     if lost or unexpected:
-        raise UserError(f"checkpoint does not fit the model: missing {lost}, unexpected {unexpected}")
+        raise UserError(
+            f"the checkpoint does not match the model: missing {lost}, unexpected {unexpected}; use the checkpoint's architecture"
+        )
 
 
 # Training state ------------------------------------------------------------------------------------------------------
 
 
 class Parts(NamedTuple):
-    """What one rank has to write of a training state.
+    """The parts of a training state that one rank writes.
 
     Attributes:
-        shards: Megatron's sharded tensors by key, those that no other rank writes.
-        common: all the rest, alike on all ranks; rank 0 writes it.
+        shards: Megatron's sharded tensors by key; no other rank writes them.
+        common: everything else, which is equal on all ranks; rank 0 writes it.
     """
 
     shards: dict[str, list[Any]]
@@ -157,9 +159,10 @@ class Parts(NamedTuple):
 
 
 def parts_of(state: dict[str, Any]) -> Parts:
-    """Return this rank's parts of a training state, given as Megatron's sharded tensors; spends `state`.
+    """Return this rank's parts of a training state that is given as Megatron's sharded tensors; modifies `state`.
 
-    All ranks call this, and check that their shards make up every tensor exactly once. No tensor is copied or sent.
+    Collective: all ranks must call it. It checks that the shards of all ranks cover every tensor exactly once. No tensor is
+    copied or sent.
     """
     from megatron.core.dist_checkpointing.state_dict_utils import save_preprocess
     from megatron.core.dist_checkpointing.strategies import torch as strategies
@@ -172,7 +175,7 @@ def parts_of(state: dict[str, Any]) -> Parts:
 def save_sharded(
     folder: str | Path, state: dict[str, Any], architecture: Architecture, origin: Mapping[str, Any]
 ) -> None:
-    """Write a training state, given as Megatron's sharded tensors, and, last, its manifest; see `write_parts`."""
+    """Write a training state, given as Megatron's sharded tensors, and then its manifest; see `write_parts`."""
     write_parts(folder, parts_of(state), architecture, origin)
 
 
@@ -182,23 +185,23 @@ def write_parts(
     architecture: Architecture,
     origin: Mapping[str, Any],
     *,
-    beside: Mapping[str, str] | None = None,
+    extra_files: Mapping[str, str] | None = None,
     group: Any = None,
 ) -> None:
-    """Write a training state and, last, its manifest; all ranks call this, and an error on one of them is raised on all.
+    """Write a training state and then its manifest. Collective; an error on one rank is raised on all.
 
     Args:
-        folder: what lies there already is replaced.
-        parts: this rank's.
+        folder: output folder; its content is replaced.
+        parts: the parts of this rank.
         architecture, origin: for the manifest.
-        beside: files (name: text; rank 0's count) that the manifest vouches for as well.
-        group: process group over which the ranks agree; None: that of training. With one of its own this may run in a
-            thread beside training, since it makes no other collective call.
+        extra_files: further files to write and list in the manifest (name: text); rank 0's are used.
+        group: process group of the collective calls; None: the default group, which training uses. With a separate group,
+            this function can run in a thread during training.
     """
     folder = Path(folder)
     on_rank_0(partial(_begin_state, folder, parts.common), group)
     _write_shards(folder / "state", parts.shards, group)
-    on_rank_0(partial(_complete_state, folder, architecture, origin, beside or {}), group)
+    on_rank_0(partial(_complete_state, folder, architecture, origin, extra_files or {}), group)
 
 
 def _begin_state(folder: Path, common: dict[str, Any]) -> None:
@@ -213,22 +216,22 @@ def _begin_state(folder: Path, common: dict[str, Any]) -> None:
 
 
 def _complete_state(
-    folder: Path, architecture: Architecture, origin: Mapping[str, Any], beside: Mapping[str, str]
+    folder: Path, architecture: Architecture, origin: Mapping[str, Any], extra_files: Mapping[str, str]
 ) -> None:
     names = [f"state/{path.name}" for path in (folder / "state").iterdir()]
     for name in names:
         fsync_file(folder / name)
-    for name, text in beside.items():
+    for name, text in extra_files.items():
         write_atomic(folder / name, text)
         names.append(name)
     _write_manifest(folder, "training-state", architecture, origin, names)
 
 
 def load_training_state(manifest: str | Path, model: GPTModel, optimizer: Any) -> dict[str, Any]:
-    """Verify and read a training state into `model` and `optimizer`; return the manifest's origin.
+    """Verify a training state and load it into `model` and `optimizer`; return the manifest's origin.
 
     Raises:
-        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+        UserError: a file is missing, truncated or altered, or the checkpoint is of another kind.
     """
     verify_training_state(manifest)
     sharded_model = model.sharded_state_dict()
@@ -244,17 +247,17 @@ def load_training_state(manifest: str | Path, model: GPTModel, optimizer: Any) -
 
 
 def verify_training_state(manifest: str | Path) -> Architecture:
-    """Check the payload of a training state; return the shape of its model.
+    """Verify a training state without loading it; return the architecture of its model.
 
     Raises:
-        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+        UserError: a file is missing, truncated or altered, or the checkpoint is of another kind.
     """
     _, architecture = _verified(manifest, "training-state")
     return architecture
 
 
 def load_sharded(manifest: str | Path, template: dict[str, Any]) -> dict[str, Any]:
-    """Fill a template of Megatron's sharded tensors from a verified training state."""
+    """Load a verified training state into a template of Megatron's sharded tensors; return the filled template."""
     from megatron.core import dist_checkpointing
 
     state: dict[str, Any] = dist_checkpointing.load(template, str(Path(manifest).parent / "state"))
@@ -262,17 +265,17 @@ def load_sharded(manifest: str | Path, template: dict[str, Any]) -> dict[str, An
 
 
 def _write_shards(folder: Path, shards: dict[str, list[Any]], group: Any) -> None:
-    """Write every rank's shards in Megatron's format, in this process, with equal bytes for equal states.
+    """Write the shards of all ranks in Megatron's format; equal states give equal bytes.
 
-    The stock writer starts a helper process (about 3 s for the first save on a CPU), stamps each save with a random
-    id, which would make the manifests of two equal trainings differ, and agrees over the group of training.
+    Megatron's own writer starts another process (about 3 s for the first save on a CPU), writes a random id into each save, so
+    that the manifests of two equal runs would differ, and uses the default process group.
     """
     from megatron.core.dist_checkpointing.strategies import torch as strategies
     from torch.distributed import checkpoint as dcp
     from torch.distributed.checkpoint.metadata import StorageMeta
     from torch.distributed.checkpoint.planner import SavePlan
 
-    class StampFreeWriter(dcp.FileSystemWriter):
+    class WriterWithoutId(dcp.FileSystemWriter):
         def storage_meta(self) -> StorageMeta:
             return StorageMeta(checkpoint_id=None, save_id=None)
 
@@ -281,13 +284,13 @@ def _write_shards(folder: Path, shards: dict[str, list[Any]], group: Any) -> Non
             plan: SavePlan = super().create_local_plan()
             for item in plan.items:
                 if item.tensor_data:
-                    # The copy that a GPU's state is written from may be page-locked; the state is the same.
+                    # The copy of a GPU's state may be page-locked; the file must not depend on this.
                     item.tensor_data.properties.pin_memory = False
             return plan
 
     dcp.save(
         strategies.mcore_to_pyt_state_dict(shards, False),
-        storage_writer=StampFreeWriter(folder),
+        storage_writer=WriterWithoutId(folder),
         planner=Planner(dedup_replicated_tensors=False, flatten_state_dict=False),
         process_group=group,
     )
@@ -315,6 +318,6 @@ def _verified(
     content = verify_payload(manifest)
     if content.get("kind") != kind:
         raise UserError(
-            f"{os.fspath(manifest)}: a {content.get('kind')!r} checkpoint, where {kind!r} is needed"
+            f"{os.fspath(manifest)}: a checkpoint of kind {content.get('kind')!r}; {kind!r} is needed"
         )
     return content, Architecture.from_json(content["architecture"])

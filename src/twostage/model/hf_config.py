@@ -1,7 +1,7 @@
-"""A model's shape as Hugging Face's `config.json`, and back: pure functions, without torch or transformers.
+"""Converts a model's architecture to Hugging Face's `config.json`, and back. Needs neither torch nor transformers.
 
-The layout is LLaMA's wherever Hugging Face accepts the shape. `LlamaConfig` refuses a width that is no multiple of the
-number of heads, as width expansion makes them; Mistral without a sliding window is the same network and takes it.
+Models are written as LLaMA where possible. `LlamaConfig` rejects a width that is not a multiple of the number of heads, which
+occurs after width expansion. Such models are written as Mistral without a sliding window, which is the same network.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.study.architecture import Architecture
 
 _CLASSES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
 
-# What our model is, and every other value of these keys would change the function or its weights: the values that are
-# the same thing, the first being how we name it.
+# Keys whose value is fixed for our models. For each key, the equivalent values; the first is the one in error messages.
 _FIXED: dict[str, tuple[Any, ...]] = {
     "hidden_act": ("silu", None),
     "tie_word_embeddings": (False,),
@@ -34,12 +33,12 @@ _SHAPE = {
 
 
 def layout(architecture: Architecture) -> str:
-    """Return the Hugging Face model type that holds a shape: `llama`, or `mistral` where LLaMA's config refuses it."""
+    """Return the Hugging Face model type for an architecture: `llama`, or `mistral` if LLaMA's config rejects the width."""
     return "mistral" if architecture.d_model % architecture.n_head else "llama"
 
 
 def to_hf_config(architecture: Architecture, *, end_id: int) -> dict[str, Any]:
-    """Return the content of `config.json`; `end_id` is the token that begins and ends a document."""
+    """Return the content of `config.json`. `end_id` is the id of the token that begins and ends a document."""
     a = architecture
     kind = layout(a)
     own = {"sliding_window": None} if kind == "mistral" else {"attention_bias": False, "mlp_bias": False}
@@ -51,7 +50,7 @@ def to_hf_config(architecture: Architecture, *, end_id: int) -> dict[str, Any]:
         "head_dim": a.head_dim,
         "max_position_embeddings": a.context,
         "rms_norm_eps": a.norm_eps,
-        # Twice: transformers 5 reads the first, transformers 4 the second.
+        # transformers 5 reads the first of these two keys, transformers 4 the second.
         "rope_parameters": {"rope_type": "default", "rope_theta": float(a.rope_base)},
         "rope_theta": float(a.rope_base),
         "hidden_act": "silu",
@@ -65,15 +64,15 @@ def to_hf_config(architecture: Architecture, *, end_id: int) -> dict[str, Any]:
 
 
 def from_hf_config(config: Mapping[str, Any], *, where: str, context: int | None = None) -> Architecture:
-    """Return the shape that a `config.json` describes.
+    """Return the architecture of a `config.json`.
 
     Args:
-        config: the file's content.
-        where: the file, for messages.
-        context: tokens per training sample; None takes `max_position_embeddings`.
+        config: content of the file.
+        where: name of the file, for error messages.
+        context: tokens per training sample; None: `max_position_embeddings`.
 
     Raises:
-        UserError: not a LLaMA-like model that this project can hold; names the key and its value.
+        UserError: the model is not supported; the message has the key and its value.
     """
 
     def refuse(key: str, value: Any, needed: str) -> UserError:
@@ -86,14 +85,14 @@ def from_hf_config(config: Mapping[str, Any], *, where: str, context: int | None
         raise refuse("model_type", config.get("model_type"), "'llama' or 'mistral'")
     for key in (*_SHAPE.values(), "rms_norm_eps", "max_position_embeddings"):
         if key not in config:
-            raise UserError(f"{where}: {key} is missing; take the whole config.json of the model")
+            raise UserError(f"{where}: {key} is missing; use the complete config.json of the model")
     for key, same in _FIXED.items():
         value = config.get(key, same[0])
         if value not in same:
             raise refuse(key, value, repr(same[0]))
     heads, key_values = config["num_attention_heads"], config.get("num_key_value_heads")
     if config["model_type"] == "mistral" and "num_key_value_heads" not in config:
-        key_values = 8  # Mistral's default is grouped
+        key_values = 8  # the default of MistralConfig
     if key_values not in (None, heads):
         raise refuse("num_key_value_heads", key_values, f"num_attention_heads = {heads}")
     length = config["max_position_embeddings"] if context is None else context
@@ -119,5 +118,5 @@ def _rope_base(config: Mapping[str, Any], refuse: Any) -> int:
             raise refuse(f"{key}.partial_rotary_factor", rope["partial_rotary_factor"], "1.0")
     base = (config.get("rope_parameters") or {}).get("rope_theta", config.get("rope_theta", 10_000.0))
     if base != int(base):
-        raise refuse("rope_theta", base, "a whole number")
+        raise refuse("rope_theta", base, "an integer")
     return int(base)

@@ -1,7 +1,7 @@
-"""The small additions that let megatron-core 0.16.1 train on a CPU; nothing happens where the chosen device is CUDA.
+"""Patches that make megatron-core 0.16.1 train on a CPU. They are not applied if the chosen device is CUDA.
 
-Import Megatron only after `prepare(device)`. The shim follows the *chosen* device, so CPU/GPU parity runs hide CUDA in
-a subprocess. Pinned to 0.16.1 by `tests/training/test_megatron_cpu.py`, so that an upgrade fails loudly.
+Import Megatron only after `prepare(device)`. The patches depend on the *chosen* device, not on whether CUDA is available.
+`tests/training/test_megatron_cpu.py` fails for other versions of megatron-core.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _prepared: str | None = None
 
 
 def prepare(device: str) -> None:
-    """Make Megatron importable and runnable on `device` ("cpu" or "cuda"); once per process.
+    """Prepare Megatron for `device` ("cpu" or "cuda"). A process can use only one device.
 
     Raises:
-        RuntimeError: the process was prepared for another device.
+        RuntimeError: the process is already prepared for the other device.
     """
     global _prepared
     if _prepared == device:
@@ -35,10 +35,10 @@ def prepare(device: str) -> None:
 
 
 def _import_without_compiler() -> None:
-    """Import Megatron with `torch.compile` as a no-op decorator.
+    """Import Megatron with `torch.compile` replaced by a decorator that does nothing.
 
-    Its fusions are decorated at import time, which loads all of TorchInductor (about 1.5 CPU-seconds) for kernels that
-    no CPU run uses.
+    Megatron compiles its fused kernels at import time. This loads TorchInductor, which takes about 1.5 CPU-seconds, for kernels
+    that are not used on a CPU.
     """
     stock = torch.compile
 
@@ -57,8 +57,8 @@ def _redirect_cuda() -> None:
     cpu = torch.device("cpu")
     torch.cuda.current_device = lambda: cpu  # type: ignore[assignment,return-value]
     torch.cuda.synchronize = lambda device=None: None
-    # `with torch.device(...)` recognises functions by a set made at its first use: made after the replacement, it would
-    # miss the stock ones, and transformers would load models with garbage for rotary frequencies.
+    # `with torch.device(...)` makes a set of torch's functions at its first use. This must happen before they are replaced;
+    # otherwise transformers would load models with wrong rotary frequencies.
     with cpu:
         torch.empty(0)
     for name in ("zeros", "ones", "tensor", "empty"):
@@ -83,13 +83,13 @@ def _on_cpu(create: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 def clip_grad_by_total_norm(
     parameters: list[torch.nn.Parameter], max_norm: float, total_norm: float, use_decoupled_grad: bool = False
 ) -> None:
-    """Scale gradients in place by max_norm / (total_norm + 1e-6) where that is below 1.
+    """Scale gradients in place by min(1, max_norm / (total_norm + 1e-6)).
 
-    The CPU twin of Megatron's `clip_grad_by_total_norm_fp32`, which asserts CUDA tensors.
+    Replaces Megatron's `clip_grad_by_total_norm_fp32`, which requires CUDA tensors.
     """
     if use_decoupled_grad:
         raise ValueError(
-            "decoupled gradients belong to the precision-aware optimizer, which runs on CUDA only"
+            "use_decoupled_grad: the precision-aware optimizer runs on CUDA only; set it to False"
         )
     scale = max_norm / (total_norm + 1.0e-6)
     if scale < 1.0:

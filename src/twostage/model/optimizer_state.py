@@ -1,7 +1,7 @@
-"""A whole training state under canonical names: weights, and Adam's two moments of each.
+"""A training state under canonical names: weights, and Adam's two moments of each weight.
 
-A moment is a tensor of its weight's shape, so it has the weight's name and is fused and unfused like it. What an
-optimizer is and does is Megatron's; nothing here trains, or needs a GPU.
+A moment has the shape of its weight, so it has the same canonical name and is converted like the weight. Nothing here trains or
+needs a GPU.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import StateDict, check_state
 from twostage.model import checkpoint
 from twostage.model.build import build_model, start_process_group
-from twostage.model.canonical import StateDict, check_state
-from twostage.study.architecture import Architecture
+from twostage.model.master_weights import MOMENTS
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +28,12 @@ class AdamState:
     """Weights and optimizer state of one training run at one step; tensors on the CPU.
 
     Attributes:
-        weights: under canonical names.
-        exp_avg: Adam's mean of the gradient of each weight.
-        exp_avg_sq: Adam's mean of its square.
-        adam_step: how many updates the moments have seen (0-dimensional).
-        settings: Megatron's parameter groups without their parameters; the trainer takes rates, decay, betas and
-            epsilon from its spec instead.
+        weights: by canonical name.
+        exp_avg: Adam's running mean of the gradient, by canonical name.
+        exp_avg_sq: Adam's running mean of the squared gradient, by canonical name.
+        adam_step: number of updates in the moments (0-dimensional).
+        settings: Megatron's parameter groups without their parameters. The trainer does not use them: it takes learning
+            rate, weight decay, betas and epsilon from its spec.
     """
 
     weights: StateDict
@@ -44,7 +43,7 @@ class AdamState:
     settings: list[dict[str, Any]]
 
     def map_tensors(self, function: Callable[[StateDict], StateDict]) -> AdamState:
-        """Return the state with `function` applied to the weights and to either moment."""
+        """Return a state with `function` applied to the weights and to both moments."""
         return replace(
             self,
             weights=function(self.weights),
@@ -54,20 +53,20 @@ class AdamState:
 
 
 def load_adam_state(manifest: str | Path) -> tuple[AdamState, Architecture]:
-    """Verify and read a training state; on the CPU, wherever it was trained.
+    """Verify and load a training state on the CPU, also if it was trained on a GPU.
 
     Raises:
-        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+        UserError: a file is missing, truncated or altered, or the checkpoint is of another kind.
     """
     architecture = checkpoint.verify_training_state(manifest)
     model = _empty_model(architecture)
-    # Megatron reads into these tensors, so each moment has its own.
+    # Megatron loads into these tensors.
     empty = {
         moment: {name: torch.empty_like(parameter) for name, parameter in model.named_parameters()}
-        for moment in _MOMENTS
+        for moment in MOMENTS
     }
     template = _sharded(model, empty)
-    # Weights only: states of bf16 training lack the (empty) extra states of the layers.
+    # Without the layers' (empty) extra states, which states of bf16 training do not have.
     template["model"] = {name: template["model"][name] for name, _ in model.named_parameters()}
     state = checkpoint.load_sharded(manifest, template)
     optimizer = state["optimizer"]
@@ -82,16 +81,16 @@ def load_adam_state(manifest: str | Path) -> tuple[AdamState, Architecture]:
 def save_adam_state(
     folder: str | Path, state: AdamState, architecture: Architecture, origin: Mapping[str, Any]
 ) -> None:
-    """Write a training state that a job with origin "carried" goes on from; equal states give equal bytes.
+    """Write a training state, from which a job with origin "carried" starts; equal states give equal bytes.
 
     Raises:
-        ValueError: a weight or moment is missing, unknown or of another shape; names it.
+        ValueError: a weight or moment is missing, unknown or of another shape; the message has its name.
     """
     for tensors in (state.weights, state.exp_avg, state.exp_avg_sq):
         check_state(tensors, architecture)
     model = _empty_model(architecture)
     checkpoint.load_into(model, state.weights, architecture)
-    moments = {moment: checkpoint.from_canonical(getattr(state, moment), architecture) for moment in _MOMENTS}
+    moments = {moment: checkpoint.from_canonical(getattr(state, moment), architecture) for moment in MOMENTS}
     optimizer = {"state": {"common_step": state.adam_step}, "param_groups": state.settings}
     checkpoint.save_sharded(folder, _sharded(model, moments) | {"optimizer": optimizer}, architecture, origin)
 
@@ -102,9 +101,9 @@ def _empty_model(architecture: Architecture) -> GPTModel:
 
 
 def _sharded(model: GPTModel, moments: Mapping[str, StateDict]) -> dict[str, Any]:
-    """Return weights and moments as Megatron's sharded tensors, under the keys that its own optimizer gives them.
+    """Return weights and moments as Megatron's sharded tensors, with the keys of Megatron's own optimizer.
 
-    Megatron finds tensors in a checkpoint by those keys; how the dictionary nests is free.
+    Megatron finds tensors in a checkpoint by these keys and not by the nesting of the dictionary.
     """
     from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
 

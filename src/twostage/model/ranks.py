@@ -1,6 +1,7 @@
-"""Agreement between the ranks of one job: clocks, signals and shared folders look different from each of them.
+"""Collective calls of the ranks of one job, for decisions that depend on clocks, signals or files.
 
-Which rank this process is, and how many there are, is in `provenance.py`. A job of one rank needs no process group here.
+These can differ between ranks. `common/provenance.py` has the rank and the number of ranks. A job of one rank needs no process
+group here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _T = TypeVar("_T")
 
 
 class OtherRankError(RuntimeError):
-    """Rank 0 has failed at what all ranks waited for; the message is its error."""
+    """Rank 0 raised an error while the other ranks waited; the message has that error."""
 
 
 def from_rank_0(value: _T) -> _T:
@@ -28,8 +29,8 @@ def from_rank_0(value: _T) -> _T:
     return box[0]
 
 
-def largest(value: int, device: str) -> int:
-    """Return the largest value of all ranks."""
+def max_over_ranks(value: int, device: str) -> int:
+    """Return the maximum of `value` over all ranks."""
     if provenance.world_size() == 1:
         return value
     found = torch.tensor(value, device=device)
@@ -38,14 +39,14 @@ def largest(value: int, device: str) -> int:
 
 
 def on_rank_0(do: Callable[[], _T], group: Any = None) -> _T:
-    """Let rank 0 do something while the others wait; return its result on all ranks.
+    """Call a function on rank 0 while the other ranks wait; return its result on all ranks.
 
     Args:
-        do: called on rank 0 only; its result travels to the others.
-        group: process group of all ranks to agree over; None: that of training.
+        do: called on rank 0 only; its result is sent to the other ranks.
+        group: process group of all ranks; None: the default group, which training uses.
 
     Raises:
-        OtherRankError: on the others, where `do` raised an error on rank 0 (which raises that error itself).
+        OtherRankError: on the other ranks, if `do` raised an error on rank 0 (which raises that error itself).
     """
     if provenance.world_size() == 1:
         return do()
@@ -59,7 +60,7 @@ def on_rank_0(do: Callable[[], _T], group: Any = None) -> _T:
     try:
         value = do()
     except BaseException as error:
-        # The others must not wait for ever, nor think that all is well.
+        # Send the error: the other ranks are waiting for a result.
         failure = [None, f"rank 0: {type(error).__name__}: {error}"]
         torch.distributed.broadcast_object_list(failure, src=0, group=group)
         raise
@@ -67,10 +68,10 @@ def on_rank_0(do: Callable[[], _T], group: Any = None) -> _T:
     return value
 
 
-def group_of_its_own() -> Any:
-    """Return a second process group of all ranks, over gloo, for one thread beside the one that trains; None for one rank.
+def separate_group() -> Any:
+    """Return a second process group of all ranks (gloo), for a thread other than the training thread; None for one rank.
 
-    All ranks call this. Two threads whose collective calls share a group would answer each other's.
+    Collective: all ranks must call it. The collective calls of two threads need separate groups.
     """
     if provenance.world_size() == 1:
         return None

@@ -1,7 +1,7 @@
-"""Names of a model's weights under transformer-engine's layer spec, to and from Megatron's local spec.
+"""Converts names of weights between Megatron's local layer spec and its transformer-engine spec.
 
-transformer-engine fuses each RMSNorm into the linear layer behind it and keeps scaling factors as `_extra_state`, of
-which bf16 has none. Pure functions on state dicts: no weight changes, and checkpoints on disk know one naming only.
+transformer-engine fuses each RMSNorm into the linear layer after it, and stores scaling factors as `_extra_state`, which is
+empty for bf16. Only names change, not weights. Checkpoints never use these names.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# Stem under the local spec, and under get_gpt_layer_with_transformer_engine_spec (megatron-core 0.16.1, whose own
-# sharded_state_dict_keys_map of the local spec pairs the same names).
+# Name in the local spec -> name in get_gpt_layer_with_transformer_engine_spec (megatron-core 0.16.1; its
+# sharded_state_dict_keys_map has the same pairs).
 _FUSED = {
     "input_layernorm.weight": "self_attention.linear_qkv.layer_norm_weight",
     "pre_mlp_layernorm.weight": "mlp.linear_fc1.layer_norm_weight",
@@ -21,26 +21,21 @@ _LAYER = re.compile(r"(decoder\.layers\.\d+\.)(.+)")
 
 
 def is_fused(names: Iterable[str]) -> bool:
-    """Tell whether these are the names of a model with transformer-engine's layers."""
+    """Return whether these are the names of a model with transformer-engine's layers."""
     return any(name.endswith(tuple(_STEMS)) for name in names)
 
 
-def local_name(name: str) -> str:
-    """Return the local spec's name of a weight; names that both specs share are returned as they are."""
-    return _renamed(name, _STEMS)
-
-
 def from_local(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename a local-spec state dict for a model with transformer-engine's layers; the inverse of `to_local`.
+    """Rename a state dict of the local spec for a model with transformer-engine's layers; the inverse of `to_local`.
 
-    `_extra_state` entries are left out: the model keeps its own, which hold nothing in bf16.
+    `_extra_state` entries are left out: the model keeps its own.
     """
     return {_renamed(name, _FUSED): value for name, value in state.items() if not _is_extra(name)}
 
 
 def to_local(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename a state dict of either spec to the local one, without `_extra_state` entries."""
-    return {local_name(name): value for name, value in state.items() if not _is_extra(name)}
+    """Rename a state dict of either spec to the local spec, without `_extra_state` entries."""
+    return {_renamed(name, _STEMS): value for name, value in state.items() if not _is_extra(name)}
 
 
 def _renamed(name: str, stems: Mapping[str, str]) -> str:

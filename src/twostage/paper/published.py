@@ -1,8 +1,8 @@
 """The numbers that arXiv 2510.06548v1 prints, with the precision they are printed in.
 
-Loads `results/published/*.csv` (Tables 1 to 8 and the numbers of the text, each with its place). A printed coefficient
-is an interval, not a number: `alpha3 = 0.003` means 0.0025 to 0.0035, and that interval is kept beside the value.
-Not for our own measurements: those live in `results/reference/` and in a study's own results.
+Loads `data/*.csv` (Tables 1 to 8 and the numbers of the text, each with its place). A printed coefficient
+stands for an interval: `alpha3 = 0.003` means 0.0025 to 0.0035, and `Printed` holds that interval with the value.
+Our own measurements are in `results/reference/` and in the results of each study.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Coefficients:
         printed: coefficient name of our form -> the printed number. Tokens and parameters are raw counts, logs are
             natural. The paper writes its one-stage law A D^-alpha + B N^-beta + E; our `chinchilla` form is
             A N^-alpha + B D^-beta + E, so there the pairs (A, alpha) and (B, beta) change places.
-        source: where it stands.
+        source: table or section of the paper.
     """
 
     name: str
@@ -102,11 +102,6 @@ class Coefficients:
             raise ValueError(f"{self.source}, {self.name}: {', '.join(sorted(missing))} not printed")
         return Law(self.form, self.values)
 
-    @property
-    def half_widths(self) -> dict[str, float]:
-        """Coefficient name -> half a unit of the last printed digit."""
-        return {name: number.half_width for name, number in self.printed.items()}
-
     def rounding_box(self, draws: int, generator: np.random.Generator) -> Law:
         """Laws drawn uniformly from everything that rounds to the printed row; each coefficient of shape (draws, 1)."""
         return self.law.with_coefficients(
@@ -121,8 +116,7 @@ class Coefficients:
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: the published tables come with the repository (results/published/), not with the installed package;"
-            " run from a checkout or pass folder="
+            f"{path}: no such file; the published tables are in results/published, pass that folder or none"
         )
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 

@@ -1,7 +1,7 @@
 """What the published coefficients reproduce: every number that arXiv 2510.06548v1 derives, recomputed from its tables.
 
 `reproduction_table` gives one row per claim with what was printed, what follows from the printed coefficients and a
-verdict; `rounding_box` and `statistical_intervals` say how far D* can be trusted at all. `reproduction_page` writes them
+verdict; `rounding_box` and `statistical_intervals` give the uncertainty of D*. `reproduction_page` writes them
 as `docs/published.md`. Nothing here uses our own measurements.
 """
 
@@ -129,10 +129,10 @@ def rounding_box(draws: int = BOX_DRAWS, seed: int = SEED) -> dict[str, float]:
 def statistical_intervals(
     noises: tuple[float, ...] = NOISES, simulations: int = SIMULATIONS, seed: int = SEED
 ) -> pd.DataFrame:
-    """What noise in the losses does to D* at 100B: refits of simulated grids of the paper's size.
+    """The effect of noise in the losses on D* at 100B: refits of simulated grids of the paper's size.
 
     Truth is Table 8. Each simulation draws 6 sizes x 5 x 5 cells of stacking and 6 sizes x 5 models from scratch
-    (tokens log-spaced up to the maximum of Table 5), with normal noise on the log loss, and fits both laws anew.
+    (tokens log-spaced up to the maximum of Table 5), with normal noise on the log loss, and fits both laws again.
 
     Returns:
         Columns log_noise, simulations, lower, median, upper (tokens; central 95 %), exists_share.
@@ -214,7 +214,7 @@ def largest_runs_tflops() -> dict[str, float]:
 def reproduction_table(box: dict[str, float] | None = None) -> pd.DataFrame:
     """One row per published claim: claim, source, printed, recomputed, verdict.
 
-    `box`: the result of `rounding_box`, to save computing it twice.
+    `box`: the result of `rounding_box`, so that it is not computed twice.
     """
     box = rounding_box() if box is None else box
     laws = published_joint_laws()

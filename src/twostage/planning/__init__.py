@@ -1,6 +1,7 @@
-"""What a study will cost, and what of it is done.
+"""The cost of a study before it runs, its progress, and the archive of its results.
 
-`jobs` lists the jobs (`dag` counts them by rule), `disk` and `billing` their bytes, hours and dollars; `plan` sums them up;
-`walltime` is what a job asks of a cluster, from measured speeds (`throughput`). `status` compares with the
-disk; `archive` keeps the results. Imports `exhibits`, `cluster`, `corpora`, `design`.
+`jobs` lists the jobs of a study and `dag` counts them by rule. `disk` gives the bytes of their checkpoints, `billing` their
+hours and dollars, and `plan` the totals. `walltime` gives a cluster job's GPUs, minutes and memory, from measured speeds
+(`throughput`) if there are any. `status` finds what is done, `archive` stores the results. Imports `exhibits`, `cluster`,
+`corpora` and `design`.
 """

@@ -1,7 +1,7 @@
-"""What a study measured, in a small folder that git can hold: tables, fits, figures, and every job's own record.
+"""Archive the results of a study in a folder small enough for git: tables, fits, figures and every job's record.
 
-`results/<study>/` holds checkpoints and logs besides, and can be lost with a machine. The archive is enough to redraw
-everything (`cells_table`), and says of each number which commit, versions, machine, text and seed it came from.
+An archive has no checkpoints and no logs. It is enough to redraw all figures and tables (`cells_table`), and it records
+the commit, package versions, machine, corpora and seed of every number.
 """
 
 from __future__ import annotations
@@ -28,33 +28,37 @@ from twostage.study.layers import read_layers
 
 #: Files that are copied as they are, relative to the study's results.
 COPIED = ("summary.md", "tables/*.csv", "cells/*/*.csv", "fits/**/*.json", "figures/*.png", "figures/*.csv")
-#: Every job's `metrics.json` and `eval-<corpus>.json`, one a line.
+#: Every job's `metrics.json` and `eval-<corpus>.json`, one per line.
 RECORDS = "jobs.jsonl.gz"
-#: Packages whose versions numbers depend on.
-PACKAGES = ("megatron-core", "torch", "numpy", "scipy", "lmfit", "tokenizers", "pandas", "snakemake")
+#: Packages that can affect the numbers; their versions are recorded.
+RECORDED_PACKAGES = ("megatron-core", "torch", "numpy", "scipy", "lmfit", "tokenizers", "pandas", "snakemake")
 
 
 def archive_study(path: str, out: Path, results: Path = Path("results")) -> dict[str, Any]:
-    """Copy a study's tables, fits and figures to `out` and write its jobs' records and the manifest; return the manifest.
+    """Copy a study's tables, fits and figures to `out`, and write its jobs' records and a manifest.
 
-    An archive in `out` is replaced; other files there (a README) stay. A study that is not finished is archived as far
-    as it is, and the manifest counts what is missing.
+    An existing archive in `out` is replaced; other files there (such as a README) are kept. An unfinished study is
+    archived as it is; the manifest counts planned and measured jobs.
 
     Args:
-        path: study file, with or without a subset; the whole study is archived.
-        results: folder that holds `<study>/`.
+        path: study file, with or without a subset; the complete study is archived.
+        out: folder to write.
+        results: folder that contains `<study>/`.
+
+    Returns:
+        The manifest.
 
     Raises:
-        UserError: nothing of this study has been measured, or `out` lies in its results.
+        UserError: the study has no cells yet, or `out` is inside its results.
     """
     study = load_study(f"{study_file(path)}:full")
     folder = results / study.name
     if not (folder / "tables/cells.csv").is_file():
         raise UserError(
-            f"{folder}/tables/cells.csv: not there yet, so there is nothing to archive; run the study first"
+            f"{folder}/tables/cells.csv: does not exist, so there is nothing to archive; run the study first"
         )
     if out.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"--out {out}: lies in {folder}, which it would copy; choose a folder elsewhere")
+        raise UserError(f"--out {out}: is inside {folder}, the folder to archive; choose another folder")
     records = dict(_records(folder))
     _remove_archive(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +67,7 @@ def archive_study(path: str, out: Path, results: Path = Path("results")) -> dict
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, out / name)
     lines = (json.dumps({"file": name, **record}, sort_keys=True) for name, record in sorted(records.items()))
-    # Neither time nor name in the header: equal records give equal bytes.
+    # No time or name in the header, so that equal records give equal bytes.
     write_atomic(out / RECORDS, gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
     segments, branches = Design(study).jobs()
     planned = [job.metrics for job in (*segments, *branches)]
@@ -77,22 +81,18 @@ def archive_study(path: str, out: Path, results: Path = Path("results")) -> dict
         **_totals(records),
         "training_wall_hours": round(busy_hours(_training_times(folder, records)), 3),
         "machine": _machine(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in RECORDED_PACKAGES},
+        },
         "files": {str(name): sha256_file(out / name) for name in [*names, Path(RECORDS)]},
     }
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest
 
 
-def read_records(out: Path) -> dict[str, dict[str, Any]]:
-    """Every job's record of an archive, by its path in the results folder."""
-    with gzip.open(out / RECORDS, "rt", encoding="utf-8") as stream:
-        records = [json.loads(line) for line in stream]
-    return {record.pop("file"): record for record in records}
-
-
 def busy_hours(times: Iterable[tuple[float, float]]) -> float:
-    """Hours in which at least one of several jobs ran, from their starts and ends in seconds, in any order."""
+    """Return the hours in which at least one job ran; `times`: (start, end) of each job in seconds, in any order."""
     seconds, until = 0.0, -math.inf
     for start, end in sorted(times):
         seconds += max(0.0, end - max(start, until))
@@ -101,9 +101,9 @@ def busy_hours(times: Iterable[tuple[float, float]]) -> float:
 
 
 def _training_times(folder: Path, records: dict[str, dict[str, Any]]) -> Iterator[tuple[float, float]]:
-    """When each job trained: its record was written at the end of it, and says how long it took.
+    """Yield (start, end) of each training job, from the modification time of its record and the duration in it.
 
-    By the times of files, so a folder that was copied without them says nothing of it.
+    If the folder was copied without modification times, the result is meaningless.
     """
     for name, record in records.items():
         if name.endswith("metrics.json"):
@@ -112,7 +112,7 @@ def _training_times(folder: Path, records: dict[str, dict[str, Any]]) -> Iterato
 
 
 def _remove_archive(out: Path) -> None:
-    """Remove what the manifest of an earlier archive lists, and nothing else."""
+    """Remove the files that the manifest of an earlier archive lists, and no others."""
     manifest = out / "manifest.json"
     if not manifest.is_file():
         return
@@ -136,7 +136,7 @@ def _corpora(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _totals(records: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Commits and chips of all records, time and tokens of training."""
+    """Return commits and devices of all records, and the tokens and core-hours of training."""
     trained = [record for name, record in records.items() if name.endswith("metrics.json")]
     tokens = sum(
         (record["spec"]["stop_step"] - record["spec"]["start_step"])

@@ -1,6 +1,6 @@
-"""Hours and dollars of planned work: by measured speed where a benchmark has it, else by an assumed utilisation.
+"""GPU-hours and dollars of planned training, from measured speeds if available, else from an assumed utilisation.
 
-Pure functions of `plan.Work`. A GPU trains one job alone here; what sharing it gains (`packing.py`) is not billed.
+Assumes that each GPU trains one job at a time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from twostage.study.attention import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """How fast GPUs train, and what they cost.
+    """Training speed and price of GPUs.
 
     Attributes:
-        machine: the price, and the speed of what is not measured.
-        precision: the study's.
-        measured: speeds by size; None where nothing is measured.
+        machine: price, and the assumed speed for sizes without a measurement.
+        precision: of the study.
+        measured: measured speeds by model size, or None.
     """
 
     machine: Machine
@@ -28,15 +28,15 @@ class Rates:
     measured: Throughput | None = None
 
     def gpu_hours(self, work: Work) -> float:
-        """Return GPU-hours."""
+        """Return the GPU-hours of `work`."""
         return sum(self._hours(n_params, flops) for n_params, flops in work.flops_by_n.items())
 
     def cost(self, work: Work) -> float:
-        """Return USD."""
+        """Return the price of `work` in USD."""
         return self.gpu_hours(work) * self.machine.price
 
     def gaps(self, work: Work) -> list[str]:
-        """Return a sentence for each size without a measured speed, smallest first; none where nothing is measured."""
+        """Return a message for each size without a measured speed, smallest first; empty if `measured` is None."""
         if not self.measured:
             return []
         found = {
@@ -46,7 +46,7 @@ class Rates:
 
     def __str__(self) -> str:
         assumed = f"{self.machine.tflops:.0f} model TFLOP/s"
-        price = f"{self.machine.price:g} USD an hour of a GPU"
+        price = f"{self.machine.price:g} USD per GPU-hour"
         if not self.measured:
             return f"at {assumed} and {price}"
         return f"at tokens/s measured on a {self.measured.device} (*: not measured, at {assumed}) and {price}"

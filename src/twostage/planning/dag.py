@@ -1,7 +1,7 @@
-"""How many jobs of each rule a study needs: the workflow's rule graph in numbers, counted from the design alone.
+"""Count the jobs of each rule from the design, for the picture of the DAG.
 
-Pure functions, for the DAG picture. Snakemake's own dry run counts the same jobs (a test compares them). Left out is
-what only tidies up or takes no part in the story: released checkpoints, curves, the list of what is not drawn.
+A test compares the counts with Snakemake's dry run. Not counted are rules that are not needed to explain the workflow:
+releasing checkpoints, collecting curves, listing what is not drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from twostage.study import Study
 
 @dataclass(frozen=True)
 class RuleJobs:
-    """Jobs of one rule; `part` tells the two stages apart, which share their rules."""
+    """Number of jobs of one rule. `part` distinguishes the two stages, which share rules."""
 
     part: str
     rule: str
@@ -25,10 +25,10 @@ class RuleJobs:
 
 
 def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
-    """Count the jobs from raw text to fitted laws, figures and tables, in the order of the workflow, rules without jobs too.
+    """Count the jobs from raw text to figures and tables, in the order of the workflow, including rules without jobs.
 
-    Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` and `make_table` stand for the rules of all
-    figures and tables that the study draws.
+    Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` and `make_table` count all
+    figures and tables of the study.
     """
     figures, tables = catalogue.drawable_figures(study), catalogue.drawable_tables(study)
     segments, branches = design.jobs()

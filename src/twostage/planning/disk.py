@@ -1,7 +1,6 @@
-"""Disk space of a study: bytes for each kind of file, and what the study's `checkpoints` policy makes of them.
+"""Disk space of a study: bytes of each kind of file, with and without the study's `checkpoints` policy.
 
-Pure functions of the design. The peak is that of running one run after another; runs side by side lie between it and
-the total, as does whatever order Snakemake chooses.
+The peak is computed for runs that follow one another. Parallel runs need more, up to the total of all checkpoints.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from dataclasses import dataclass
 from twostage.design.design import Design
 from twostage.design.flops import bytes_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Run, Segment, Stage2Run, grown_manifest
-from twostage.planning.jobs import Jobs, label
+from twostage.planning.jobs import Jobs, run_label
 
-#: Kinds of checkpoints, in the order of the tables, and the key of the study's `checkpoints` that decides on each.
+#: Kinds of checkpoints, in the order of the tables -> key of the study's `checkpoints` section ("": always kept).
 POLICY_KEYS = {
     "base trunk": "base_trunk",
     "base decay": "base_decay",
@@ -26,7 +25,7 @@ POLICY_KEYS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DiskRow:
-    """Checkpoints of one kind, method and model: how many, their bytes, and the bytes that are there in the end."""
+    """Checkpoints of one kind, method and model: their number, their bytes, and the bytes left when the study is done."""
 
     kind: str
     method: str
@@ -38,13 +37,13 @@ class DiskRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Disk:
-    """All that lies on disk.
+    """Disk space of a study.
 
     Attributes:
-        policy: kind -> keep, protect or release.
-        peak_bytes: most checkpoint bytes at one time, run after run, with the policy.
-        token_bytes: of each corpus; None where its size is unknown.
-        rolling_bytes: restart states of one running job of the largest model: two kept, one being written.
+        policy: kind of checkpoint -> keep, protect or release.
+        peak_bytes: maximum bytes of checkpoints at any time with the policy, if runs follow one another.
+        token_bytes: corpus -> bytes of its tokens; None if its size is unknown.
+        rolling_bytes: rolling states of one running job of the largest model (two kept, one being written).
     """
 
     policy: dict[str, str]
@@ -55,24 +54,29 @@ class Disk:
 
     @property
     def total_bytes(self) -> int:
-        """Checkpoints if nothing is released."""
+        """Bytes of all checkpoints if none is released."""
         return sum(row.total_bytes for row in self.rows)
 
     @property
     def final_bytes(self) -> int:
-        """Checkpoints in the end."""
+        """Bytes of the checkpoints that are left when the study is done."""
         return sum(row.final_bytes for row in self.rows)
 
 
 def disk_of(
-    design: Design, jobs: Jobs, released: Mapping[str, tuple[str, ...]], held: Mapping[str, int | None]
+    design: Design, jobs: Jobs, released: Mapping[str, tuple[str, ...]], tokens: Mapping[str, int | None]
 ) -> Disk:
-    """Return the disk space of a design's jobs; `released` as `jobs.releases` gives it, `held`: training tokens."""
+    """Return the disk space of a design's jobs.
+
+    Args:
+        released: from `jobs.releases`.
+        tokens: corpus -> training tokens, or None if unknown.
+    """
     files: dict[tuple[str, str, str], list[tuple[int, bool]]] = {}
     for job in jobs.training:
         kind = f"{'base' if job.run.stage == 1 else 'stage-2'} {'trunk' if isinstance(job, Segment) else 'decay'}"
         entry = (checkpoint_bytes(design, job), job.manifest in released)
-        files.setdefault((kind, label(design, job.run), job.run.model), []).append(entry)
+        files.setdefault((kind, run_label(design, job.run), job.run.model), []).append(entry)
     for run in jobs.grown:
         entry = (grown_bytes(design, run), grown_manifest(run) in released)
         files.setdefault(("grown", run.method, run.model), []).append(entry)
@@ -95,28 +99,28 @@ def disk_of(
         rows=tuple(sorted(rows, key=lambda row: list(POLICY_KEYS).index(row.kind))),
         peak_bytes=_peak(design, jobs, released),
         token_bytes={
-            name: None if tokens is None else tokens * bytes_per_token(study.tokenizer.vocab_size)
-            for name, tokens in held.items()
+            name: None if count is None else count * bytes_per_token(study.tokenizer.vocab_size)
+            for name, count in tokens.items()
         },
         rolling_bytes=3 * max(states, default=0),
     )
 
 
 def checkpoint_bytes(design: Design, job: Segment | Branch) -> int:
-    """Return the payload of a training job: a training state after a trunk segment, weights after a decay."""
+    """Return the bytes of a job's checkpoint: a training state for a trunk segment, weights for a decay branch."""
     shape = design.architecture(job.run)
     return training_state_bytes(shape) if isinstance(job, Segment) else weights_bytes(shape)
 
 
 def grown_bytes(design: Design, run: Stage2Run) -> int:
-    """Return the payload of a growth: weights, or a whole training state where the optimizer is carried over."""
+    """Return the bytes of a grown checkpoint: weights, or a training state if the optimizer state is carried over."""
     shape = design.architecture(run)
     carried = design.method(run).start == "trunk"
     return training_state_bytes(shape) if carried else weights_bytes(shape)
 
 
 def _peak(design: Design, jobs: Jobs, released: Mapping[str, tuple[str, ...]]) -> int:
-    """Play the jobs run by run, each segment followed by its branches, deleting what has served its last use."""
+    """Simulate the jobs run by run, each segment followed by its branches, with every release as early as possible."""
     sizes = {grown_manifest(run): grown_bytes(design, run) for run in jobs.grown}
     waiting = {manifest: len(users) for manifest, users in released.items()}
     used_by: dict[str, str] = {user: manifest for manifest, users in released.items() for user in users}
@@ -127,7 +131,7 @@ def _peak(design: Design, jobs: Jobs, released: Mapping[str, tuple[str, ...]]) -
     for run in sorted(by_run, key=lambda run: run.stage):
         if isinstance(run, Stage2Run):
             now += sizes.get(grown_manifest(run), 0)
-        for job in sorted(by_run[run], key=lambda job: _turn(design, job)):
+        for job in sorted(by_run[run], key=lambda job: _order(design, job)):
             sizes[job.manifest] = checkpoint_bytes(design, job)
             now += sizes[job.manifest]
             peak = max(peak, now)
@@ -138,7 +142,7 @@ def _peak(design: Design, jobs: Jobs, released: Mapping[str, tuple[str, ...]]) -
     return peak
 
 
-def _turn(design: Design, job: Segment | Branch) -> tuple[int, int]:
-    """A branch right after the segment it leaves."""
+def _order(design: Design, job: Segment | Branch) -> tuple[int, int]:
+    """Sort key that places a branch right after the segment it starts from."""
     start, stop = design.job_steps(job)
     return (stop, 0) if isinstance(job, Segment) else (start, 1)

@@ -1,7 +1,6 @@
-"""Which jobs of a design are really needed, and what becomes of their checkpoints: the plan's and the rules' common ground.
+"""The jobs that a study needs, and which of their checkpoints are released. Used by the plan and by the rules.
 
-A job is needed if a measured cell leads back to it; the study's excluded cells need nothing. Pure functions of the
-design, without torch or disk.
+A job is needed if a measured cell depends on it; excluded cells are not measured. No torch, no disk access.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ from dataclasses import dataclass
 
 from twostage.design.design import Cell, Design
 from twostage.design.paths import Branch, Run, Segment, Stage2Run, grown_manifest
-from twostage.design.trunk_points import with_decay
+from twostage.design.trunk_points import total_with_decay
 
-#: Label of the base models' runs in bills and lists.
+#: Label of the base models' runs in the plan and the status.
 BASE = "base"
 
 
@@ -37,26 +36,26 @@ class Jobs:
         return tuple(dict.fromkeys(job.run for job in self.training))
 
     def tokenised(self, design: Design) -> tuple[str, ...]:
-        """Corpora that are trained or measured on, in the study's order."""
+        """Return the corpora that are used for training or evaluation, in the order of the study."""
         needed = {corpus for run in self.runs for corpus in design.mixture(run)}
         needed |= {cell.corpus for cell in self.evaluations}
         return tuple(corpus for corpus in design.study.corpora if corpus in needed)
 
     def prepared(self, design: Design) -> tuple[str, ...]:
-        """Corpora whose documents are needed: all of them where the study trains its tokenizer."""
+        """Return the corpora whose documents are needed: all corpora if the study trains its tokenizer."""
         if design.study.tokenizer.kind == "bpe" and self.evaluations:
             return tuple(design.study.corpora)
         return self.tokenised(design)
 
 
 def measured_cells(design: Design) -> list[Cell]:
-    """Return all cells but those that the study excludes, which may not be measurable at all."""
+    """Return all cells except those in `excluded_cells`."""
     excluded = {entry.cell for entry in design.study.excluded_cells}
     return [cell for cell in design.cells() if cell.path not in excluded]
 
 
 def planned_jobs(design: Design) -> Jobs:
-    """Return what the measured cells need; nothing where the study's tables come from elsewhere (`cells_table`)."""
+    """Return the jobs that the measured cells need. There are none for a study with `cells_table`."""
     if design.study.cells_table is not None:
         return Jobs((), (), (), ())
     cells = measured_cells(design)
@@ -82,7 +81,7 @@ def planned_jobs(design: Design) -> Jobs:
 
 
 def _parent(design: Design, job: Segment | Branch, grown: dict[Stage2Run, None]) -> Segment | Branch | None:
-    """Return the job that trained what `job` starts from; notes a growth in between in `grown`."""
+    """Return the job that trained the checkpoint `job` starts from. Adds a growth job in between to `grown`."""
     before = design.segment_parent(job) if isinstance(job, Segment) else design.branch_parent(job)
     if before is not None or not isinstance(job.run, Stage2Run):
         return before
@@ -91,8 +90,8 @@ def _parent(design: Design, job: Segment | Branch, grown: dict[Stage2Run, None])
     return design.base(job.run)
 
 
-def label(design: Design, run: Run) -> str:
-    """Return what a run is called in bills and lists: its method, `base`, `scratch-<corpus>`, or the ablation's schedule."""
+def run_label(design: Design, run: Run) -> str:
+    """Return a run's label in the plan: its method, `base`, `scratch-<corpus>`, or `<schedule> schedule` (ablation)."""
     if isinstance(run, Stage2Run):
         return run.method
     if run.schedule:
@@ -102,11 +101,11 @@ def label(design: Design, run: Run) -> str:
     return BASE if is_base else f"scratch-{run.corpus}"
 
 
-# What becomes of checkpoints ----------------------------------------------------------------------------------------
+# Checkpoint policy ----------------------------------------------------------------------------------------------------
 
 
 def is_protected(design: Design, job: Segment | Branch) -> bool:
-    """Tell whether the study write-protects a job's checkpoint."""
+    """Return whether the study write-protects a job's checkpoint."""
     if job.run.stage == 2:
         return False
     policy = design.study.checkpoints
@@ -114,9 +113,9 @@ def is_protected(design: Design, job: Segment | Branch) -> bool:
 
 
 def releases(design: Design, jobs: Jobs) -> dict[str, tuple[str, ...]]:
-    """Return the checkpoints to delete once used: manifest -> the manifests of every job that is planned from it.
+    """Return the checkpoints to release: manifest -> manifests of all jobs that are planned to start from it.
 
-    Kept are, of every stage-2 run, the last segment and the last of its chain, from which a longer D2 goes on.
+    The last segment of every stage-2 run and the last one on its chain are kept, so that a longer D2 can continue.
     """
     policy = design.study.checkpoints
     users: dict[str, list[str]] = defaultdict(list)
@@ -134,8 +133,8 @@ def releases(design: Design, jobs: Jobs) -> dict[str, tuple[str, ...]]:
 
 def _kept_segments(design: Design, run: Run) -> set[Segment]:
     chain = design.study.grid_of(run.model).d2.trunk_steps
-    if design.schedule(run) == "constant":  # its trunk goes on where others decay
-        chain = tuple(map(with_decay, chain))
+    if design.schedule(run) == "constant":  # the trunk continues to the end instead of a decay
+        chain = tuple(map(total_with_decay, chain))
     segments = design.segments(run)
     on_chain = [segment for segment in segments if design.segment_steps(segment)[1] in chain]
     return {*segments[-1:], *on_chain[-1:]}

@@ -1,8 +1,7 @@
-"""The bill of a study, before anything runs: jobs, tokens, FLOPs, and how often each corpus is read.
+"""The plan of a study before it runs: jobs, tokens, FLOPs, and how often each corpus is read.
 
-Pure functions of the design; sizes of corpora that exist already come in as numbers. Disk space is `planning/disk.py`'s job,
-printing `cli/plan.py`'s. Training is all that is billed: evaluation and validation losses are forward passes over the
-held-out split, tables and figures take seconds on a CPU.
+Computed from the design and the sizes of the corpora. `disk` computes the disk space, `cli.plan` prints the plan. Only
+training counts: evaluations are forward passes over the held-out split, tables and figures take seconds on a CPU.
 """
 
 from __future__ import annotations
@@ -15,16 +14,18 @@ from twostage.design.design import Design
 from twostage.design.flops import flops_6nd, flops_per_token
 from twostage.design.paths import Branch, Run, Segment, Stage2Run
 from twostage.planning.disk import Disk, disk_of
-from twostage.planning.jobs import BASE, Jobs, label, planned_jobs, releases
+from twostage.planning.jobs import BASE, Jobs, planned_jobs, releases, run_label
 from twostage.study import Study
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Training that is added up: tokens and FLOPs (6 N D with non-embedding N; exact with causal attention).
+    """An amount of training.
 
     Attributes:
-        flops_by_n: the exact ones, by the non-embedding parameters of what is trained.
+        tokens: training tokens.
+        flops_6nd: FLOPs by the approximation 6 N D, with non-embedding N.
+        flops_by_n: non-embedding parameters of the trained model -> exact FLOPs, with causal attention.
     """
 
     tokens: int = 0
@@ -33,7 +34,7 @@ class Work:
 
     @property
     def flops(self) -> int:
-        """Exact FLOPs of all sizes."""
+        """Exact FLOPs, summed over model sizes."""
         return sum(self.flops_by_n.values())
 
     def __add__(self, other: Work) -> Work:
@@ -50,14 +51,17 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the bill: the runs of one method (or of stage 1) on one base model.
+class PlanRow:
+    """One line of the plan: the runs of one method (or of stage 1) on one base model.
 
     Attributes:
-        method: `base`, `scratch-<corpus>`, `<schedule>` of the ablation, or a method of the study.
-        n_params: non-embedding parameters of the model that is trained.
-        runs, jobs: trunks, and training jobs (segments and branches).
-        naive: the same cells, each trained alone from scratch.
+        method: a method of the study, `base`, `scratch-<corpus>`, or `<schedule> schedule` for the ablation.
+        n_params: non-embedding parameters of the trained model.
+        runs: number of runs.
+        jobs: number of training jobs (segments and branches).
+        cells: number of evaluated checkpoints.
+        work: the training.
+        naive: the training if every cell were trained separately, with nothing shared.
     """
 
     method: str
@@ -75,8 +79,8 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """What a corpus holds for training: tokens (None: not known before it is prepared), and where the number is from."""
+class CorpusSize:
+    """Training tokens of a corpus (None: unknown until it is prepared), and the source of the number."""
 
     tokens: int | None
     source: str
@@ -84,22 +88,22 @@ class Held:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusUse:
-    """How much of a corpus the run that reads most of it needs; `epochs` is None where the corpus' size is unknown."""
+    """The run that reads most of a corpus, and how much it reads. `epochs` is None if the corpus' size is unknown."""
 
     corpus: str
-    held: Held
+    held: CorpusSize
     tokens: int
     epochs: float | None
     run: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything that `twostage plan` shows, for one study or a part of it."""
+class StudyPlan:
+    """The plan of a study or a subset, as `twostage plan` shows it."""
 
     study: str
     rules: dict[str, int]
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     second_stages: int
     disk: Disk
     corpora: tuple[CorpusUse, ...]
@@ -111,12 +115,12 @@ class Plan:
 
     @property
     def naive(self) -> Work:
-        """The same cells, each trained alone: D1 and D2 again for every cell."""
+        """All training if every cell were trained separately: D1 and D2 again for every cell."""
         return sum((row.naive for row in self.rows), Work())
 
     @property
     def jobs(self) -> int:
-        """All jobs but tables, fits and figures."""
+        """Number of jobs, without tables, fits and figures."""
         return sum(self.rules.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -131,23 +135,23 @@ class Plan:
         }
 
 
-def plan_study(study: Study, held: Mapping[str, Held]) -> Plan:
-    """Return the plan of a study; `held`: what each of its corpora holds."""
+def plan_study(study: Study, sizes: Mapping[str, CorpusSize]) -> StudyPlan:
+    """Return the plan of a study; `sizes`: the size of each corpus."""
     design = Design(study)
     jobs = planned_jobs(design)
     released = releases(design, jobs)
-    return Plan(
+    return StudyPlan(
         study=study.name,
         rules=_rules(design, jobs, list(released)),
         rows=_rows(design, jobs),
         second_stages=_second_stages_of_largest(design, jobs),
-        disk=disk_of(design, jobs, released, {name: entry.tokens for name, entry in held.items()}),
-        corpora=_corpus_uses(design, jobs, held),
+        disk=disk_of(design, jobs, released, {name: size.tokens for name, size in sizes.items()}),
+        corpora=_corpus_uses(design, jobs, sizes),
     )
 
 
 def _rules(design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
-    """Jobs by rule, as a dry-run on a clean folder counts them."""
+    """Count the jobs by rule, as a dry run in an empty folder does."""
     if not jobs.evaluations:
         return {}
     grown = sum("/init/" in manifest for manifest in released)
@@ -165,18 +169,18 @@ def _rules(design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
     return {rule: count for rule, count in counts.items() if count}
 
 
-# The bill -----------------------------------------------------------------------------------------------------------
+# Training -----------------------------------------------------------------------------------------------------------
 
 
-def _rows(design: Design, jobs: Jobs) -> tuple[Row, ...]:
+def _rows(design: Design, jobs: Jobs) -> tuple[PlanRow, ...]:
     groups: dict[tuple[str, str], list[Segment | Branch]] = {}
     for job in jobs.training:
-        groups.setdefault((label(design, job.run), job.run.model), []).append(job)
+        groups.setdefault((run_label(design, job.run), job.run.model), []).append(job)
     rows = []
     for (method, model), members in groups.items():
         branches = [job for job in members if isinstance(job, Branch)]
         rows.append(
-            Row(
+            PlanRow(
                 method=method,
                 model=model,
                 n_params=design.architecture(members[0].run).n_params,
@@ -184,7 +188,7 @@ def _rows(design: Design, jobs: Jobs) -> tuple[Row, ...]:
                 jobs=len(members),
                 cells=len(branches),
                 work=sum((_work(design, job.run, design.job_tokens(job)) for job in members), Work()),
-                naive=sum((_alone(design, branch) for branch in branches), Work()),
+                naive=sum((_naive_work(design, branch) for branch in branches), Work()),
             )
         )
     order = {name: place for place, name in enumerate(design.study.methods)}
@@ -200,8 +204,8 @@ def _work(design: Design, run: Run, tokens: int) -> Work:
     )
 
 
-def _alone(design: Design, branch: Branch) -> Work:
-    """One cell with nothing shared: its base from scratch to D1, then its second stage to D2."""
+def _naive_work(design: Design, branch: Branch) -> Work:
+    """Return the training of one cell with nothing shared: its base model to D1, then its second stage to D2."""
     work = _work(design, branch.run, branch.tokens)
     if isinstance(branch.run, Stage2Run):
         work += _work(design, design.base_run(branch.run), branch.run.d1_tokens)
@@ -209,7 +213,7 @@ def _alone(design: Design, branch: Branch) -> Work:
 
 
 def _second_stages_of_largest(design: Design, jobs: Jobs) -> int:
-    """How many second-stage trunks the largest base model has."""
+    """Return the number of stage-2 runs of the largest base model."""
     models = {run.model for run in jobs.runs if isinstance(run, Stage2Run)}
     if not models:
         return 0
@@ -220,20 +224,20 @@ def _second_stages_of_largest(design: Design, jobs: Jobs) -> int:
 # Corpora ------------------------------------------------------------------------------------------------------------
 
 
-def estimated(study: Study, corpus: str, bytes_per_token: float) -> Held:
-    """What a corpus holds as far as the study tells: `max_bytes` of text, less the held-out share."""
+def estimated_size(study: Study, corpus: str, bytes_per_token: float) -> CorpusSize:
+    """Estimate the size of a corpus from its `max_bytes`, less the held-out fraction."""
     section = study.corpora[corpus]
     limit = getattr(section, "max_bytes", None)
     if limit is None:
-        return Held(tokens=None, source="unknown until prepared (no max_bytes)")
+        return CorpusSize(tokens=None, source="unknown until prepared (no max_bytes)")
     tokens = int(limit * (1 - section.valid_fraction) / bytes_per_token)
-    return Held(
-        tokens=tokens, source=f"at most: max_bytes at {bytes_per_token:g} bytes a token (an assumption)"
+    return CorpusSize(
+        tokens=tokens, source=f"at most: max_bytes at {bytes_per_token:g} bytes per token (assumed)"
     )
 
 
-def _corpus_uses(design: Design, jobs: Jobs, held: Mapping[str, Held]) -> tuple[CorpusUse, ...]:
-    """The hungriest run of each corpus; samples skipped by fresh data count, since they are used up."""
+def _corpus_uses(design: Design, jobs: Jobs, sizes: Mapping[str, CorpusSize]) -> tuple[CorpusUse, ...]:
+    """Find the run that reads most of each corpus. Samples skipped by `data: fresh` count, because the base run read them."""
     needs: dict[str, tuple[int, Run]] = {}
     for branch in jobs.branches:
         mixture = design.mixture(branch.run)
@@ -245,16 +249,14 @@ def _corpus_uses(design: Design, jobs: Jobs, held: Mapping[str, Held]) -> tuple[
     for corpus in design.study.corpora:
         if corpus in needs:
             tokens, run = needs[corpus]
-            size = held[corpus].tokens
-            epochs = None if not size else tokens / _whole_samples(size, design.study.context)
-            uses.append(
-                CorpusUse(corpus=corpus, held=held[corpus], tokens=tokens, epochs=epochs, run=run.path)
-            )
+            size = sizes[corpus]
+            epochs = tokens / _epoch_tokens(size.tokens, design.study.context) if size.tokens else None
+            uses.append(CorpusUse(corpus=corpus, held=size, tokens=tokens, epochs=epochs, run=run.path))
     return tuple(uses)
 
 
-def _whole_samples(tokens: int, context: int) -> int:
-    """Tokens that an epoch trains: whole samples of context + 1 at stride context."""
+def _epoch_tokens(tokens: int, context: int) -> int:
+    """Return the tokens of one epoch: complete samples of context + 1 tokens, at stride context."""
     return max(1, (tokens - 1) // context) * context
 
 
@@ -263,11 +265,12 @@ def _whole_samples(tokens: int, context: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PaperEstimate:
-    """Appendix B.4 of arXiv 2510.06548, and what it is made of.
+    """The compute estimate of appendix B.4 of arXiv 2510.06548, and the numbers it follows from.
 
     "The largest first and second-stage models with maximum iterations using the 6ND approximation": around 1e9 TFLOPs,
     at 400 TFLOP/s. With N of Table 3 (1B: 30 layers of width 1504) and D of Table 5 (70,400 iterations of 1,024 x
-    1,024 tokens), continual pretraining (second stage at N) gives 0.96e21, growth (at 2N) 1.44e21: it is the former.
+    1,024 tokens), continual pretraining (second stage at N) gives 0.96e21 FLOPs and growth (at 2N) 1.44e21,
+    so the estimate is for continual pretraining.
     """
 
     n_params: int = 30 * (16 * 1504**2 + 2 * 1504) + 1504  # Table 3
@@ -279,11 +282,11 @@ class PaperEstimate:
 
     @property
     def gpu_hours(self) -> float:
-        """Of one first and one second stage."""
+        """GPU-hours of one first and one second stage."""
         return self.flops / (self.tflops * 1e12) / 3600
 
     def recomputed(self, growth: int) -> float:
-        """6ND of both stages with a second stage of `growth` times N."""
+        """Return 6ND of both stages, with `growth` times N parameters in the second."""
         return flops_6nd(self.n_params, self.tokens) * (1 + growth)
 
 

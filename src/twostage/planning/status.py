@@ -1,7 +1,7 @@
-"""What of a study is there: every job and cell, and whether it is done, running, failed or missing.
+"""The state of every job and cell of a study: done, running, failed or missing.
 
-Looks at files only (outputs, logs, leases), so it works beside a running workflow and on a cluster's login node, and
-costs a few system calls per job. It never writes.
+Reads only files (outputs, logs, leases), with a few system calls per job, and never writes. So it can be used while the
+workflow runs, and on a cluster's login node.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from twostage.design.paths import (
     parse_run,
     tokens_manifest,
 )
-from twostage.planning.jobs import label, planned_jobs
+from twostage.planning.jobs import planned_jobs, run_label
 from twostage.study import Study
 
 State = Literal["done", "running", "failed", "missing"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
-#: In place of a method, for corpora and the tokenizer.
+#: Value of `method` for jobs of corpora and the tokenizer.
 DATA = "data"
 _TAIL_BYTES = 4096
-# What `scripting.run_script` and a traceback end with; other lines may be warnings.
+# The last line of `scripting.run_script` or of a traceback; other lines may be warnings.
 _ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Killed)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobState:
-    """One job: `output` relative to `results/<study>/`; `detail` says more (progress, or the log's last line)."""
+    """State of one job. `output` is relative to `results/<study>/`; `detail`: progress, or the last line of the log."""
 
     rule: str
     output: str
@@ -55,7 +55,7 @@ class JobState:
 
 @dataclass(frozen=True, kw_only=True)
 class CellState:
-    """One cell; where it is not done, `detail` names the job it waits for or fails by."""
+    """State of one cell. If it is not done, `detail` names the running or failed job that it depends on."""
 
     path: str
     method: str
@@ -69,47 +69,49 @@ class CellState:
 
 
 @dataclass(frozen=True)
-class Status:
-    """Everything that `twostage status` shows."""
+class StudyStatus:
+    """The states of all jobs and cells of a study."""
 
     study: str
     jobs: tuple[JobState, ...]
     cells: tuple[CellState, ...]
 
     def count(self, of: Literal["jobs", "cells"]) -> dict[tuple[str, str], Counter[State]]:
-        """(method, model) -> how many are in which state."""
+        """Return (method, model) -> number of jobs or cells in each state."""
         counts: dict[tuple[str, str], Counter[State]] = {}
         for item in getattr(self, of):
             counts.setdefault((item.method, item.model), Counter())[item.state] += 1
         return counts
 
 
-def study_status(study: Study, results: Path = Path("results"), rolling: Path = Path("rolling")) -> Status:
+def study_status(
+    study: Study, results: Path = Path("results"), rolling: Path = Path("rolling")
+) -> StudyStatus:
     """Return the state of every job and cell of a study, from the files below `results` and `rolling`."""
     design = Design(study)
-    look = _Look(design, results / study.name, rolling / study.name, _workflow_runs(results.parent))
+    collector = _Collector(design, results / study.name, rolling / study.name, _workflow_runs(results.parent))
     planned = planned_jobs(design)
     if planned.evaluations:
-        look.data(planned.prepared(design), planned.tokenised(design))
+        collector.data(planned.prepared(design), planned.tokenised(design))
     for job in planned.training:
-        look.training(job)
+        collector.training(job)
     for run in planned.grown:
-        look.grown(run)
+        collector.grown(run)
     for cell in planned.evaluations:
-        look.evaluation(cell)
-    cells = tuple(_cell_state(design, cell, look.states) for cell in planned.evaluations)
-    return Status(study.name, tuple(look.states.values()), cells)
+        collector.evaluation(cell)
+    cells = tuple(_cell_state(design, cell, collector.states) for cell in planned.evaluations)
+    return StudyStatus(study.name, tuple(collector.states.values()), cells)
 
 
 def _workflow_runs(root: Path) -> bool:
-    """Tell whether a Snakemake holds the lock of the folder: then a job without a lease may still be at work."""
+    """Return whether Snakemake holds the lock of the folder: a job without a lease may then be running."""
     locks = root / ".snakemake/locks"
     return locks.is_dir() and any(locks.iterdir())
 
 
 @dataclass
-class _Look:
-    """Looks at jobs one by one; `states` holds them by output."""
+class _Collector:
+    """Collects the state of each job; `states`: output -> state."""
 
     design: Design
     results: Path
@@ -118,7 +120,7 @@ class _Look:
     states: dict[str, JobState] = field(default_factory=dict)
 
     def data(self, prepared: Iterable[str], tokenised: Iterable[str]) -> None:
-        """Look at the corpora's documents, the tokenizer and the tokens."""
+        """Add the jobs of the corpora's documents, the tokenizer and the tokens."""
         jobs = [("prepare_corpus", f"corpora/{name}/manifest.json", f"corpora/{name}") for name in prepared]
         jobs.append(("train_tokenizer", "tokens/tokenizer.json", "tokens/tokenizer"))
         jobs += [("tokenize_corpus", tokens_manifest(name), f"tokens/{name}") for name in tokenised]
@@ -142,7 +144,7 @@ class _Look:
 
     def _add_of(self, run: Run, rule: str, output: str, name: str, lease: Path | None = None) -> None:
         log = self.results / "logs" / run.path / f"{name}.log"
-        self._add(rule, output, label(self.design, run), run.model, log, lease)
+        self._add(rule, output, run_label(self.design, run), run.model, log, lease)
 
     def _add(
         self, rule: str, output: str, method: str, model: str, log: Path, lease: Path | None = None
@@ -171,15 +173,15 @@ class _Look:
             place = f"on {owner.get('host')}, process {owner.get('pid')}"
             return "running", f"{progress}, {place}" if progress else place
         if self.workflow_runs and not progress and not _ERROR.match(last):
-            # Growth and evaluation hold no lease, training none in its first seconds: nothing tells against them yet.
+            # Growth and evaluation jobs have no lease, and training jobs have none in their first seconds.
             return "running", "no message yet"
         return "failed", last or (f"killed after {progress}" if progress else "killed before any message")
 
 
 def _tail(log: Path) -> tuple[str, str]:
-    """Return the log's last line and the newest progress as text; where progress is the last, there is no message.
+    """Return the log's last message and its last progress. The message is empty if progress is the last line.
 
-    What stands above the newest progress is history: warnings of the start, or of an earlier attempt.
+    Lines before the last progress are ignored: they are from the job's start or from an earlier attempt.
     """
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
@@ -188,7 +190,7 @@ def _tail(log: Path) -> tuple[str, str]:
     for line in reversed(lines):
         if line.startswith('{"progress"'):
             return message, _progress(line)
-        # The supervisor's remarks follow the job's own last words; only that it waits for its next start says more.
+        # Skip the supervisor's remarks, which follow the job's last message, except that the job was requeued.
         if not line.startswith(REMARK) or line.endswith(REQUEUED):
             message = message or line.strip()
     return message, ""
@@ -199,7 +201,7 @@ def _progress(line: str) -> str:
         fields: dict[str, Any] = json.loads(line)["progress"]
         return f"step {fields['step']} of {fields['steps']}"
     except (ValueError, KeyError, TypeError):
-        return ""  # half a line of a job that is writing it
+        return ""  # an incomplete line: the job is writing it
 
 
 # Cells --------------------------------------------------------------------------------------------------------------
@@ -228,14 +230,14 @@ def _cell_state(design: Design, cell: Cell, states: dict[str, JobState]) -> Cell
 
 
 def _ancestors(design: Design, branch: Branch, states: dict[str, JobState]) -> Iterator[JobState]:
-    """Yield the unfinished jobs above a cell, nearest first; what lies above a finished one is no longer needed."""
+    """Yield the unfinished jobs that a cell depends on, nearest first. Jobs before a finished one are not needed."""
     output: str | None = branch.manifest
     while output is not None and states[output].state != "done":
         yield states[output]
-        output = _above(design, output)
+        output = _parent_output(design, output)
 
 
-def _above(design: Design, manifest: str) -> str | None:
+def _parent_output(design: Design, manifest: str) -> str | None:
     run, init, _ = manifest.partition("/init/checkpoint/")
     if init:
         run_grown = parse_run(run)

@@ -1,8 +1,8 @@
-"""Measured training speed by model size, from the JSON file of `benchmarks/gpu/run.py`; for bills and walltimes.
+"""Measured training speed by model size, from the JSON file of `benchmarks/gpu/run.py`, for GPU-hours and walltimes.
 
-Schema 1 of that file, as far as it is read here: `kind` "twostage-gpu-benchmark", `schema` 1, `dry_run`, `precision`,
+The keys of that file (schema 1) that are read here: `kind` "twostage-gpu-benchmark", `schema` 1, `dry_run`, `precision`,
 `machine` {`device`, `peak_tflops`}, `sizes` [{`size`, `n_params`, `flops_per_token`, `variants` {"ours":
-{`tokens_per_s`}}}]. Only what was measured is told: another precision, or a size beyond the measured ones, has no speed.
+{`tokens_per_s`}}}]. Speeds are not extrapolated to another precision or beyond the measured sizes.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twostage.cluster.site import Site
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
 from twostage.common.units import format_quantity
 from twostage.design.flops import flops_per_token
-from twostage.study.architecture import Architecture
 from twostage.study.attention import Precision
 
 KIND, SCHEMA = "twostage-gpu-benchmark", 1
-_FIX = "make it on the GPU with: python benchmarks/gpu/run.py --out FILE"
+_FIX = "create it on the GPU with: python benchmarks/gpu/run.py --out FILE"
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What one GPU reached that trained one model alone.
+    """Measured speed of one GPU that trains one model at a time.
 
     Attributes:
         device: name of the GPU.
-        peak_tflops: its dense bf16 peak.
+        peak_tflops: its dense bf16 peak, TFLOP/s.
         precision: of the training.
-        points: (non-embedding parameters, model FLOP/s), rising in parameters.
+        points: (non-embedding parameters, model FLOP/s), smallest model first.
     """
 
     device: str
@@ -40,9 +40,9 @@ class Throughput:
     points: tuple[tuple[int, float], ...]
 
     def gap(self, n_params: int, precision: Precision) -> str | None:
-        """Return why nothing is known about training a model of `n_params` in `precision`; None where it is."""
+        """Return why the speed at `n_params` in `precision` is unknown, or None if it is known."""
         if precision != self.precision:
-            return f"measured in {self.precision}, the study trains in {precision}"
+            return f"measured in {self.precision}, but the study trains in {precision}"
         low, high = self.points[0][0], self.points[-1][0]
         if low <= n_params <= high:
             return None
@@ -52,13 +52,13 @@ class Throughput:
         )
 
     def flops_per_s(self, n_params: int) -> float:
-        """Return the model FLOP/s at a size without a `gap`.
+        """Return the model FLOP/s at a size.
 
-        Between the two measured sizes next to it: a straight line in log parameters and log FLOP/s. FLOP/s rather than
-        tokens/s, so that a model of equal parameters with another context or vocabulary is charged for its own work.
+        Interpolates linearly in log parameters and log FLOP/s between the two nearest measured sizes. FLOP/s, not
+        tokens/s, are interpolated because the FLOPs per token also depend on context and vocabulary.
 
         Raises:
-            ValueError: beyond the measured sizes.
+            ValueError: `n_params` is outside the measured sizes.
         """
         below = [point for point in self.points if point[0] <= n_params]
         above = [point for point in self.points if point[0] >= n_params]
@@ -71,15 +71,15 @@ class Throughput:
         return math.exp((1 - share) * math.log(slow) + share * math.log(fast))
 
     def tokens_per_s(self, architecture: Architecture) -> float:
-        """Return the tokens per second of one GPU that trains such a model alone; like `flops_per_s`."""
+        """Return the tokens per second of one GPU for a model; see `flops_per_s`."""
         return self.flops_per_s(architecture.n_params) / flops_per_token(architecture)
 
 
 def load_throughput(path: str | Path) -> Throughput:
-    """Read a benchmark's file.
+    """Read a benchmark file.
 
     Raises:
-        UserError: missing, of another kind or schema, damaged, from a dry run, or without a measured size.
+        UserError: the file is missing, has another kind or schema, lacks a key, is from a dry run, or has no speeds.
     """
     path = Path(path)
     try:
@@ -90,7 +90,7 @@ def load_throughput(path: str | Path) -> Throughput:
         raise UserError(f"{path}: not a {KIND} file of schema {SCHEMA}; {_FIX}")
     try:
         if report["dry_run"]:
-            raise UserError(f"{path}: a dry run on a CPU says nothing about a GPU; {_FIX}")
+            raise UserError(f"{path}: is from a dry run on a CPU and has no GPU speeds; {_FIX}")
         machine, precision = report["machine"], report["precision"]
         points = {
             row["n_params"]: row["flops_per_token"] * row["variants"]["ours"]["tokens_per_s"]
@@ -108,18 +108,18 @@ def load_throughput(path: str | Path) -> Throughput:
 
 
 def load_site_throughput(site: Site) -> Throughput | None:
-    """Read the file that a site's `throughput` names; None where it names none.
+    """Read the file in a site's `throughput`; None if the key is not set.
 
     Raises:
-        UserError: as `load_throughput`; or the file is of a GPU with another peak than the site's. GPUs of equal peak
-            (H100 and H200) cannot be told apart by it; the device is named where the speed is used.
+        UserError: as in `load_throughput`, or the measured GPU's peak differs from the site's `gpu_tflops`. GPUs with
+            the same peak (H100 and H200) are not distinguished.
     """
     if site.throughput is None:
         return None
     found = load_throughput(site.throughput)
     if found.peak_tflops != site.gpu_tflops:
         raise UserError(
-            f"site.throughput: {site.throughput} is of a {found.device} (peak {found.peak_tflops:g} TFLOP/s), "
-            f"site.gpu_tflops is {site.gpu_tflops:g}, another GPU; measure on this site's own, or correct gpu_tflops"
+            f"site.throughput: {site.throughput} was measured on a {found.device} (peak {found.peak_tflops:g} TFLOP/s), "
+            f"but site.gpu_tflops is {site.gpu_tflops:g}; measure on a GPU of this site, or correct gpu_tflops"
         )
     return found

@@ -1,8 +1,8 @@
-"""The study file: one YAML (which may extend another), one scientific experiment, as frozen pydantic models.
+"""The study file: one YAML file (which may extend another) describes one experiment, as frozen pydantic models.
 
-`load_study(path)` is the only way in; unknown keys, repeated keys and impossible grids are refused with the key, the
-value and the fix. What a study *implies* (cells, segments, paths) is `design.py`'s job; nothing here touches disk
-beyond reading the file. `schema` and `new_study` are for those who write one: keys to complete, a commented beginning.
+Use `load_study(path)` to read a study. It rejects unknown keys, repeated keys and impossible grids; the message names
+the key, the value and the fix. `twostage.design` derives cells, segments and paths from a study. This package only
+reads the study file. `new_study` writes a commented study to start from.
 """
 
 from twostage.study.corpora import (
@@ -19,29 +19,17 @@ from twostage.study.corpora import (
 from twostage.study.downstream import Downstream, DownstreamPoint
 from twostage.study.layers import Layers, read_layers
 from twostage.study.loading import load_study, study_file
-from twostage.study.methods import (
-    Ablations,
-    Cpt,
-    Expand,
-    ExpandShape,
-    Method,
-    Repeat,
-    ScheduleAblation,
-    ScheduleKind,
-    Scratch,
-    Stack,
-    Stage1,
-)
 from twostage.study.models import (
     Checkpoints,
-    Evaluation,
+    EvaluationSettings,
     Grid,
-    Model,
     ModelGrid,
+    ModelSettings,
     OptimizerRecipe,
     Recipe,
     Validation,
 )
+from twostage.study.runs import Ablations, Repeat, ScheduleAblation, Scratch, Stage1
 from twostage.study.study import CellsTable, ExcludedCell, FigureName, Laws, Study, Subset, TableName
 
 __all__ = [
@@ -51,14 +39,11 @@ __all__ = [
     "CellsTable",
     "Checkpoints",
     "Corpus",
-    "Cpt",
     "Downstream",
     "DownstreamPoint",
     "EmbeddedCorpus",
-    "Evaluation",
+    "EvaluationSettings",
     "ExcludedCell",
-    "Expand",
-    "ExpandShape",
     "FigureName",
     "FilesCorpus",
     "Grid",
@@ -66,16 +51,13 @@ __all__ = [
     "HuggingFaceTokenizer",
     "Laws",
     "Layers",
-    "Method",
-    "Model",
     "ModelGrid",
+    "ModelSettings",
     "OptimizerRecipe",
     "Recipe",
     "Repeat",
     "ScheduleAblation",
-    "ScheduleKind",
     "Scratch",
-    "Stack",
     "Stage1",
     "Study",
     "Subset",

@@ -1,6 +1,6 @@
-"""Rules between the sections of a study: names that must be declared, points that must lie on a grid.
+"""Checks across the sections of a study: names must be declared, steps must be on a grid.
 
-Each problem is a `ValueError` that names the key, the value and the fix; pydantic gathers them for `load_study`.
+Each problem raises a `ValueError` that names the key, the value and the fix. `load_study` reports it with the file.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
-from twostage.study.methods import Cpt, Expand, MethodBase
+from twostage.methods import Method
 
 if TYPE_CHECKING:
     from twostage.study.study import Study
 
-#: Words that fits and tables use for something else.
+#: Names that fits and tables use for something else.
 RESERVED_METHODS = {"scratch": "from-scratch runs", "joint": "fits over all sizes"}
 
 
 def check_references(study: Study) -> None:
-    """Raise `ValueError` where a section of the study names what another one does not have."""
+    """Raise `ValueError` if a section of the study refers to something that no other section declares."""
     _known("stage1.corpus", study.stage1.corpus, study.corpora, "corpora")
     _all_known("stage1.models", study.stage1.models, study.models, "models")
     for name in study.methods:
@@ -45,7 +45,7 @@ def _known(key: str, name: str, section: Container[str], kind: str) -> None:
     if name not in section:
         listed = sorted(section)  # type: ignore[call-overload]
         raise ValueError(
-            f"{key}: {name!r} is not one of the study's {kind} {listed}; declare it or mend the name"
+            f"{key}: {name!r} is not one of the study's {kind} {listed}; declare it or correct the name"
         )
 
 
@@ -59,7 +59,7 @@ def _all_known(key: str, names: Iterable[str] | None, section: Container[str], k
 def _once(key: str, values: Iterable[Any]) -> None:
     values = list(values)
     if len(set(values)) != len(values):
-        raise ValueError(f"{key}: {values} repeats a value; write each once")
+        raise ValueError(f"{key}: {values} repeats a value; write each value once")
 
 
 def _on_grid(key: str, values: Iterable[int] | None, points: tuple[int, ...], model: str) -> None:
@@ -79,13 +79,11 @@ def _check_method(study: Study, name: str) -> None:
     _all_known(f"{key}.models", method.models, study.base_models, "base models")
     if method.corpus is not None:
         _known(f"{key}.corpus", method.corpus, study.corpora, "corpora")
-    if isinstance(method, Cpt) and method.corpus == base:
-        raise ValueError(
-            f"{key}.corpus: {method.corpus!r} is the base corpus; continual pretraining needs another"
-        )
+    try:
+        method.check(base, study.models)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from None
     _check_data(key, method, base)
-    if isinstance(method, Expand):
-        _all_known(f"{key}.shapes", method.shapes, study.models, "models")
     for model in study.models_of(name):
         grid = study.grid_of(model)
         _on_grid(f"{key}.d1_steps", method.d1_steps, grid.d1.points, model)
@@ -97,23 +95,23 @@ def _check_method(study: Study, name: str) -> None:
             )
     if method.start == "trunk" and study.recipe.schedule == "cosine":
         raise ValueError(
-            f"{key}.start: a cosine schedule has no stable phase to start from; use start: decay or recipe.schedule: wsd"
+            f"{key}.start: a cosine schedule has no stable phase to start from; set start: decay or recipe.schedule: wsd"
         )
     if method.start == "trunk" and method.schedule == "cosine":
         raise ValueError(
-            f"{key}.schedule: cosine restarts the rate, start: trunk goes on at the peak; drop one"
+            f"{key}.schedule: cosine warms up again, but start: trunk continues at the peak rate; remove one of the two"
         )
 
 
-def _check_data(key: str, method: MethodBase, base: str) -> None:
-    own = method.corpus not in (None, base)
-    if method.replay and not own:
+def _check_data(key: str, method: Method, base: str) -> None:
+    other_corpus = method.corpus not in (None, base)
+    if method.replay and not other_corpus:
         raise ValueError(
-            f"{key}.replay: {method.replay} mixes the base corpus into itself; give another corpus"
+            f"{key}.replay: {method.replay} mixes the base corpus into itself; set corpus to another one, or remove replay"
         )
-    if method.data == "fresh" and own:
+    if method.data == "fresh" and other_corpus:
         raise ValueError(
-            f"{key}.data: fresh is about the base corpus, and stage 2 is trained on {method.corpus!r}; remove data"
+            f"{key}.data: fresh applies to the base corpus, but stage 2 is trained on {method.corpus!r}; remove data"
         )
 
 
@@ -123,7 +121,7 @@ def _check_repeats(study: Study) -> None:
         key = f"repeats[{index}]"
         _once(f"{key}.seeds", repeat.seeds)
         if both := sorted(set(repeat.seeds) & set(study.seeds)):
-            raise ValueError(f"{key}.seeds: {both} are seeds of the whole study already; choose others")
+            raise ValueError(f"{key}.seeds: {both} are in the study's `seeds` already; choose others")
         seen |= set(repeat.seeds)
         _all_known(f"{key}.methods", repeat.methods, study.methods, "methods")
         _all_known(f"{key}.models", repeat.models, study.base_models, "base models")
@@ -152,11 +150,13 @@ def _check_schedules(study: Study) -> None:
     key = "ablations.schedule"
     _known(f"{key}.model", ablation.model, study.base_models, "base models")
     if ablation.against == study.recipe.schedule:
-        raise ValueError(f"{key}.against: {ablation.against!r} is the recipe's own schedule; choose another")
+        raise ValueError(
+            f"{key}.against: {ablation.against!r} is already the schedule of `recipe`; choose another"
+        )
     warmup = study.models[ablation.model].warmup_steps
     if warmup >= ablation.total_steps * 9 // 10:
         raise ValueError(
-            f"{key}.total_steps: {ablation.total_steps} leaves no steps after the warmup of {warmup}; raise it"
+            f"{key}.total_steps: {ablation.total_steps} leaves no steps between the warmup of {warmup} and the decay; increase it"
         )
 
 
@@ -164,7 +164,7 @@ def _check_subsets(study: Study) -> None:
     for name, subset in study.subsets.items():
         key = f"subsets.{name}"
         if name == "full":
-            raise ValueError(f"{key}: full always stands for the whole study; choose another name")
+            raise ValueError(f"{key}: full is reserved for the complete study; choose another name")
         _all_known(f"{key}.methods", subset.methods, study.methods, "methods")
         _all_known(f"{key}.models", subset.models, study.models, "models")
         _all_known(f"{key}.scratch", subset.scratch, study.scratch, "from-scratch sections")

@@ -1,4 +1,4 @@
-"""Sections `corpora` and `tokenizer`: where text comes from and how it becomes tokens."""
+"""Sections `corpora` and `tokenizer`: the sources of text and the tokenizer."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from twostage.study.base import Frozen, Share
+from twostage.common.sections import Frozen, Share
 
-#: Stands for a commit that `twostage pin` will look up; may be planned with, not downloaded with.
+#: Placeholder for a commit that `twostage pin` looks up. Planning accepts it; downloading does not.
 PIN_ME = "PIN_ME"
-#: Formats that `datasets` reads from `data_files` without a repository.
+#: File formats that `datasets` reads from `data_files` without a repository.
 LOCAL_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
 
 
 def _commit(value: str) -> str:
     if value != PIN_ME and not re.fullmatch(r"[0-9a-f]{40}", value):
         raise ValueError(
-            "a revision is a commit of 40 hexadecimal digits, because branches and tags can move; "
-            f"write {PIN_ME} and run `twostage pin STUDY.yaml`, which looks it up"
+            "a revision must be a commit of 40 hexadecimal digits, because branches and tags can move; "
+            f"write {PIN_ME} and run `twostage pin STUDY.yaml` to look it up"
         )
     return value
 
@@ -29,7 +29,7 @@ RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")]
 
 
 class EmbeddedCorpus(Frozen):
-    """Text that an installed Python environment already holds; needs no download."""
+    """Text from the installed Python environment; needs no download."""
 
     source: Literal["embedded"]
     domain: Literal["generic", "code", "math"] = Field(description="which of the three embedded domains")
@@ -47,7 +47,7 @@ class FilesCorpus(Frozen):
     text_key: str = Field("text", description="field or column that holds the text")
     group_key: str | None = Field(
         None,
-        description="field that names a document's source; default: its file, or in .jsonl and .parquet the record itself",
+        description="field that names a document's source, which decides its split; default: the file, or in .jsonl and .parquet the record",
     )
     suffixes: tuple[str, ...] = Field((".py",), description="file endings read from a directory")
     max_bytes: int | None = Field(
@@ -57,39 +57,36 @@ class FilesCorpus(Frozen):
 
 
 class HuggingFaceCorpus(Frozen):
-    """A data set of the Hugging Face Hub, read by streaming; or a local copy that `datasets` reads the same way."""
+    """A data set of the Hugging Face Hub, read by streaming, or a local copy of one."""
 
     source: Literal["huggingface"]
     dataset: str = Field(
         min_length=1,
-        description="repository id; or a local folder (/..., ./..., ~/...), or json | parquet | csv | text | arrow with data_files",
+        description="repository id, local folder (/..., ./..., ~/...), or with data_files a format: json | parquet | csv | text | arrow",
     )
     config: str | None = Field(None, description="named configuration of the repository; null: its default")
-    split: str = Field(
-        "train", min_length=1, description="split that is read, valid_fraction is taken from it"
-    )
+    split: str = Field("train", min_length=1, description="split to read; valid_fraction of it is held out")
     data_files: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="files or globs inside of the repository or folder; null: all of the split",
+        description="files or globs in the repository or folder; null: all files of the split",
     )
-    data_dir: str | None = Field(None, description="folder inside of the repository; null: all of it")
+    data_dir: str | None = Field(None, description="folder in the repository; null: all folders")
     revision: Revision | None = Field(
         None, description="commit of the repository, or PIN_ME until `twostage pin`; null for a local copy"
     )
     file_stride: int = Field(
         1,
         gt=0,
-        description="read every k-th file, then the next ones, so that max_bytes cuts no subject off; 1: in order",
+        description="read every k-th file first, then the files after those, so that max_bytes does not leave out whole subjects; 1: in order",
     )
-    text_key: str = Field("text", description="column that holds the text; dots lead into nested columns")
+    text_key: str = Field("text", description="column that holds the text; dots select nested columns")
     group_key: str | None = Field(
         None,
-        description="column that names a document's source, which decides its split; default: the document",
+        description="column that names a document's source, which decides its split; default: the document itself",
     )
     filter: dict[str, str | int | bool] | None = Field(
-        None,
-        description="keep only rows that have these values, {column: value}; dots lead into nested columns",
+        None, description="keep only rows with these values, {column: value}; dots select nested columns"
     )
     max_bytes: int | None = Field(
         None, gt=0, description="stop after this many bytes of text; null: everything"
@@ -98,23 +95,23 @@ class HuggingFaceCorpus(Frozen):
 
     @property
     def is_local(self) -> bool:
-        """Whether `dataset` is a folder or a file format rather than a repository."""
+        """Whether `dataset` is a local folder or a file format, not a repository."""
         return self.dataset in LOCAL_BUILDERS or self.dataset.startswith(("/", "./", "../", "~"))
 
     @model_validator(mode="after")
-    def _pinned_where_it_can_move(self) -> HuggingFaceCorpus:
+    def _check_revision(self) -> HuggingFaceCorpus:
         remote = [name for name in self.data_files or () if "://" in name]
         if remote:
             raise ValueError(
-                f"data_files: {remote[0]!r} is an address; name the repository in `dataset`, so that it can be pinned, "
-                "and write names relative to it"
+                f"data_files: {remote[0]!r} is a URL; name the repository in `dataset`, so that its commit can be pinned, "
+                "and write paths relative to it"
             )
         if self.is_local:
             if self.revision is not None:
-                raise ValueError(f"revision: {self.dataset!r} is local and has none; remove the key")
+                raise ValueError(f"revision: {self.dataset!r} is local and has no revision; remove the key")
             if self.dataset in LOCAL_BUILDERS and self.data_files is None:
                 raise ValueError(
-                    f"data_files: missing; {self.dataset!r} is a file format, list the files to be read"
+                    f"data_files: missing; {self.dataset!r} is a file format; list the files to read"
                 )
             return self
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", self.dataset):
@@ -124,7 +121,7 @@ class HuggingFaceCorpus(Frozen):
             )
         if self.revision is None:
             raise ValueError(
-                f"revision: missing; write `revision: {PIN_ME}` and run `twostage pin STUDY.yaml`, which looks the commit up"
+                f"revision: missing; write `revision: {PIN_ME}` and run `twostage pin STUDY.yaml` to look the commit up"
             )
         return self
 
@@ -133,17 +130,19 @@ Corpus = Annotated[EmbeddedCorpus | FilesCorpus | HuggingFaceCorpus, Field(discr
 
 
 class BpeTokenizer(Frozen):
-    """A byte-level BPE trained on the train splits of all corpora, in their order in the study."""
+    """A byte-level BPE tokenizer, trained on the training splits of all corpora in the order of the study."""
 
     kind: Literal["bpe"]
-    vocab_size: int = Field(ge=258, le=1_000_000, description="entries, end-of-document token included")
+    vocab_size: int = Field(
+        ge=258, le=1_000_000, description="number of entries, including the end-of-document token"
+    )
     train_bytes: int = Field(
         16_000_000, gt=0, description="bytes of text read for training, over all corpora"
     )
 
 
 class TokenizerFile(Frozen):
-    """An existing `tokenizer.json`, or LLaMA's SentencePiece `tokenizer.model`."""
+    """An existing `tokenizer.json`, or a SentencePiece `tokenizer.model` such as LLaMA's."""
 
     kind: Literal["file"]
     path: str = Field(description="local path of a tokenizer.json or a SentencePiece tokenizer.model")
@@ -151,7 +150,7 @@ class TokenizerFile(Frozen):
 
 
 class HuggingFaceTokenizer(Frozen):
-    """The same, from a repository of the Hugging Face Hub."""
+    """A `tokenizer.json` or `tokenizer.model` from a repository of the Hugging Face Hub."""
 
     kind: Literal["huggingface"]
     repository: RepositoryId = Field(description="id of a model repository, e.g. owner/name")

@@ -1,7 +1,7 @@
-"""A study file and those it builds on (`extends: other.yaml`), merged into one mapping of sections.
+"""Read a study file and the files it extends (`extends: other.yaml`) into one mapping of sections.
 
-Sections are replaced whole: what a file says of `grid` is all of `grid`. Each section remembers its file, so that
-messages and `twostage pin` find it. What the sections mean is checked in `loading.py`.
+A section in the file replaces the complete section of the extended file; sections are not merged key by key. The file
+of each section is recorded for error messages and `twostage pin`. `loading` validates the sections.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from twostage.common.errors import UserError
 
 @dataclass(frozen=True)
 class Layers:
-    """The sections of a study. `files`: its own, then those it builds on, nearest first; `origin`: section -> file."""
+    """The sections of a study.
+
+    Attributes:
+        files: the study file, then the files it extends, nearest first.
+        fields: section -> value.
+        origin: section -> the file that it comes from.
+    """
 
     files: tuple[Path, ...]
     fields: dict[Any, Any]
@@ -25,14 +31,12 @@ class Layers:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses repeated keys instead of silently keeping the last."""
+    """YAML loader that rejects repeated keys instead of silently keeping the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            if (
-                key_node.tag == "tag:yaml.org,2002:merge"
-            ):  # `<<: *anchor` fills in what the mapping leaves out
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *anchor` may repeat keys of the mapping
                 continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
@@ -44,13 +48,13 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_layers(path: Path, above: tuple[Path, ...] = ()) -> Layers:
-    """Read a study file and all that it builds on.
+    """Read a study file and the files it extends.
 
     Args:
-        above: the files that led here, for circles.
+        above: the files that extend this one, to detect cycles.
 
     Raises:
-        UserError: a file is missing, not readable as YAML, or no mapping; `extends` names no file, or leads back.
+        UserError: a file is missing, is not YAML, or is not a mapping; `extends` is not a file name, or forms a cycle.
     """
     fields = _read(path, above)
     if "extends" not in fields:
@@ -64,7 +68,7 @@ def read_layers(path: Path, above: tuple[Path, ...] = ()) -> Layers:
             del merged[key], origin[key]
         else:
             raise UserError(
-                f"{path}: {key}: null removes a section of {below.files[0]}, which has none of that name; remove the line"
+                f"{path}: {key}: null removes a section of {below.files[0]}, which has no section of that name; remove the line"
             )
     return Layers((path, *below.files), merged, origin)
 
@@ -75,7 +79,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[Any, Any]:
     except FileNotFoundError:
         if above:
             raise UserError(
-                f"{above[-1]}: extends: there is no {path}; the path counts from the file that names it"
+                f"{above[-1]}: extends: {path} does not exist; the path is relative to the file that names it"
             ) from None
         raise UserError(
             f"{path}: no such study file; pass one with --config study=config/tiny.yaml"
@@ -83,25 +87,27 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[Any, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not readable as YAML: {error}") from None
     if not isinstance(fields, dict):
-        raise UserError(f"{path}: a study file is a mapping of keys; this one holds {type(fields).__name__}")
+        raise UserError(
+            f"{path}: a study file must be a mapping of keys, but this one contains a {type(fields).__name__}"
+        )
     if "name" in fields:
         raise UserError(f"{path}: name: the study is named after its file ({path.stem!r}); remove the key")
     return fields
 
 
 def _extended(path: Path, name: object, above: tuple[Path, ...]) -> Path:
-    """Return the file that `path` extends, beside the file itself (not beside a link to it)."""
+    """Return the file that `path` extends, relative to the folder of the file itself (not of a link to it)."""
     if not isinstance(name, str) or not name:
-        raise UserError(f"{path}: extends: {name!r} is no file name; write e.g. extends: other.yaml")
+        raise UserError(f"{path}: extends: {name!r} is not a file name; write e.g. extends: other.yaml")
     if ":" in name:
         raise UserError(
-            f"{path}: extends: {name!r} names a part of a study; write extends: {name.partition(':')[0]}, and choose "
-            "the part with default_subset"
+            f"{path}: extends: {name!r} names a subset of a study; write extends: {name.partition(':')[0]}, and choose "
+            "the subset with default_subset"
         )
     folder = path.resolve().parent if path.is_symlink() else path.parent
     chain = (*above, path, folder / name)
     if chain[-1].resolve() in {file.resolve() for file in chain[:-1]}:
         raise UserError(
-            f"{path}: extends: {' -> '.join(map(str, chain))} is a circle; remove one of these `extends`"
+            f"{path}: extends: {' -> '.join(map(str, chain))} is a cycle; remove one of these `extends`"
         )
     return chain[-1]

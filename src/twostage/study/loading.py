@@ -1,4 +1,4 @@
-"""From a YAML file to a checked `Study`, and from pydantic's errors to messages that name key, value and fix."""
+"""Load and validate a study, and turn pydantic's errors into messages that name the key, the value and the fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESERVED_STUDY_NAMES = frozenset({"published", "reference", "toy-model"})
 
 
 def _written_key(loc: tuple[int | str, ...]) -> str:
-    """Return a key as the user wrote it: pydantic puts the kind of a corpus, method or tokenizer in between."""
+    """Return a key as it is written in the file: pydantic inserts the kind of a corpus, method or tokenizer."""
     parts = list(loc)
     tag = {"corpora": 2, "methods": 2, "tokenizer": 1}.get(str(parts[0])) if parts else None
     if tag is not None and len(parts) > tag:
@@ -30,13 +30,15 @@ def _explain(layers: Layers, error: ValidationError) -> str:
         key = _written_key(problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "unknown key; remove it or mend its spelling (config/study.schema.json lists all keys)"
+            message = (
+                "unknown key; remove it or correct its spelling (config/study.schema.json lists all keys)"
+            )
         elif problem["type"] == "missing":
             message = "missing; add this key"
         elif not isinstance(problem.get("input"), dict):
             message = f"{message} (got {problem.get('input')!r})" if key else message
         line = f"{key}: {message}" if key else message
-        # A rule between sections has no place in the file; its message starts with the key.
+        # A check across sections has no location in pydantic's error; its message starts with the key.
         section = problem["loc"][0] if problem["loc"] else re.split(r"[.:\[]", message, maxsplit=1)[0]
         where = layers.origin.get(section)
         lines.append(f"  {where}: {line}" if others and where else f"  {line}")
@@ -45,12 +47,12 @@ def _explain(layers: Layers, error: ValidationError) -> str:
 
 
 def load_study(path: str | Path) -> Study:
-    """Read and check a study file; `file.yaml:name` takes the named subset of it.
+    """Read and validate a study file. `file.yaml:name` selects a subset.
 
-    Without a name the file stands for its `default_subset`, or for the whole study.
+    Without a name, `default_subset` is used if the file sets it, else the complete study.
 
     Raises:
-        UserError: the file is missing, is not YAML, or breaks a rule; the message names file, key, value and fix.
+        UserError: the file is missing, is not YAML, or is invalid; the message names the file, key, value and fix.
     """
     file, _, subset = str(path).partition(":")
     study = _load(Path(file))
@@ -58,7 +60,7 @@ def load_study(path: str | Path) -> Study:
 
 
 def study_file(path: str | Path) -> Path:
-    """Return the file of `file.yaml:name`."""
+    """Return the file part of `file.yaml:name`."""
     return Path(str(path).partition(":")[0])
 
 

@@ -1,4 +1,4 @@
-"""Sections `grid`, `models`, `recipe`, `validation`, `evaluation` and `checkpoints`: what is trained, how, and what is kept."""
+"""Sections `grid`, `models`, `recipe`, `validation`, `evaluation` and `checkpoints`."""
 
 from __future__ import annotations
 
@@ -7,51 +7,45 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from twostage.common.errors import UserError
+from twostage.common.sections import Frozen, Steps
+from twostage.methods import ScheduleKind
 from twostage.study.attention import Precision, Requested
-from twostage.study.base import Frozen, Steps
-from twostage.study.methods import ScheduleKind
 
 
 class Grid(Frozen):
-    """Trunk lengths at which a run branches off into a decay, in optimizer steps, warmup included."""
+    """Trunk lengths from which a decay branch starts, in optimizer steps including warmup."""
 
     trunk_steps: Steps = Field(
-        min_length=1, description="the chain: each segment starts where the one before ended"
+        min_length=1, description="the chain: each segment starts where the previous one ended"
     )
     extra_steps: Steps = Field(
-        (), description="side segments from the largest smaller chain point; the chain is not retrained"
+        (),
+        description="side segments from the largest smaller chain point; adding one does not retrain the chain",
     )
 
     @model_validator(mode="after")
     def _disjoint(self) -> Grid:
         if both := sorted(set(self.trunk_steps) & set(self.extra_steps)):
             raise ValueError(
-                f"extra_steps: {both} are in trunk_steps already; remove them from one of the two"
+                f"extra_steps: {both} are in trunk_steps already; remove them from one of the two lists"
             )
         return self
 
     @property
     def points(self) -> tuple[int, ...]:
-        """All trunk lengths, rising."""
+        """All trunk lengths in increasing order."""
         return tuple(sorted(self.trunk_steps + self.extra_steps))
-
-    def start_of(self, steps: int) -> int:
-        """Return the chain point that the segment ending at `steps` starts from (0: the run's start)."""
-        if steps not in self.points:
-            raise UserError(f"trunk length {steps} is not on the grid {list(self.points)}")
-        return max((point for point in self.trunk_steps if point < steps), default=0)
 
 
 class ModelGrid(Frozen):
-    """The grid of both stages."""
+    """The grids of both stages."""
 
     d1: Grid = Field(description="stage 1: base checkpoints")
     d2: Grid = Field(description="stage 2")
 
 
-class Model(Frozen):
-    """A base model and the training settings that go with its size (Tables 3 and 5 of the paper)."""
+class ModelSettings(Frozen):
+    """The shape of a base model and the training settings for its size (Tables 3 and 5 of the paper)."""
 
     n_layer: int = Field(gt=0)
     d_model: int = Field(gt=0)
@@ -65,7 +59,7 @@ class Model(Frozen):
     grid: ModelGrid | None = Field(None, description="replaces the study's grid for this model")
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> Model:
+    def _heads_divide(self) -> ModelSettings:
         if self.head_dim is None and self.d_model % self.n_head:
             raise ValueError(
                 f"n_head: {self.n_head} does not divide d_model {self.d_model}; change one of them or set head_dim"
@@ -73,7 +67,7 @@ class Model(Frozen):
         head_dim = self.head_dim or self.d_model // self.n_head
         if head_dim % 2:
             raise ValueError(
-                f"head_dim: {head_dim} must be even (rotary positions turn pairs); change d_model or n_head"
+                f"head_dim: {head_dim} must be even (rotary position embeddings rotate pairs of dimensions); change d_model, n_head or head_dim"
             )
         return self
 
@@ -84,7 +78,7 @@ class Model(Frozen):
 
 
 class OptimizerRecipe(Frozen):
-    """Everything about training that is the same in every run of a study, schedules aside."""
+    """Training settings that are the same in every run of a study, except the schedule."""
 
     adam_beta1: float = Field(0.9, ge=0, lt=1)
     adam_beta2: float = Field(0.95, ge=0, lt=1)
@@ -108,43 +102,48 @@ class Recipe(OptimizerRecipe):
 
     schedule: ScheduleKind = Field(
         "wsd",
-        description="wsd: trunk and decay branches; constant: the trunk itself is evaluated; cosine: one unshared run per D",
+        description="wsd: trunk and decay branches; constant: the trunk is evaluated without a decay; cosine: a separate run for each D",
     )
     final_lr_fraction: float = Field(
-        0.1, ge=0, lt=1, description="learning rate at the end of a decay, over the peak"
+        0.1, ge=0, lt=1, description="learning rate at the end of a decay, as a fraction of the peak"
     )
     attention_backend: Requested = Field(
         "sdpa",
-        description="kernels of the attention; sdpa is PyTorch's and serves every model; auto: the fastest that serves all "
-        "models of the study, so that adding a model may change it for all",
+        description="attention kernels; sdpa: PyTorch's, supports every model; auto: the fastest that supports all models "
+        "of the study, so adding a model can change the backend of all",
     )
 
 
 class Validation(Frozen):
-    """Validation losses during training, for loss curves: a small fixed part of the run's held-out split."""
+    """Validation losses during training, for loss curves, on a small fixed part of the run's held-out split."""
 
-    every_steps: int = Field(gt=0, description="and after the last step of every decay branch")
-    samples: int = Field(gt=0, description="evenly spaced over the held-out split")
+    every_steps: int = Field(
+        gt=0, description="interval in steps; the last step of every decay branch is included"
+    )
+    samples: int = Field(gt=0, description="number of samples, evenly spaced over the held-out split")
 
 
 class Checkpoints(Frozen):
-    """What becomes of checkpoint payloads; manifests, the edges of the DAG, always stay.
+    """Which checkpoint files are kept. Manifests are always kept, because they are the edges of the DAG.
 
-    keep: stays. protect: stays, write-protected, and Snakemake refuses to remake it. release: deleted once everything
-    that is planned from it exists.
+    keep: kept. protect: kept and write-protected, so Snakemake refuses to remake it. release: the checkpoint's files
+    are deleted once every job that is planned to start from it is done.
     """
 
     base_trunk: Literal["keep", "protect"] = Field(
-        "keep", description="longer grids and all methods start here"
+        "keep", description="longer grids and all methods start from these"
     )
     base_decay: Literal["keep", "protect"] = Field("keep", description="the base models")
-    grown: Literal["keep", "release"] = Field("keep", description="grown, before any training")
+    grown: Literal["keep", "release"] = Field("keep", description="grown checkpoints, before any training")
     stage2_trunk: Literal["keep", "release"] = Field(
-        "keep", description="release: all but the last of a run, from which a longer D2 would go on"
+        "keep",
+        description="release: the last one of each run is kept, so that a longer D2 can continue from it",
     )
 
 
-class Evaluation(Frozen):
+class EvaluationSettings(Frozen):
     """How validation losses are measured."""
 
-    batch_size: int = Field(32, gt=0, description="samples per forward pass; fixed, since it enters rounding")
+    batch_size: int = Field(
+        32, gt=0, description="samples per forward pass; fixed, because it affects rounding"
+    )

@@ -1,6 +1,6 @@
-"""A commented starting point for a study of one's own: templates of the package, filled in.
+"""Create the text of a new, commented study file from the package's templates. `cli/new.py` writes the file.
 
-Pure text; `cli/new.py` writes it. What it returns has been read back and checked like any study file.
+The text is validated like any other study file before it is returned.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from twostage.study import load_study
 
 _EMBEDDED = """\
   $name:
-    source: embedded # text that this Python environment already holds; no download
+    source: embedded # text from the installed Python environment; no download
     domain: $name # generic, code or math
-    max_bytes: 8000000 # twice what the longest run reads
+    max_bytes: 8000000 # twice as much as the longest run reads
     valid_fraction: 0.03 # share of source files held out; aim at 50 thousand tokens or more
 """
 _FILES = """\
@@ -27,9 +27,9 @@ _FILES = """\
     source: files # .txt, .jsonl[.gz|.zst], .parquet, or folders of source code
     paths: [$paths]
     #text_key: text # field or column that holds the text (.jsonl, .parquet)
-    #group_key: repository # field that keeps documents of one source on one side of the split
-    #suffixes: [.py] # endings read from a folder
-    #max_bytes: 8000000 # stop after so much text; default: everything
+    #group_key: repository # field that names a document's source; documents of one source are in the same split
+    #suffixes: [.py] # file endings to read from a folder
+    #max_bytes: 8000000 # stop after this many bytes of text; default: everything
     valid_fraction: $valid_fraction # share of source files held out; aim at 50 thousand tokens or more
 """
 _CONTINUED = """\
@@ -42,7 +42,7 @@ _CONTINUED = """\
 
 @dataclass(frozen=True)
 class _Start:
-    """What a kind of start fills into the templates; `corpora`: name -> paths, None where flags must give them."""
+    """Values for the templates; `corpora`: name -> paths, or None if `--corpus` must give them."""
 
     title: str
     scale: str
@@ -56,15 +56,15 @@ class _Start:
 _TINY_SHAPE = "{d_model: 46, n_head: 3, d_mlp: 184}"
 STARTS = {
     "tiny": _Start(
-        "Minutes on two cores, with text that the environment already holds.",
+        "Takes minutes on two cores and uses text from the installed Python environment.",
         "tiny", "33k", 100, _TINY_SHAPE, 0.03, {"generic": (), "code": ()},
     ),
     "files": _Start(
-        "Your own text, at a size that takes minutes on two cores; then try larger models and longer grids.",
+        "Your own text, with a small model that takes minutes on two cores. Try larger models and longer grids next.",
         "tiny", "33k", 100, _TINY_SHAPE, 0.1, None,
     ),
     "paper": _Start(
-        "The paper's recipe at its three smallest sizes; needs GPUs.",
+        "The paper's recipe at its three smallest sizes. Needs GPUs.",
         "paper", "15M", 1000, "{d_model: 448, n_head: 6, d_mlp: 1792}", 0.0005,
         {"generic": ("data/slimpajama-dc/common_crawl/*.jsonl.zst",), "code": ("data/starcoder/*.parquet",)},
     ),
@@ -72,21 +72,21 @@ STARTS = {
 
 
 def new_study(path: Path, start: str, corpora: Mapping[str, tuple[str, ...]]) -> str:
-    """Return the text of a new study that will lie at `path`; the first of the `corpora` is the base corpus.
+    """Return the text of a new study for the file `path`. The first of the `corpora` is the base corpus.
 
     Args:
-        path: where it will be written; its stem is the study's name.
+        path: the file that will be written; its stem is the study's name.
         start: a key of `STARTS`.
-        corpora: name -> files, globs or folders; empty: those of the start.
+        corpora: name -> files, globs or folders; empty: the corpora of the chosen start.
 
     Raises:
-        UserError: a name or combination that makes no study; the message says what to change.
+        UserError: the resulting study is invalid; the message says what to change.
     """
     chosen = STARTS[start]
     own = dict(corpora) or dict(chosen.corpora or {})
     if not own:
         raise UserError(
-            "--from files: which files? e.g. --corpus books='data/books/*.txt' --corpus code=src; the first is the base corpus"
+            "--from files: no files given; add e.g. --corpus books='data/books/*.txt' --corpus code=src (the first is the base corpus)"
         )
     base, *others = own
     text = Template(_template("study")).substitute(
@@ -113,7 +113,7 @@ def _template(name: str) -> str:
 
 def _description(base: str, others: list[str]) -> str:
     continued = f"continual pretraining on {' and '.join(others)}, and " if others else ""
-    return f"What a base model pretrained on {base} is worth: {continued}depth growth. Say here what you want to know."
+    return f"What a base model pretrained on {base} is worth: {continued}depth growth. Replace this by what you want to find out."
 
 
 def _corpus(name: str, paths: tuple[str, ...], start: _Start) -> str:
@@ -124,7 +124,7 @@ def _corpus(name: str, paths: tuple[str, ...], start: _Start) -> str:
 
 
 def _check(path: Path, text: str) -> None:
-    """Read the text back as the file that it will be."""
+    """Validate the text as a study file of the same name."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / path.name
         file.write_text(text, encoding="utf-8")

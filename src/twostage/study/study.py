@@ -1,4 +1,4 @@
-"""The whole study: its sections, and the rules that hold between them."""
+"""The complete study: its sections, and the selection of a subset."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.study.architecture import Architecture
-from twostage.study.base import Frozen, Name
+from twostage.common.sections import Frozen, Name
+from twostage.methods import AnyMethod
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
 from twostage.study.downstream import Downstream
-from twostage.study.methods import Ablations, Method, Repeat, Scratch, Stage1
-from twostage.study.models import Checkpoints, Evaluation, Model, ModelGrid, Recipe, Validation
+from twostage.study.models import (
+    Checkpoints,
+    EvaluationSettings,
+    ModelGrid,
+    ModelSettings,
+    Recipe,
+    Validation,
+)
+from twostage.study.runs import Ablations, Repeat, Scratch, Stage1
 
 FigureName = Literal[
     "figure-1",
@@ -36,11 +44,9 @@ TableName = Literal["table-1", "table-2", "table-3", "table-4", "table-5", "tabl
 
 
 class Laws(Frozen):
-    """Which laws are fitted to the cells."""
+    """The laws to fit to the cells."""
 
-    forms: tuple[Literal["mul", "mul0", "add", "hyb"], ...] = Field(
-        ("mul", "mul0", "add", "hyb"), min_length=1
-    )
+    forms: tuple[str, ...] = Field(("mul", "mul0", "add", "hyb"), min_length=1)
     huber_delta: float = Field(1e-3, gt=0, description="paper, section 4")
     catch_up_n_final: float | None = Field(
         None,
@@ -50,26 +56,28 @@ class Laws(Frozen):
 
 
 class ExcludedCell(Frozen):
-    """A cell left out of tables and fits, with the reason that is printed under every table."""
+    """A cell that tables and fits leave out. The reason is printed under every table."""
 
     cell: str = Field(description="the cell's evaluation file, relative to results/<study>/")
     reason: str = Field(min_length=3)
 
 
 class CellsTable(Frozen):
-    """Tables that stand in for training: everything is fitted and drawn from them. Paths from the working directory."""
+    """Tables to fit and draw instead of training. Paths are relative to the working directory."""
 
     cells: str = Field(
-        description="a cells.csv as aggregate_cells writes it; alone, its path may stand for the section"
+        description="a cells.csv as the rule aggregate_cells writes it; the section can be this path alone"
     )
     base_cells: str | None = Field(
-        None, description="base-cells.csv: the law over both stages (D.3) needs it"
+        None, description="base-cells.csv, needed by the law over both stages (D.3)"
     )
-    curves: str | None = Field(None, description="curves.csv: Figures 5 to 7 and gradient norms need it")
+    curves: str | None = Field(
+        None, description="curves.csv, needed by Figures 5 to 7 and the gradient norms"
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _a_path_alone(cls, value: Any) -> Any:
+    def _path_as_section(cls, value: Any) -> Any:
         return {"cells": value} if isinstance(value, str) else value
 
     @classmethod
@@ -78,7 +86,7 @@ class CellsTable(Frozen):
 
 
 class Subset(Frozen):
-    """A named part of the study, chosen by `study.yaml:name`; paths and identities are those of the whole."""
+    """A named subset, selected by `study.yaml:name`. Paths and job identities are those of the complete study."""
 
     description: str = Field(min_length=10)
     methods: tuple[Name, ...] | None = Field(None, min_length=1, description="default: all")
@@ -93,21 +101,21 @@ class Study(Frozen):
     """One scientific experiment; `name` is the stem of its file."""
 
     name: Name
-    description: str = Field(min_length=10, description="one paragraph for the report")
+    description: str = Field(min_length=10, description="one paragraph, printed in the report")
     corpora: dict[Name, Corpus] = Field(min_length=1)
     tokenizer: Tokenizer
     context: int = Field(gt=1, description="tokens per training sample")
-    models: dict[Name, Model] = Field(min_length=1)
+    models: dict[Name, ModelSettings] = Field(min_length=1)
     grid: ModelGrid
     recipe: Recipe = Recipe()
     validation: Validation | None = Field(None, description="default: none; Figures 5 to 7 need it")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="init, sample order and growth split")
     stage1: Stage1
-    methods: dict[Name, Method] = Field(min_length=1)
-    scratch: dict[Name, Scratch] = Field({}, description="from-scratch runs beside the base runs")
-    repeats: tuple[Repeat, ...] = Field((), description="parts of the grid with more seeds")
+    methods: dict[Name, AnyMethod] = Field(min_length=1)
+    scratch: dict[Name, Scratch] = Field({}, description="from-scratch runs in addition to the base runs")
+    repeats: tuple[Repeat, ...] = Field((), description="parts of the grid to repeat with other seeds")
     ablations: Ablations = Ablations()
-    evaluation: Evaluation = Evaluation()
+    evaluation: EvaluationSettings = EvaluationSettings()
     checkpoints: Checkpoints = Checkpoints()
     laws: Laws = Laws()
     figures: tuple[FigureName, ...] | None = Field(
@@ -118,13 +126,15 @@ class Study(Frozen):
     )
     figure_1_methods: tuple[Name, ...] = Field(
         (),
-        description="rows of Figure 1 and gradient norms, panels of Figure 3; default: first cpt, first growth. Figure 8 "
-        "shows the other main methods",
+        description="rows of Figure 1 and of the gradient norms, panels of Figure 3; default: the first cpt and the first growth "
+        "method. Figure 8 shows the other main methods",
     )
     excluded_cells: tuple[ExcludedCell, ...] = ()
-    cells_table: CellsTable | None = Field(None, description="redraw from these tables; nothing is trained")
-    subsets: dict[Name, Subset] = Field({}, description="named parts; `full` is always the whole study")
-    default_subset: Name | None = Field(None, description="what the file stands for without a name behind it")
+    cells_table: CellsTable | None = Field(None, description="fit and draw these tables; nothing is trained")
+    subsets: dict[Name, Subset] = Field({}, description="named subsets; `full` is always the complete study")
+    default_subset: Name | None = Field(
+        None, description="subset to use if the file is given without `:name`"
+    )
     downstream: Downstream | None = None
 
     @model_validator(mode="after")
@@ -146,10 +156,10 @@ class Study(Frozen):
         return self.methods[method].corpus or self.stage1.corpus
 
     def part(self, name: str) -> Study:
-        """Return a named subset as a study of its own, with the same name: the same paths, fewer of them.
+        """Return a subset as a study with the same name, so that its paths are those of the complete study.
 
         Raises:
-            UserError: no such subset.
+            UserError: the study has no subset of that name.
         """
         if name != "full" and name not in self.subsets:
             raise UserError(

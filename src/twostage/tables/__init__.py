@@ -1,5 +1,5 @@
-"""The tables: numbers as CSV and a page for the report, beside what the paper prints. They fit nothing themselves.
+"""Makes the tables: numbers for a CSV file and a page for the report, with the paper's numbers for comparison.
 
-`table` is what all have in common. `setup` makes Tables 3 to 5, `laws` 1, 2 and 7, `sizes` 8 (`maker` chooses among
-them by name), `downstream` 6; `alpha3`, `crossover` and `not_drawn` are ours, and `summary` puts all on one page.
+`table` has the common type. `setup` makes Tables 3 to 5, `laws` 1, 2 and 7, `sizes` 8, and `downstream` 6; `maker`
+selects one by name. `alpha3`, `crossover` and `not_drawn` make tables that the paper does not have. `summary` puts all results on one page.
 """

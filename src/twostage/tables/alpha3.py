@@ -1,7 +1,7 @@
-"""The table of alpha3 with every interval that the cells allow, a row for each method and base model.
+"""The table of alpha3 with every interval that the cells allow, one row for each method and base model.
 
-Not one of the paper's tables: it stands beside Table 7, which has one interval of each exponent. What is resampled and
-fitted is decided in `analysis.alpha3`; nothing here but columns, texts and notes.
+It is not one of the paper's tables; it extends Table 7, which has one interval for each exponent. `analysis.alpha3`
+computes the intervals; this module formats them.
 """
 
 from __future__ import annotations
@@ -38,18 +38,20 @@ def alpha3_table(
     excluded: Sequence[ExcludedCell] = (),
     draws: int = DRAWS,
 ) -> Table:
-    """How certain alpha3 of the multiplicative law (Eq. 2) is, told in every way.
+    """Return the table of alpha3 of the multiplicative law (Eq. 2) with all its intervals.
 
     Numbers: method, model, n_base, n_final, n_cells, n_seeds, n_points; alpha3 with its profile-likelihood interval
-    (profile_lower, profile_upper); for points, trunks and seeds the number that was resampled (_n), the percentile
-    interval (_lower, _upper) and the share of draws above zero (_positive); alpha3_seed_<s> of each seed alone, their
-    number (seed_fits_n), seed_mean and its t interval (seed_mean_lower, seed_mean_upper); loo_rms_nats of `mul`,
-    noise_sd_nats between seeds of one cell, from noise_n_cells cells, noise_of_mean_nats; note. Intervals are at 95 %;
-    what does not exist is empty, and the note says why.
+    (profile_lower, profile_upper); for points, trunks and seeds the number of resampled units (_n), the percentile
+    interval (_lower, _upper) and the share of draws above zero (_positive); alpha3_seed_<s> fitted to each seed alone,
+    the number of these fits (seed_fits_n), seed_mean and its t interval (seed_mean_lower, seed_mean_upper);
+    loo_rms_nats of `mul`; noise_sd_nats between seeds of one cell, the number of cells behind it (noise_n_cells), and
+    noise_of_mean_nats; note. Intervals are at 95 %. A missing number is empty, and `note` gives the reason.
 
     Args:
-        cells: as `cells.read_cells` returns them; `fits` were made from them.
-        draws: of each bootstrap.
+        cells: as `cells.read_cells` returns them.
+        fits: made from these cells.
+        excluded: listed below the table.
+        draws: number of draws of each bootstrap.
     """
     rows, shown = [], []
     for fit in fits:
@@ -58,18 +60,18 @@ def alpha3_table(
         shown.append(shown_identity(fit) | _texts(fit, found, rows[-1]))
     notes = [f"{row['method']}, {row['model']}: {row['note']}." for row in rows if row["note"]]
     return Table(
-        title="α₃ of the multiplicative law, and how certain it is",
+        title="α₃ of the multiplicative law and its uncertainty",
         numbers=_ordered(pd.DataFrame(rows)),
         shown=pd.DataFrame(shown),
         notes=(
-            "Brackets: 95 %. Profile: all values that the points do not reject. Bootstraps: percentiles of "
+            "Brackets: 95 % intervals. Profile: the profile-likelihood interval. Resampled: percentiles of "
             f"{draws} refits to resampled points, first stages (all points of one D1 and seed, which share their base "
-            "model) or seeds, and the share of refits with α₃ > 0. A percentile bootstrap of few points is too narrow.",
-            "Resampled seeds take all noise that the points of a seed share along. With k seeds their spread is too small by "
-            "√((k-1)/k), and there are few different draws (three seeds: ten), so their interval is the least that can be "
-            "uncertain. Each seed alone: the law fitted to one seed; mean ± t(0.975, k-1) s/√k over the k seeds.",
-            "Errors in 10⁻³ nats per token: leave-one-out RMS of the law, noise between seeds of one cell, and that of a mean "
-            "over the seeds of a cell (root mean square over the cells).",
+            "model) or seeds, and the share of refits with α₃ > 0. With few points a percentile bootstrap is too narrow.",
+            "Resampling seeds keeps the noise that the points of a seed share. With k seeds their spread is too small by "
+            "√((k-1)/k), and there are few distinct draws (three seeds: ten), so this interval is a lower bound of the "
+            "uncertainty. Each seed alone: the law fitted to one seed; mean ± t(0.975, k-1) s/√k over the k seeds.",
+            "Errors in 10⁻³ nats per token: leave-one-out RMS error of the law, noise between seeds of one cell, and noise of "
+            "a mean over the seeds of a cell (root mean square over the cells).",
             *notes,
             *excluded_notes(excluded),
         ),
@@ -128,7 +130,7 @@ def _numbers(fit: MethodFit, found: Alpha3 | None) -> dict[str, object]:
 
 
 def _texts(fit: MethodFit, found: Alpha3 | None, row: dict[str, object]) -> dict[str, str]:
-    """A row of the page."""
+    """Return a row of the page."""
 
     def number(name: str, digits: int, factor: float = 1.0) -> str:
         value = row.get(name)
@@ -163,7 +165,7 @@ def _texts(fit: MethodFit, found: Alpha3 | None, row: dict[str, object]) -> dict
 
 
 def _ordered(numbers: pd.DataFrame) -> pd.DataFrame:
-    """All columns, also those that no row fills; seeds in rising order; counts whole where a row lacks them."""
+    """Return all columns in order, including empty ones; seeds ascending; counts as integers even with missing values."""
     names = [str(name) for name in numbers]
     seeds = sorted(int(name.removeprefix(_SEED_COLUMN)) for name in names if name.startswith(_SEED_COLUMN))
     own = [f"{_SEED_COLUMN}{seed}" for seed in seeds]

@@ -1,7 +1,7 @@
-"""The table `crossover`: reuse beside measured models from scratch, every D1 and D2, and a summary for each D1.
+"""The table `crossover`: reuse compared with measured models from scratch at every D1 and D2, and a summary for each D1.
 
-Measured numbers come from `analysis.measured_crossover`, those of the laws beside them from `analysis.crossover_fits`. Ours, not the
-paper's. Writes nothing.
+It is not one of the paper's tables. Measured numbers come from `analysis.measured_crossover`, numbers of fitted laws from
+`analysis.crossover_fits`.
 """
 
 from __future__ import annotations
@@ -74,20 +74,23 @@ def crossover_table(cells: pd.DataFrame, delta: float, excluded: Sequence[Exclud
 
     Args:
         cells: as `cells.read_cells` returns them.
-        delta: of the Huber loss of ln L, for the laws.
-        excluded: printed under the table.
+        delta: threshold of the Huber loss of ln L, for the laws.
+        excluded: listed below the table.
 
     Returns:
-        Numbers: rows of kind `point` (a D1 and D2: difference = reuse - scratch in nats with its standard error; tokens that
-        scratch needs for the loss of reuse, empty where scratch_tokens_range says beyond or below; the loss from scratch
-        after D1 + D2 tokens, empty beyond the measured range), of kind `summary` (a D1: from which D2 on scratch is
-        better, measured and by fitted laws; interval ends 0 and inf: before and beyond all measured D2) and of kind
-        `none` (no model from scratch at this size; `note` says why). Columns as COLUMNS. Shown: the summaries.
+        Numbers with columns COLUMNS, in three kinds of rows. `point` (one D1 and D2): the difference reuse - scratch in
+        nats with its standard error; the tokens from scratch to the loss of reuse, empty if scratch_tokens_range is
+        `beyond` or `below` the measured range; the loss from scratch after D1 + D2 tokens, empty outside the measured
+        range. `summary` (one D1): the D2 above which scratch is better, measured and by fitted laws; interval ends of 0
+        and inf mean below and above all measured D2. `none`: there is no model from scratch at this size; `note` explains
+        it. The page shows the summaries.
     """
     kept = cells[(cells["excluded"] == "") & (cells["d1_tokens"] > 0)]
     rows: list[dict[str, Any]] = []
     shown: list[dict[str, str]] = []
-    missing: dict[str, list[str]] = {}  # reason -> what it keeps from being compared or fitted
+    missing: dict[
+        str, list[str]
+    ] = {}  # reason -> methods that were not compared or not fitted for this reason
     for method, model in dict.fromkeys(zip(kept["method"], kept["model"], strict=True)):
         one = compare(cells, str(method), str(model))
         name = f"{one.method} at {one.model}"
@@ -105,7 +108,7 @@ def crossover_table(cells: pd.DataFrame, delta: float, excluded: Sequence[Exclud
             shown.append(_shown(one, d1, points, summary))
     notes = [f"{', '.join(names)}. {reason}." for reason, names in missing.items()]
     return Table(
-        title="Crossover: from which D2 on is training from scratch better?",
+        title="Crossover: above which D2 is training from scratch better?",
         numbers=pd.DataFrame(rows).reindex(columns=list(COLUMNS)),
         shown=pd.DataFrame(shown),
         notes=(*_EXPLAINED, *notes, *excluded_notes(excluded)),
@@ -113,16 +116,16 @@ def crossover_table(cells: pd.DataFrame, delta: float, excluded: Sequence[Exclud
 
 
 _EXPLAINED = (
-    "Measured: losses of reuse minus losses of models trained from scratch on the same corpus, at the size after stage 2, with "
-    "the same D₂ tokens; between measured D₂ linear in ln D₂, beyond them nothing is claimed. Brackets: 95 % intervals by Monte "
-    "Carlo (20,000 draws, fixed seed): every difference is drawn with its standard error, from the noise floor between seeds, "
-    "independently of the others; where the points of a run share their noise, intervals are up to 1.4 times as wide. "
-    "< and >: before and beyond all measured D₂. Without seeds there is no interval.",
-    "Laws: the multiplicative law of the method (Eq. 2) and a power law from scratch, fitted to the very same cells; where they "
-    "cross beyond the measured D₂, that is extrapolated.",
-    "Saved: tokens that scratch needs for the loss of reuse at the largest D₂ in common, minus that D₂. Beats D₁ + D₂: at how "
-    "many of the D₂ where the loss from scratch after D₁ + D₂ tokens is known, reuse is better than that: the base's own "
-    "tokens are counted, at the size after stage 2 (a base before growth costs fewer FLOPs a token).",
+    "Measured: loss of reuse minus loss of a model trained from scratch on the same corpus, at the size after stage 2, with "
+    "the same D₂ tokens. Losses are interpolated linearly in ln D₂ and never extrapolated. Brackets: 95 % intervals by Monte "
+    "Carlo (20,000 draws, fixed seed): every difference is drawn independently with its standard error, which comes from the "
+    "noise between seeds. If the points of a run share their noise, the true intervals are up to 1.4 times as wide. "
+    "< and >: below and above all measured D₂. Without several seeds there is no interval.",
+    "Laws: the multiplicative law of the method (Eq. 2) and a power law from scratch, fitted to the same cells. A crossing "
+    "beyond the measured D₂ is an extrapolation.",
+    "Saved: tokens from scratch to the loss of reuse at the largest common D₂, minus that D₂. Beats D₁ + D₂: number of D₂ at "
+    "which reuse is better than training from scratch on D₁ + D₂ tokens, out of those where that loss is known. This counts "
+    "the tokens of the base model at the size after stage 2, although a base model before growth takes fewer FLOPs per token.",
 )
 
 
@@ -256,7 +259,7 @@ def _with_interval(summary: dict[str, Any], key: str, measured: list[int]) -> st
 def _interval(summary: dict[str, Any], key: str, measured: list[int]) -> str:
     ends = (summary[f"{key}_lower"], summary[f"{key}_upper"])
     if ends[0] is None or ends[1] is None or len(set(ends)) == 1:
-        return ""  # no noise, or every draw lies on one side of what was measured
+        return ""  # the noise is not known, or all draws are on one side of the measured D2
     texts = [
         f"< {format_quantity(measured[0])}"
         if end == 0

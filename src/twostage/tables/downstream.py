@@ -1,7 +1,7 @@
-"""Table 6 for a study's own checkpoints, beside the columns that the paper prints.
+"""Table 6 for a study's own checkpoints, with the columns of the paper for comparison.
 
-Takes scores that the lm-eval harness has measured and measures nothing. The paper's own 1B model, Pythia and TinyLlama
-are constants of the paper and say so in every row; they were never run here.
+The scores were measured with the lm-eval harness. The columns of the paper's own 1B model, Pythia and TinyLlama are
+constants from the paper, marked as published in every row; these models were not evaluated here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ BENCHMARKS = {
     "sciq": "sciq",
     "winogrande": "winogrande",
 }
-#: Column of results/published/table_6.csv -> its name in ours.
+#: Column of the paper's table_6.csv -> its name in our table.
 PUBLISHED_COLUMNS = {
     "ours_1b": "paper's 1B (published)",
     "pythia_1b": "Pythia 1B (published)",
@@ -45,7 +45,7 @@ _MISSING = "-"  # as the paper prints it
 
 @dataclass(frozen=True)
 class CheckpointScores:
-    """One checkpoint's record of `downstream.json`, with its place in the study."""
+    """The record of one checkpoint in `downstream.json`, with its base model, corpus and D1."""
 
     model: str
     corpus: str
@@ -54,13 +54,13 @@ class CheckpointScores:
 
     @property
     def name(self) -> str:
-        """Heading of its column."""
+        """The heading of its column."""
         return f"{self.model}, D1 = {format_quantity(self.d1_tokens)}"
 
 
 @dataclass(frozen=True)
 class Score:
-    """An accuracy in per cent; `stderr` is None where none is known, `text` is how it is printed."""
+    """An accuracy in per cent. `stderr`: None if not known. `text`: as printed."""
 
     value: float
     stderr: float | None
@@ -71,7 +71,7 @@ def read_scores(design: Design, results: Path) -> list[CheckpointScores]:
     """Read the scores of the study's downstream points from `results/<study>/`.
 
     Raises:
-        UserError: the study has no such section, or a file is missing or was not written by this project.
+        UserError: the study has no section `downstream`, or a file is missing or is not a file of downstream scores.
     """
     scores = []
     for branch in downstream_branches(design):
@@ -91,7 +91,7 @@ def read_scores(design: Design, results: Path) -> list[CheckpointScores]:
 
 
 def table_6(scores: Sequence[CheckpointScores]) -> Table:
-    """Accuracy on benchmarks, zero-shot, in per cent (Table 6 of the paper).
+    """Return the zero-shot accuracy on benchmarks in per cent (Table 6 of the paper).
 
     Numbers: one row per benchmark and checkpoint: benchmark, task, checkpoint, source (`this study`, or the paper's
     table), metric, score_percent, stderr_percent, acc_norm_percent, acc_norm_stderr_percent, n_asked, n_questions,
@@ -147,7 +147,7 @@ def _score(value: float, stderr: float | None) -> Score:
 
 
 def _average(scores: Sequence[Score]) -> Score:
-    """Mean over tasks; its standard error takes the tasks as independent."""
+    """Average over tasks; the standard error assumes that the tasks are independent."""
     errors = [score.stderr for score in scores]
     known = [error for error in errors if error is not None]
     stderr = math.hypot(*known) / len(known) if len(known) == len(errors) else None
@@ -204,20 +204,20 @@ def _percent(value: float | None) -> float | None:
 def _notes(scores: Sequence[CheckpointScores], rows: Sequence[str], common: Sequence[str]) -> tuple[str, ...]:
     versions = sorted({entry.record["harness_version"] for entry in scores})
     notes = [
-        f"This study: metric acc of lm_eval {', '.join(versions)}, zero-shot, float32, ± one standard error of the harness "
-        "over the questions. acc_norm, task versions and numbers of questions are in table-6.csv.",
-        "Published: constants that the paper prints in Table 6, not measured here. It names neither the metric (acc or "
-        "acc_norm) nor the harness's version, and its models have other data and sizes.",
+        f"This study: metric acc of lm_eval {', '.join(versions)}, zero-shot, float32, ± the harness's standard error over "
+        "the questions. acc_norm, task versions and numbers of questions are in table-6.csv.",
+        "Published: constants that the paper prints in Table 6, not measured here. The paper does not name the metric (acc or "
+        "acc_norm) or the version of the harness, and its models have other data and sizes.",
         f"{COMMON}: mean over the tasks that all columns have: {', '.join(common)}."
         if common
         else f"{COMMON}: no task is in all columns.",
         f"{PAPERS}: mean over {', '.join(BENCHMARKS.values())}, for columns that have all seven. Standard errors of means "
-        "take the tasks as independent.",
+        "assume independent tasks.",
     ]
     if limits := sorted({entry.record["spec"]["limit"] for entry in scores} - {None}):
         notes.append(
             f"TRIAL: only the first {', '.join(map(str, limits))} questions of each task were asked (downstream.limit); "
-            "not comparable with any other number."
+            "the accuracies are not comparable with any others."
         )
     without = [row for row in rows if not any(row in _measured(entry) for entry in scores)]
     if without:

@@ -1,7 +1,7 @@
-"""Tables 1, 2 and 7 for a study's own methods, beside the paper's numbers: as numbers, and as a page for the report.
+"""Tables 1, 2 and 7 for a study's own methods, with the paper's numbers for comparison.
 
-Takes fits that are already made and fits nothing. What could not be fitted is a gap with its reason under the table,
-as are the study's excluded cells.
+They are made from existing fits. A missing fit is a gap, and its reason is printed below the table, together with the
+study's excluded cells.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import pandas as pd
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
 from twostage.exhibits.presentation import PAPER_VARIANTS
+from twostage.laws.declarations import DECLARED
 from twostage.paper.published import published_table
 from twostage.study import ExcludedCell
 from twostage.tables.table import Table, excluded_notes, identity, shown_identity
 
-FORM_TITLES = {"mul": "Mul.", "mul0": "Mul. (α₃ = 0)", "add": "Add.", "hyb": "Hyb."}
 EXPONENTS = ("alpha1", "alpha2", "alpha3")
 EXPONENT_TITLES = {"alpha1": "α₁", "alpha2": "α₂", "alpha3": "α₃"}
 PAPER = "paper, 0.1B"
 
 
 def table_1(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
-    """Leave-one-out RMS errors of the forms for the main methods (Table 1 of the paper); columns as `table_2`."""
+    """Return the leave-one-out RMS errors of the forms for the main methods (Table 1 of the paper); columns as `table_2`."""
     return _loo_table("Table 1: leave-one-out RMS error of four laws, 10⁻³ nats per token", fits, excluded)
 
 
 def table_2(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
-    """Leave-one-out RMS errors of the forms for variants of the methods, in 1e-3 nats per token (Table 2 of the paper).
+    """Return the leave-one-out RMS errors for variants of the methods, in 1e-3 nats per token (Table 2 of the paper).
 
     Numbers: method, model, n_base, n_final, n_cells, n_seeds, rms_<form>, best_form, noise_floor (standard deviation
     between seeds of one cell; empty with one seed), unit, paper_variant, paper_rms_<form> (as printed), note.
@@ -49,7 +49,8 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         best = min(known, key=lambda form: known[form]) if known else ""
         reasons = [law.reason for law in fit.laws.values() if law.reason]
         variant = PAPER_VARIANTS.get(fit.method, "")
-        theirs = {form: str(paper.loc[variant, f"rms_{form}"]) if variant else "" for form in forms}
+        printed = paper.loc[variant] if variant else {}
+        theirs = {form: str(printed.get(f"rms_{form}", "")) for form in forms}
         noise = None if fit.noise is None else 1e3 * fit.noise.sd_nats
         rows.append(
             identity(fit)
@@ -62,20 +63,20 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         for form in forms:
             text = GAP if rms.get(form) is None else f"{1e3 * known[form]:.2f}"
             mark = notes.mark(fit.laws[form].reason) if form in fit.laws else ""
-            cells[FORM_TITLES[form]] = text + ("*" if form == best and len(known) > 1 else "") + mark
+            cells[DECLARED[form].title] = text + ("*" if form == best and len(known) > 1 else "") + mark
         shown.append(
             shown_identity(fit)
             | cells
             | {"noise between seeds": GAP if noise is None else f"{noise:.2f}"}
-            | {f"{FORM_TITLES[form]} ({PAPER})": theirs[form] or GAP for form in forms}
+            | {f"{DECLARED[form].title} ({PAPER})": theirs[form] or GAP for form in forms}
         )
     return Table(
         title=title,
         numbers=pd.DataFrame(rows),
         shown=pd.DataFrame(shown),
         notes=(
-            "* smallest error of the row. A left-out cell leaves with all its seeds. Errors below the noise between seeds "
-            "cannot be told apart; with one seed that noise is not known.",
+            "* smallest error of the row. A cell is left out with all its seeds. Errors below the noise between seeds cannot "
+            "be distinguished; with one seed that noise is not known.",
             "The paper's numbers are for a model of 0.1B parameters on other data (Tables 1 and 2); only the order of the "
             "forms is comparable.",
             *notes.texts,
@@ -85,11 +86,12 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
 
 
 def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
-    """Exponents of the multiplicative law (Eq. 2) with 95 % profile-likelihood intervals (Table 7 of the paper).
+    """Return the exponents of the multiplicative law (Eq. 2) with 95 % profile-likelihood intervals (Table 7 of the paper).
 
-    Numbers: method, model, n_base, n_final, n_cells, n_seeds; alpha1..3 with _lower and _upper (tokens, natural log;
-    empty where not determined); alpha1_centred, alpha2_centred, the exponents at the grid's centre (d2_centre_tokens,
-    d1_centre_tokens), which, unlike the raw ones, do not depend on the unit of D; paper_variant, paper_alpha1..3 (as printed), note.
+    Numbers: method, model, n_base, n_final, n_cells, n_seeds; alpha1..3 with _lower and _upper (D in tokens, natural log;
+    empty if not determined); alpha1_centred and alpha2_centred, the exponents at the centre of the grid
+    (d2_centre_tokens, d1_centre_tokens), which do not depend on the unit of D; paper_variant, paper_alpha1..3 (as
+    printed), note.
     """
     paper = published_table(7)
     rows, shown, notes = [], [], _Notes()
@@ -130,7 +132,7 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
         notes=(
             "Brackets: 95 % profile-likelihood intervals. D in tokens, natural logarithm. With an interaction, α₁ and α₂ depend "
             "on the unit of D (D → D/u shifts both by α₃ ln u); at the centre of the grid (geometric mean of D₁ and D₂) "
-            "they do not, and neither does α₃.",
+            "they do not. α₃ never does.",
             "The paper's numbers are for a model of 0.1B parameters on other data.",
             *notes.texts,
             *excluded_notes(excluded),
@@ -139,7 +141,7 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
 
 
 class _Notes:
-    """Numbered notes, each text once."""
+    """Numbered notes; equal texts share a number."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""The table of what a study does not get: figures and tables, each with the reason and the key to change."""
+"""The table of the figures and tables that a study does not draw, with the reason and the key to change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from twostage.tables.table import Table
 
 
 def not_drawn_table(study: Study) -> Table:
-    """Figures and tables that the study does not get: name, title, shows, reason. Empty where it gets all."""
+    """Return the figures and tables that the study does not draw: name, title, shows, reason. Empty if it draws all."""
     rows = [
         {"name": name, "title": entry.title, "shows": entry.shows, "reason": reason}
         for name, reason in not_drawn(study)

@@ -1,6 +1,6 @@
-"""Tables 3, 4 and 5: the study's models and recipe, each beside the paper's number where there is one.
+"""Tables 3, 4 and 5: the study's models and recipe, with the paper's numbers for comparison.
 
-Made from the study alone; nothing is measured here. The paper's columns are filled for models of the same name.
+They are made from the study file alone. The paper's columns are filled for models of the same name.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from collections.abc import Mapping
 import pandas as pd
 
 from twostage.analysis.estimate_text import GAP
-from twostage.design.trunk_points import with_decay
+from twostage.design.trunk_points import total_with_decay
 from twostage.paper.published import published_table
 from twostage.study import Study
 from twostage.tables.table import Table
 
-_NOTE = "The paper's numbers stand beside models of the same name."
+_NOTE = "The paper's numbers are given for models of the same name."
 
 
 def table_3(study: Study) -> Table:
-    """Shapes and sizes of the base models (Table 3 of the paper).
+    """Return the shapes and sizes of the base models (Table 3 of the paper).
 
-    Numbers: model, n_layer, d_model, n_head, head_dim, d_mlp, n_parameters (non-embedding), n_embedding (tokens in and
-    out together), paper_n_layer, paper_d_model, paper_n_head, paper_n_parameters (as printed, without separators).
+    Numbers: model, n_layer, d_model, n_head, head_dim, d_mlp, n_parameters (non-embedding), n_embedding (input and output
+    embeddings), paper_n_layer, paper_d_model, paper_n_head, paper_n_parameters (as printed, without separators).
     """
     rows = []
     for name in study.models:
@@ -58,9 +58,9 @@ def table_3(study: Study) -> Table:
 
 
 def table_4(study: Study) -> Table:
-    """The recipe that all runs share (Table 4 of the paper, and what it leaves to the text).
+    """Return the settings that all runs share (those of the paper's Table 4 and of its text).
 
-    Numbers: setting, value, paper (as printed; empty where the paper's Table 4 does not have it).
+    Numbers: setting, value, paper (as printed; empty if the paper's Table 4 does not list it).
     """
     recipe = study.recipe
     printed = published_table(4)["value"].to_dict()
@@ -91,7 +91,7 @@ def table_4(study: Study) -> Table:
 
 
 def table_5(study: Study) -> Table:
-    """What depends on the model's size in training (Table 5 of the paper).
+    """Return the training settings that depend on the model's size (Table 5 of the paper).
 
     Numbers: model, warmup_iterations, init_std, max_iterations (longest run, decay included), batch_size,
     learning_rate (peak), d1_min_tokens, d1_max_tokens, d2_min_tokens, d2_max_tokens, paper_* as printed.
@@ -101,7 +101,7 @@ def table_5(study: Study) -> Table:
         grid = study.grid_of(name)
         step = model.batch_size * study.context
         tokens = {
-            f"{stage}_{end}_tokens": with_decay(points[index]) * step
+            f"{stage}_{end}_tokens": total_with_decay(points[index]) * step
             for stage, points in (("d1", grid.d1.points), ("d2", grid.d2.points))
             for end, index in (("min", 0), ("max", -1))
         }
@@ -110,7 +110,7 @@ def table_5(study: Study) -> Table:
                 "model": name,
                 "warmup_iterations": model.warmup_steps,
                 "init_std": model.effective_init_std,
-                "max_iterations": with_decay(max(grid.d1.points[-1], grid.d2.points[-1])),
+                "max_iterations": total_with_decay(max(grid.d1.points[-1], grid.d2.points[-1])),
                 "batch_size": model.batch_size,
                 "learning_rate": model.peak_lr,
             }
@@ -136,12 +136,12 @@ def table_5(study: Study) -> Table:
             "d2_min_tokens": "D₂ from",
             "d2_max_tokens": "D₂ to",
         },
-        "Steps are optimizer steps; a tenth of the trunk is added for the decay. Batch size in samples of the context length.",
+        "Steps are optimizer steps; the decay takes a tenth of the trunk's steps. Batch size in samples of the context length.",
     )
 
 
 def _published(number: int, model: str, columns: tuple[str, ...]) -> dict[str, object]:
-    """The paper's row for a model of the same name, as printed, without thousands separators; else empty."""
+    """Return the paper's row for a model of the same name, as printed but without thousands separators, or empty values."""
     table = published_table(number)
     if model not in table.index:
         return {f"paper_{name}": None for name in columns}
@@ -158,7 +158,7 @@ def _table(title: str, rows: list[dict[str, object]], heads: Mapping[str, str], 
 
 
 def _pair(value: object, paper: object) -> str:
-    """`0.0253 [0.025]`: the study's value and the paper's."""
+    """Format the study's value and the paper's: `0.0253 [0.025]`."""
     text = _text(value)
     return text if paper is None else f"{text} [{_text(paper)}]"
 

@@ -1,7 +1,7 @@
-"""Table 8: coefficients of the laws over model sizes, with intervals, beside the paper's.
+"""Table 8: coefficients of the laws over model sizes with intervals, and the paper's coefficients for comparison.
 
-Takes the fit files of `analysis.joint_fit`; fits nothing. The columns follow the paper: alpha and A belong to tokens, beta and B
-to N. Fit files of models from scratch name the two terms the other way round (L = A N^-alpha + B D^-beta + E).
+It is made from the fit files of `analysis.joint_fit`. The columns follow the paper: alpha and A belong to tokens, beta and
+B to N. Fit files of models from scratch use the opposite names (L = A N^-alpha + B D^-beta + E).
 """
 
 from __future__ import annotations
@@ -28,13 +28,9 @@ COEFFICIENTS = {
     "B": "B",
     "E": "E",
 }
-_SWAP = {
-    "A": "B",
-    "B": "A",
-    "alpha": "beta",
-    "beta": "alpha",
-}  # paper's notation -> fit file of a one-stage law
-#: Corpora (of models from scratch) and methods by their conventional names -> row of the paper's Table 8.
+#: Coefficient in the paper's notation -> its name in the fit file of models from scratch.
+_SWAP = {"A": "B", "B": "A", "alpha": "beta", "beta": "alpha"}
+#: (method or `scratch`, corpus) by their usual names -> row of the paper's Table 8.
 PAPER_ROWS = {
     (SCRATCH, "generic"): "Base (Slimpajama)",
     (SCRATCH, "code"): "From-scratch (code)",
@@ -44,12 +40,12 @@ PAPER_ROWS = {
 
 
 def table_8(fits: Sequence[SizesFit], excluded: Sequence[ExcludedCell] = ()) -> Table:
-    """Coefficients with 95 % profile-likelihood intervals (Table 8 of the paper), one row for each law.
+    """Return the coefficients with 95 % profile-likelihood intervals (Table 8 of the paper), one row for each law.
 
-    Numbers: law (`scratch` or the method), corpus, form, n_models, n_points (seeds apart), n_base_min, n_base_max (N
-    before growth), growth_factor; each coefficient with _lower and _upper (natural log, tokens, parameters; empty where
-    the form has none or an end is not determined); rms of the extrapolation test (extrapolation_rms_nats); paper_row
-    and paper_<coefficient> as printed.
+    Numbers: law (`scratch` or the method), corpus, form, n_models, n_points (one for each seed), n_base_min, n_base_max (N
+    before growth), growth_factor; each coefficient with _lower and _upper (natural log, tokens, parameters; empty if the
+    form has no such coefficient or an end is not determined); extrapolation_rms_nats, the RMS error of the extrapolation
+    test; paper_row and paper_<coefficient> as printed.
     """
     printed = published_table(8)
     rows, shown = [], []
@@ -84,8 +80,8 @@ def table_8(fits: Sequence[SizesFit], excluded: Sequence[ExcludedCell] = ()) -> 
         notes=(
             "Methods: L = A D₁^−α₁ D₂^(−α₂ + α₃ ln D₁) + B N^−β + E (Eq. 7), N before growth. Models from scratch: "
             "L = A D^−α + B N^−β + E; their fit files call the terms of N A and α, and those of D B and β.",
-            "Brackets: 95 % profile-likelihood intervals; open ends are not determined by the cells. D in tokens, natural "
-            "logarithm. The paper's numbers are those of six models from 15M to 1B on other data.",
+            "Brackets: 95 % profile-likelihood intervals; the cells do not determine open ends. D in tokens, natural "
+            "logarithm. The paper's numbers are for six models from 15M to 1B on other data.",
             *excluded_notes(excluded),
         ),
     )
@@ -97,5 +93,5 @@ def _estimate(one: SizesFit, coefficient: str) -> tuple[float | None, float | No
 
 
 def _without_empty(shown: pd.DataFrame) -> pd.DataFrame:
-    """Without columns that are gaps throughout: a study without joint laws has no α₁."""
+    """Drop columns that have only gaps, e.g. α₁ in a study without joint laws."""
     return shown.loc[:, [name for name in shown.columns if set(shown[name]) != {GAP}]]

@@ -1,7 +1,7 @@
-"""What a study found, beside what the paper says: one Markdown page, and the claims as a table for the report.
+"""The summary of a study: one Markdown page with its results and the paper's, and the claims as a table for the report.
 
-Only wording and number formats live here: every number is one of the study's tables, and `claims` judges them. Equal tables
-give an equal page.
+This module only formats: every number comes from the study's tables, and `analysis.claims` judges them. Equal tables give
+an equal page.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from twostage.common.markdown import markdown_table
 from twostage.common.units import format_quantity
 from twostage.design.design import SCRATCH
 from twostage.exhibits.catalogue import drawable_figures
+from twostage.laws.declarations import DECLARED, PAPER_FORMS
 from twostage.laws.fit import at_bound
 from twostage.study import Study
 from twostage.tables.table import Table, excluded_notes
 
-FORMS = {"mul": "`mul`", "mul0": "`mul`, α₃ = 0", "add": "`add`", "hyb": "`hyb`"}
 GREEK = {
     **{f"alpha{i}": f"α{digit}" for i, digit in enumerate("₁₂₃", 1)},
     **{"alpha": "α", "beta": "β", "A": "A", "B": "B", "E": "E"},
 }
-#: Shown where the study draws them.
+#: Figures on the page, if the study draws them.
 FIGURES = ("figure-1", "figure-3", "gradient-norm", "crossover", "figure-4-left", "figure-4-right")
 
 
 def claims_table(tables: Tables, study: Study) -> Table:
-    """The claims as numbers (claim, source, what, verdict, detail: a row for each finding) and as a page for the report."""
+    """Return the claims: as numbers (claim, source, what, verdict, detail; one row per finding) and as a page."""
     found = claims(tables)
     rows = [
         {"claim": claim.text, "source": claim.source, **vars(finding)}
@@ -39,7 +39,7 @@ def claims_table(tables: Tables, study: Study) -> Table:
         for finding in claim.findings
     ]
     return Table(
-        title="What the paper says, and what this study says of it",
+        title="The paper's claims and this study's results",
         numbers=pd.DataFrame(rows, columns=["claim", "source", "what", "verdict", "detail"]),
         shown=_claims(found),
         notes=(CLAIMS_NOTE, *excluded_notes(study.excluded_cells)),
@@ -47,24 +47,26 @@ def claims_table(tables: Tables, study: Study) -> Table:
 
 
 def summary(tables: Tables, study: Study) -> str:
-    """The page.
+    """Return the summary page as Markdown.
 
     Args:
-        tables: as for `claims.claims`; what a study does not have is left out.
-        study: with the subset that the tables are of.
+        tables: as for `claims.claims`; sections without a table are left out.
+        study: the study, or the part of it, that the tables belong to.
     """
     claimed = claims_table(tables, study)
     sections = [
         f"# What study `{study.name}` measured",
-        "Losses in nats a token, natural logarithms, D in tokens; brackets: 95 % intervals. The paper's numbers are for other data "
-        "and larger models (0.1B; Table 8: 15M to 1B), so only orders and signs compare.",
+        "Losses in nats per token, natural logarithms, D in tokens; brackets: 95 % intervals. The paper's numbers are for other data "
+        "and larger models (0.1B; Table 8: 15M to 1B), so only orders and signs are comparable.",
         *_section(claimed.title, claimed.shown, claimed.notes[0]),
         *_section("Leave-one-out errors, 10⁻³ nats (Tables 1 and 2)", _errors(tables), ERRORS_NOTE),
         *_section("Exponents of the multiplicative law (Table 7)", _exponents(tables), EXPONENTS_NOTE),
-        *_section("How certain α₃ is", _certainty(tables), CERTAINTY_NOTE),
+        *_section("Uncertainty of α₃", _certainty(tables), CERTAINTY_NOTE),
         *_section("One law over model sizes (Table 8)", _sizes(tables), SIZES_NOTE),
         *_section("Reuse or from scratch?", _crossings(tables), CROSSINGS_NOTE),
-        *_section("Epochs", _epochs(tables), "The largest number of times that a stage reads its text."),
+        *_section(
+            "Epochs", _epochs(tables), "The largest number of passes that a stage makes over its corpus."
+        ),
         *_not_identified(tables),
         *_figures(study),
         "\n\n".join(claimed.notes[1:]),
@@ -73,28 +75,28 @@ def summary(tables: Tables, study: Study) -> str:
 
 
 CLAIMS_NOTE = (
-    "A claim holds or fails for a row if all of its 95 % intervals say so (errors of forms and exponents at one D1 have none "
-    "and are compared as they are); else it is not decided by this study."
+    "A claim holds or fails for a method and model if all of their 95 % intervals agree; otherwise it is not decided. Errors "
+    "of forms and exponents at one D1 have no intervals; their values alone decide."
 )
 ERRORS_NOTE = (
-    "A left-out cell leaves with all its seeds; bold: the smallest of the row. Noise: standard deviation between seeds of one "
-    "cell. Differences far below it mean nothing."
+    "A cell is left out with all its seeds. Bold: the smallest error of the row. Noise: standard deviation between seeds of "
+    "one cell; differences far below it are not significant."
 )
 EXPONENTS_NOTE = (
     "Profile-likelihood intervals. α₁ and α₂ depend on the unit of D (D → D/u shifts both by α₃ ln u); at the centre of the "
-    "grid they do not, and neither does α₃."
+    "grid they do not. α₃ never does."
 )
 CERTAINTY_NOTE = (
-    "The profile treats points as independent, so it is too narrow where points of one seed share their noise. Bootstraps "
-    "resample points, first stages (a seed and a D1), or seeds; the last column fits every seed alone."
+    "The profile treats points as independent, so it is too narrow if the points of one seed share noise. Bootstraps resample "
+    "points, first stages (a seed and a D1), or seeds. The last columns are fits to each seed alone."
 )
 SIZES_NOTE = (
-    "L = A D1^(−α₁) D2^(−α₂ + α₃ ln D1) + B N^(−β) + E, from scratch A D^(−α) + B N^(−β) + E. Extrapolation: root mean square error on the "
-    "tenth of the points with the lowest losses, left out of the fit."
+    "L = A D1^(−α₁) D2^(−α₂ + α₃ ln D1) + B N^(−β) + E; from scratch: A D^(−α) + B N^(−β) + E. Extrapolation: RMS error on the "
+    "lowest tenth of the losses, which were left out of that fit."
 )
 CROSSINGS_NOTE = (
-    "By measured losses: models from scratch on the same corpus, of the size after stage 2, with the same D2. Beyond the measured D2 "
-    "nothing is claimed."
+    "Measured losses, compared with models trained from scratch on the same corpus, at the size after stage 2, with the same "
+    "D2. Nothing is extrapolated beyond the measured D2."
 )
 
 
@@ -118,14 +120,17 @@ def _claims(found: Sequence[Claim]) -> pd.DataFrame:
 
 def _errors(tables: Tables) -> pd.DataFrame:
     rows = []
-    for row in loo_rows(tables):
-        values = {form: row.get(f"rms_{form}") for form in FORMS}
+    measured = loo_rows(tables)
+    fitted = [form for form in DECLARED if any(f"rms_{form}" in row for row in measured)]
+    forms = list(dict.fromkeys((*PAPER_FORMS, *fitted)))
+    for row in measured:
+        values = {form: row.get(f"rms_{form}") for form in forms}
         texts = {form: GAP if pd.isna(value) else f"{value:.1f}" for form, value in values.items()}
         texts[row["best_form"]] = f"**{texts[row['best_form']]}**"
-        paper = [row.get(f"paper_rms_{form}") for form in FORMS]
+        paper = [row.get(f"paper_rms_{form}") for form in PAPER_FORMS]
         rows.append(
             {"": name_of(row), "cells": row["n_cells"], "seeds": row["n_seeds"]}
-            | {title: texts[form] for form, title in FORMS.items()}
+            | {"`mul`, α₃ = 0" if form == "mul0" else f"`{form}`": texts[form] for form in forms}
             | {"noise": GAP if pd.isna(row["noise_floor"]) else f"{row['noise_floor']:.1f}"}
             | {
                 "paper: the same four": GAP
@@ -233,7 +238,7 @@ def _crossings(tables: Tables) -> pd.DataFrame:
 
 
 def _crossing_interval(row: pd.Series) -> str:
-    """Where the crossing lies; an end that no draw limits is the end of what was measured."""
+    """Format the interval of the crossing; an open end is `before all` or `beyond all` measured D2."""
     lower, upper = row["from_d2_lower"], row["from_d2_upper"]
     if pd.isna(lower) or pd.isna(upper) or lower == upper:
         return ""
@@ -246,7 +251,7 @@ def _crossing_interval(row: pd.Series) -> str:
 
 def _epochs(tables: Tables) -> pd.DataFrame:
     cells = tables["cells"]
-    if not {"epochs_1", "epochs_2"} <= set(cells.columns):  # of a table from elsewhere
+    if not {"epochs_1", "epochs_2"} <= set(cells.columns):  # optional in an imported table
         return pd.DataFrame()
     used = cells[(cells["method"] != SCRATCH) & (cells["d1_tokens"] > 0)]
     largest = used.groupby("method", sort=False)[["epochs_1", "epochs_2"]].max()
@@ -258,7 +263,7 @@ def _epochs(tables: Tables) -> pd.DataFrame:
 
 
 def _not_identified(tables: Tables) -> list[str]:
-    """Coefficients that the study's own cells do not determine: at a bound, without an end, or wider than their value."""
+    """List coefficients that the cells do not determine: at a bound, with an open end, or with an interval above their value."""
     rows: dict[str, list[str]] = {}
     for _, row in tables.get("table-7", pd.DataFrame()).iterrows():
         lacking = [
@@ -294,7 +299,7 @@ def _loose(row: pd.Series, name: str) -> str:
         return "is bounded on one side only"
     if lower <= 0 <= upper and name not in ("E",):
         return "may be 0"
-    return "has an interval wider than itself" if upper - lower > abs(value) else ""
+    return "has an interval wider than its value" if upper - lower > abs(value) else ""
 
 
 def _figures(study: Study) -> list[str]:

@@ -1,7 +1,4 @@
-"""What every table is: numbers for the CSV, the same as text for a page, and notes under it; and how that page looks.
-
-Also what rows of several tables begin with, gaps, and the note about cells that a study leaves out.
-"""
+"""The common type of all tables, their HTML page, and the columns and notes that several tables share."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from twostage.study import ExcludedCell
 
 @dataclass(frozen=True)
 class Table:
-    """`numbers`: the CSV. `shown`: the same as text for a page. `notes`: printed under it."""
+    """A table. `numbers`: content of the CSV file. `shown`: the same as text, for a page. `notes`: printed below it."""
 
     title: str
     numbers: pd.DataFrame
@@ -26,14 +23,14 @@ class Table:
 
 
 def excluded_notes(excluded: Sequence[ExcludedCell]) -> tuple[str, ...]:
-    """What is printed under every table about cells that the study leaves out."""
+    """Return the notes about excluded cells, which are printed below every table."""
     if not excluded:
         return ("No cells are excluded.",)
     return tuple(f"Excluded cell: {entry.cell}: {entry.reason}" for entry in excluded)
 
 
 def render_html(table: Table) -> str:
-    """A self-contained page: the table as text and its notes; equal tables give equal text."""
+    """Return a self-contained HTML page with the table and its notes; equal tables give equal text."""
     heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.shown.columns)
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
@@ -73,7 +70,7 @@ p {{ font-size: 12px; max-width: 70em; margin: 0.5em 0; }}
 
 
 def identity(fit: MethodFit) -> dict[str, object]:
-    """What a row of numbers is about."""
+    """Return the columns that identify a fit in a row of numbers."""
     return {
         "method": fit.method,
         "model": fit.model,
@@ -85,7 +82,7 @@ def identity(fit: MethodFit) -> dict[str, object]:
 
 
 def shown_identity(fit: MethodFit) -> dict[str, str]:
-    """The same for a page."""
+    """Return the columns that identify a fit on a page."""
     return {
         "method": fit.method,
         "base model": fit.model,

@@ -1,4 +1,4 @@
-"""The toy model of feature-space expansion (after a summary of v2 of the paper), apart from every study.
+"""The toy model of feature-space expansion (after a summary of v2 of the paper), independent of any study.
 
-`model` simulates it, `fit` fits what comes out; `figures.figure_toy` draws both.
+`model` simulates it, `fit` fits the simulated losses, and `figures.figure_toy` draws both.
 """

@@ -1,7 +1,7 @@
-"""What the toy model's losses follow: exponents against ln D1 (Eq. 5), the forms compared, and the branching's growth.
+"""Fits to the toy model's losses: exponents against ln D1 (Eq. 5), a comparison of law forms, and the branching.
 
-After a summary of v2 of arXiv 2510.06548. Takes the table of `model.simulate`; the fits are those that measured
-cells go through (`analysis.curves`, `laws`). `Theory` holds the closed form beside which they are drawn; no fit uses it.
+After a summary of v2 of arXiv 2510.06548. Takes the table of `model.simulate` and fits it in the same way as measured
+cells (`analysis.power_laws`, `laws`). `Theory` is the closed form that is drawn for comparison; no fit uses it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from twostage.analysis.curves import PowerLaws, Trend, fit_power_laws, fit_trend
-from twostage.laws.forms import TREE_D2_SCALE_TOKENS
+from twostage.analysis.power_laws import PowerLaws, Trend, fit_power_laws, fit_trend
+from twostage.laws.declarations import TREE_D2_SCALE_TOKENS
 from twostage.laws.points import FloatArray, Points
-from twostage.laws.selection import NoiseFloor, compare_forms, noise_floor
+from twostage.laws.selection import NoiseFloor, compare, noise_floor
 from twostage.toy.model import ToyModel
 
 FORMS = ("tree", "mul", "mul0", "hyb", "add")
@@ -23,9 +23,9 @@ FORMS = ("tree", "mul", "mul0", "hyb", "add")
 
 @dataclass(frozen=True)
 class Theory:
-    """The closed form of the mean tree: k D1^delta children of a feature, so alpha(D1) = alpha / (1 + kappa ln D1).
+    """The closed form for a tree in which every feature has k D1^delta children: alpha(D1) = alpha / (1 + kappa ln D1).
 
-    It takes the mean number of children for the number, and a long second stage; the simulation does neither.
+    It replaces the number of children by its mean and assumes a long second stage; the simulation does neither.
     """
 
     alpha: float
@@ -34,17 +34,21 @@ class Theory:
 
     @classmethod
     def of(cls, model: ToyModel) -> Theory:
-        """A path of the base tree is known to depth ln D1 / ln(base branching); each level splits by 1 + probability."""
+        """Derive the constants from a model.
+
+        A path of the base tree is known to depth ln D1 / ln(base_branching), and each known level multiplies the number
+        of children by 1 + split_probability.
+        """
         log_k = np.log(model.domain_branching)
         delta = np.log1p(model.split_probability) / np.log(model.base_branching)
         return cls(float(-np.log(model.domain_ratio) / log_k), float(delta), float(delta / log_k))
 
     def exponent(self, d1: ArrayLike) -> FloatArray:
-        """alpha(D1), shape of d1 (samples)."""
+        """Return alpha(D1), shape of d1 (samples)."""
         return np.asarray(self.alpha / (1 + self.kappa * np.log(d1)))
 
     def expansion(self, d1: ArrayLike, about: float) -> FloatArray:
-        """alpha(about) - theta ln(d1 / about): first order in ln D1, the form of v2 and of Eq. 2; shape of d1."""
+        """Return alpha(about) - theta ln(d1 / about), the first order in ln D1 as in v2 and Eq. 2; shape of d1."""
         level = 1 + self.kappa * np.log(about)
         theta = self.alpha * self.kappa / level**2
         return np.asarray(self.alpha / level - theta * np.log(np.asarray(d1) / about))
@@ -52,15 +56,14 @@ class Theory:
 
 @dataclass(frozen=True)
 class ToyFit:
-    """All fits of one table.
+    """All fits to one table of simulated losses.
 
     Attributes:
-        curves: L = A D2^-alpha + E for each D1, one floor E.
+        curves: L = A D2^-alpha + E for each D1, with one floor E.
         exponents: Eq. 5, -alpha = gamma ln D1 + E'.
-        branching: ln(children of a domain feature) = delta ln D1 + ln k, over the simulated trees; value of the slope
-            is delta.
-        forms: as `laws.selection.compare_forms`, losses relative to those of a learner that knows nothing.
-        noise: between seeds.
+        branching: ln(children of a domain feature) = delta ln D1 + ln k, over the simulated trees; the slope is delta.
+        forms: as `laws.selection.compare` returns them; losses are relative to the loss before any learning.
+        noise: noise between seeds.
     """
 
     curves: PowerLaws
@@ -71,14 +74,17 @@ class ToyFit:
 
 
 def fit_toy(losses: pd.DataFrame, *, delta: float = 1e-3) -> ToyFit:
-    """Fit the losses of one model, several seeds; `delta`: of the Huber loss.
+    """Fit the losses of one model.
 
-    Columns as `model.simulate` returns them. The saturating exponent (`tree`) needs a D2 at which the curves of all
-    D1 meet, `TREE_D2_SCALE_TOKENS`; in the toy model that is one sample, so one sample counts as that many tokens. The
-    other forms do not depend on the unit.
+    The saturating exponent (`tree`) assumes that the curves of all D1 meet at D2 = `TREE_D2_SCALE_TOKENS`. In the toy
+    model they meet at one sample, so one sample counts as that many tokens. The other forms do not depend on the unit.
+
+    Args:
+        losses: as `model.simulate` returns them, with at least two seeds.
+        delta: threshold of the Huber loss.
 
     Raises:
-        ValueError: one seed only, or too small a grid.
+        ValueError: there is only one seed, or the grid is too small.
     """
     curves = fit_power_laws(losses["d2_samples"], losses["d1_samples"], losses["loss"])
     points = Points(
@@ -92,7 +98,7 @@ def fit_toy(losses: pd.DataFrame, *, delta: float = 1e-3) -> ToyFit:
         curves,
         curves.exponent_trend(),
         _branching_trend(losses),
-        compare_forms(points, FORMS, delta=delta),
+        compare(points, FORMS, delta=delta),
         noise,
     )
 
@@ -101,6 +107,6 @@ def _branching_trend(losses: pd.DataFrame) -> Trend:
     trees = losses.drop_duplicates(["seed", "d1_samples"]).sort_values(["d1_samples", "seed"])
     groups = np.unique(trees["d1_samples"])
     logs = np.log(trees["branching"].to_numpy(float)).reshape(groups.size, -1)
-    # Without splitting all trees are alike; a weight needs some error.
+    # Without splitting all trees are equal; the weights need a variance above zero.
     variance = np.maximum(logs.var(axis=1, ddof=1) / logs.shape[1], 1e-12)
     return fit_trend(groups.tolist(), logs.mean(axis=1), np.diag(variance), logs.size - groups.size)

@@ -1,7 +1,7 @@
-"""One optimizer step that never waits for the GPU: the gradient's norm is computed, used and kept on the device.
+"""An optimizer step that does not wait for the GPU: the gradient norm is computed and used on the device.
 
-Megatron's own `step` reads the norm on the host, which drains the GPU's queue at every update. The steps are the same
-(prepare, norm, clip, update); the norm differs in the last bits, so a CPU run keeps Megatron's.
+Megatron's `step` reads the norm on the host, so it waits for the GPU at every update. This function takes the same steps
+(prepare, norm, clip, update). Its norm can differ in the last bits, so CPU runs use Megatron's `step`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import torch
 
 @torch.no_grad()
 def step_on_device(optimizer: Any, max_norm: float) -> torch.Tensor:
-    """Clip the gradients to `max_norm`, update the weights; return the norm before clipping, a 0-dimensional tensor.
+    """Clip the gradients to `max_norm` and update the weights; return the norm before clipping, a 0-dimensional tensor.
 
     Args:
-        optimizer: Megatron's, with gradients in place; no loss scale (bf16 and fp32 need none).
-        max_norm: in the units of the gradient; positive.
+        optimizer: Megatron's optimizer after the backward pass, without loss scaling (bf16 and fp32 need none).
+        max_norm: largest gradient norm; positive.
     """
     optimizer.prepare_grads()
     grads = [grad for part in optimizer.chained_optimizers for grad in part.get_main_grads_for_grad_norm()]
     norm = _norm(grads, optimizer.get_grad_stats_parallel_group())
-    # Megatron's clip_grad_by_total_norm_fp32, with its epsilon.
+    # As in Megatron's clip_grad_by_total_norm_fp32, with the same epsilon.
     torch._foreach_mul_(grads, (max_norm / (norm + 1.0e-6)).clamp(max=1.0))
     optimizer.step_with_ready_grads()
     return norm
 
 
 def _norm(grads: list[torch.Tensor], group: Any) -> torch.Tensor:
-    """Return the Euclidean norm of gradients of which each rank of `group` has its own share."""
+    """Return the Euclidean norm of gradients that are divided among the ranks of `group`."""
     total = torch.stack(torch._foreach_norm(grads)).square().sum()
     if torch.distributed.get_world_size(group) > 1:
         torch.distributed.all_reduce(total, group=group)

@@ -1,7 +1,7 @@
-"""Losses on a held-out split: of given samples, and, during training, on a small fixed part of it.
+"""Losses on samples of a held-out split, and the validation loss during training on a small fixed subset.
 
-The whole split, with standard error and bookkeeping, is `evaluate.py`'s. What is computed here never draws a random
-number and leaves the model as it was, so that a run with validation is the run without it, bit for bit.
+`evaluation/evaluate.py` uses the entire split. Nothing here uses random numbers or changes the model, so a run with validation
+gives bitwise the same weights as the run without it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def sample_sums(
 ) -> NDArray[np.float64]:
     """Return the loss of each sample, in nats summed over its tokens in float64; array [len(indices)].
 
-    `model` must be in eval mode; samples are numbered by their place in the split.
+    `model` must be in eval mode. `indices` are indices of the split's samples, not shuffled.
     """
     sums = np.empty(len(indices))
     for start in range(0, len(indices), batch_size):
@@ -44,19 +44,19 @@ def sample_sums(
 
 
 def evenly_spaced(n_samples: int, count: int) -> NDArray[np.int64]:
-    """Return `count` of the numbers 0 .. n_samples - 1, evenly spaced from 0, rising, each once."""
+    """Return `count` different numbers of 0 .. n_samples - 1, in increasing order, evenly spaced from 0."""
     return np.arange(count, dtype=np.int64) * n_samples // count
 
 
 class TrainingValidation:
-    """The mean loss on evenly spaced samples of a held-out split, every so many updates of a run.
+    """Mean loss on evenly spaced samples of a held-out split, measured every `validation.every_steps` updates.
 
     Args:
-        spec: of the job; has a `validation`.
-        tokens: folder of each corpus of the mixture, in its order.
+        spec: spec of the job, with `validation` set.
+        tokens: token folder of each corpus of the mixture, in its order.
 
     Raises:
-        UserError: the corpus is not in the mixture, or its held-out split has fewer samples.
+        UserError: the corpus is not in the mixture, or its held-out split has too few samples.
     """
 
     def __init__(self, spec: TrainSpec, tokens: tuple[Path, ...]) -> None:
@@ -65,7 +65,7 @@ class TrainingValidation:
         corpora = [name for name, _ in spec.mixture]
         if self.curve.corpus not in corpora:
             raise UserError(
-                f"validation: corpus {self.curve.corpus!r} is not one of the mixture's, {corpora}; name one of them"
+                f"validation: corpus {self.curve.corpus!r} is not in the mixture; choose one of {corpora}"
             )
         self.split = TokenSplit(tokens[corpora.index(self.curve.corpus)], "valid")
         found = self.split.n_samples(spec.architecture.context)
@@ -77,13 +77,13 @@ class TrainingValidation:
         self.indices = evenly_spaced(found, self.curve.samples)
 
     def is_due(self, step: int) -> bool:
-        """Tell whether the loss after update `step` is wanted: every so often, and at the end of a branch."""
+        """Return whether to measure the loss after update `step`: every `every_steps`, and at the end of a branch."""
         return step % self.curve.every_steps == 0 or (step == self.spec.stop_step and not self.spec.is_trunk)
 
     def loss(self, model: Any, *, batch_size: int, device: str) -> float:
-        """Return the mean loss in nats per token; all ranks call this, each does its share, all get the mean.
+        """Return the mean loss in nats per token. Collective: each rank evaluates a part of the samples.
 
-        `model` is the bare one, without its data-parallel wrapper; it is left in the mode it was in.
+        `model` is the model without its data-parallel wrapper. Its mode (train or eval) is restored.
         """
         context = self.spec.architecture.context
         share = self.indices[provenance.rank() :: provenance.world_size()]

@@ -1,22 +1,22 @@
-"""Ranks of a job that `srun` has started as several tasks, named the way torch.distributed expects them.
+"""Environment variables of torch.distributed for a job that `srun` has started as several tasks.
 
-No agent stands between Slurm and the ranks: signals reach each of them, and the step ends with their own exit code,
-which is what requeueing needs. Ranks that torchrun (or anybody else) has named already are left alone.
+Without torchrun between Slurm and the ranks, every rank receives Slurm's signals, and the step ends with the exit code of the
+ranks. Requeueing needs both. Variables that are already set, for example by torchrun, are not changed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Ports for the meeting point of ranks: above the registered services, below Linux's ephemeral range.
+#: Range of MASTER_PORT, below the ephemeral ports of Linux.
 _FIRST_PORT, _PORTS = 20_000, 12_000
 
 
 def ranks_from_slurm(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to set (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); none for a single task.
+    """Return the variables to set (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); empty for a single task.
 
-    The meeting point is the node that `srun` was called on, which is the first of the job and has rank 0. The port
-    follows from job and step, so that steps side by side on one node do not meet.
+    The master is the node on which `srun` was called: the first node of the job, which has rank 0. The port depends on the
+    ids of job and step, so that concurrent steps on one node use different ports.
     """
     tasks = environ.get("SLURM_STEP_NUM_TASKS", "1")
     if "RANK" in environ or int(tasks) == 1:

@@ -1,6 +1,6 @@
-"""How a training job is laid out on its machine: what changes rounding and not what is computed.
+"""The layout of a training job: ranks, micro-batch, threads, device. It affects the rounding of results.
 
-Rolling states are kept by layout (`rolling.py`), and metrics.json records it.
+Rolling states are stored by layout (`rolling.py`), and metrics.json records it.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from twostage.study import attention
 from twostage.training.micro_batch import fitting_micro_batch
 from twostage.training.trainer import Execution
 
-#: What CUDA, its libraries and nccl take for each process, before any tensor.
+#: GPU memory that CUDA, its libraries and nccl take for each process, in bytes.
 CONTEXT_BYTES = 1_200_000_000
 
 
 def micro_batch(spec: TrainSpec, execution: Execution) -> int:
-    """Return the samples of one pass: as asked, or what a GPU has room for, or (CPU) the rank's whole share."""
+    """Return the samples per forward pass: `execution.micro_batch` if set; else on a CPU all samples of the rank, and on a GPU as
+    many as fit into its memory."""
     share = max(1, spec.batch_size // provenance.world_size())
     if execution.micro_batch or execution.device != "cuda":
         return execution.micro_batch or share
     free, total = torch.cuda.mem_get_info()
     if GPU_SHARE in os.environ:
-        # Others may come to this GPU later, or be there already: what is free now says nothing.
+        # Other processes use this GPU too, now or later, so the memory that is free now is no measure.
         free = int(float(os.environ[GPU_SHARE]) * total) - CONTEXT_BYTES
     return from_rank_0(fitting_micro_batch(spec.architecture, share, free))
 
 
 def layout(spec: TrainSpec, execution: Execution) -> dict[str, Any]:
-    """Return how the job runs, as far as it affects rounding, as plain values."""
+    """Return the layout of a job as JSON values."""
     backend = attention.choose(
         spec.attention,
         spec.architecture.head_dim,

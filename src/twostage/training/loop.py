@@ -1,6 +1,6 @@
-"""Update after update until the job's last step, with rolling states on the way and a clean stop on SIGTERM.
+"""The training loop: updates until the job's last step, rolling states in between, and a clean stop on SIGTERM.
 
-Knows how to go on and when to save; what is saved where is the caller's business (`train.py`).
+The loop decides when to save; the caller (`train.py`) decides what is saved and where.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from contextlib import closing
 import numpy as np
 from numpy.typing import NDArray
 
+from twostage.cluster.supervise import EXIT_STOPPED, SAVED
 from twostage.common import provenance
 from twostage.common.errors import UserError
 from twostage.corpora.samples import SampleStream
 from twostage.design.specs import TrainSpec
-from twostage.model.ranks import largest
+from twostage.model.ranks import max_over_ranks
 from twostage.training import prefetch
 from twostage.training.heldout import TrainingValidation
 from twostage.training.progress import Progress
@@ -29,18 +30,16 @@ from twostage.training.trainer import Execution, Outcome, Trainer, fetch
 
 log = logging.getLogger(__name__)
 
-#: A job that was asked to stop has saved its state and wants to be started again (128 + SIGTERM).
-EXIT_STOPPED = 143
 PROGRESS_EVERY_S = 0.5
 _SAVE, _STOP = 1, 2
 
 
 class DivergedError(UserError):
-    """The loss is not a number, or far above that of a uniform guess."""
+    """The loss is not finite, or much larger than that of a uniform distribution over the vocabulary."""
 
 
 class StopRequest:
-    """Remembers a SIGTERM, so that the update in progress can finish before the state is saved."""
+    """Records a SIGTERM, so that the current update can finish before the state is saved."""
 
     requested = False
 
@@ -65,20 +64,21 @@ def run_updates(
     execution: Execution,
     stop: StopRequest,
 ) -> None:
-    """Train from `progress.step` to the spec's last step; all ranks call this.
+    """Train from `progress.step` to the spec's last step. Collective: all ranks must call it.
 
     Args:
-        trainer: holds the state of step `progress.step`.
+        trainer: has the state of step `progress.step`.
         stream: the run's samples.
-        progress: advanced in place.
-        validation: held-out losses on the way, if the study wants any.
-        save: writes a rolling state; called on all ranks at the same step. True: it is on disk when the call returns.
-        execution: how often to save, and whether to run ahead of the losses.
-        stop: asks for a last rolling state and exit code 143.
+        progress: updated in place.
+        validation: measures the held-out loss during training; None: no measurement.
+        save: writes a rolling state; called on all ranks at the same step. With True, the state must be on disk when the
+            call returns.
+        execution: interval of rolling states, and whether host and device overlap.
+        stop: if it is requested, a last rolling state is saved and the process exits with code 143.
 
     Raises:
-        DivergedError: loss or gradient norm is not finite, or the loss is absurd.
-        SystemExit: code 143 after SIGTERM, with the state saved.
+        DivergedError: loss or gradient norm is not finite, or the loss is far too large.
+        SystemExit: code 143 after SIGTERM; the state is saved.
     """
     spec = trainer.spec
     rank, ranks = provenance.rank(), provenance.world_size()
@@ -90,23 +90,23 @@ def run_updates(
     def read(step: int) -> NDArray[np.int64]:
         return stream.batch((step - 1) * spec.batch_size + rank * share, share)
 
-    waiting: list[Outcome] = []
+    pending: list[Outcome] = []
     batches = prefetch.batches(read, first + 1, spec.stop_step, trainer.device, ahead=execution.overlaps)
     with closing(batches):
         for step, batch in enumerate(batches, start=first + 1):
-            waiting.append(trainer.launch(step, batch))
+            pending.append(trainer.launch(step, batch))
             due = time.monotonic() - saved >= execution.save_every_s and step < spec.stop_step
-            demand = _STOP if stop.requested else _SAVE if due else 0
+            action = _STOP if stop.requested else _SAVE if due else 0
             validate = validation is not None and validation.is_due(step)
-            look = step % fetch_every == 0 or step == spec.stop_step or validate
+            fetch_now = step % fetch_every == 0 or step == spec.stop_step or validate
             if ranks > 1:
-                # Each rank has its own clock and gets its own signal; all must save at once. They agree when they wait
-                # for the device anyway.
-                demand = largest(demand, trainer.device) if look else 0
-            if not (look or demand):
+                # Clocks and signals differ between ranks, but all must save at the same step. They agree only at steps at
+                # which they wait for the device anyway.
+                action = max_over_ranks(action, trainer.device) if fetch_now else 0
+            if not (fetch_now or action):
                 continue
-            _record(waiting, progress, trainer)
-            waiting.clear()
+            _record(pending, progress, trainer)
+            pending.clear()
             if validation and validate:
                 progress.lines[-1]["valid_loss"] = _valid_loss(trainer, validation, step)
             now = time.monotonic()
@@ -114,21 +114,21 @@ def run_updates(
                 reported = now
                 speed = (step - first) * spec.batch_size * spec.architecture.context / (now - started)
                 _print_progress(step, spec, progress.lines[-1]["loss"], speed)
-            if demand:
-                save(demand == _STOP)
+            if action:
+                save(action == _STOP)
                 saved = now
-            if demand == _STOP:
-                log.warning("stopped by SIGTERM at step %d; the state is saved", step)
+            if action == _STOP:
+                log.warning("stopped by SIGTERM at step %d; %s", step, SAVED)
                 sys.exit(EXIT_STOPPED)
     if validation and spec.start_step == spec.stop_step:
-        # A branch of no steps has no update to put its loss beside.
+        # A branch without steps has no update, so its loss gets a line without one.
         valid_loss = _valid_loss(trainer, validation, progress.step)
         progress.lines = [{"step": progress.step, "valid_loss": valid_loss}]
     progress.seconds = time.monotonic() - started
 
 
 def _record(outcomes: list[Outcome], progress: Progress, trainer: Trainer) -> None:
-    """Wait for the updates that follow `progress.step`, check them and note them."""
+    """Wait for the updates after `progress.step`, check them and record them."""
     for loss, grad_norm in fetch(outcomes):
         step = progress.step + 1
         _check_finite(loss, grad_norm, step, trainer.spec)
@@ -142,7 +142,7 @@ def _valid_loss(trainer: Trainer, validation: TrainingValidation, step: int) -> 
     loss = validation.loss(trainer.core, batch_size=trainer.micro_batch, device=trainer.device)
     if not math.isfinite(loss):
         raise DivergedError(
-            f"the validation loss is {loss} after step {step}: the run diverged; {_advice(trainer.spec)}"
+            f"the validation loss is {loss} after step {step}: the run has diverged; {_advice(trainer.spec)}"
         )
     return loss
 
@@ -162,18 +162,16 @@ def _print_progress(step: int, spec: TrainSpec, loss: float, tokens_per_s: float
 
 def _check_finite(loss: float, grad_norm: float, step: int, spec: TrainSpec) -> None:
     uniform = math.log(spec.architecture.vocab_size)
-    # A gradient that is not finite has spoiled the weights already, though no later loss may be there to show it.
+    # A gradient that is not finite has already damaged the weights, and there may be no later loss that shows it.
     if not math.isfinite(loss) or not math.isfinite(grad_norm) or loss > 3 * uniform:
         raise DivergedError(
-            f"loss is {loss}, gradient norm {grad_norm} at step {step} (a uniform guess has {uniform:.2f}): the run diverged; {_advice(spec)}"
+            f"loss is {loss}, gradient norm {grad_norm} at step {step} (uniform predictions have {uniform:.2f}): the run has diverged; {_advice(spec)}"
         )
 
 
 def _advice(spec: TrainSpec) -> str:
-    # Later segments do not know their stage, but a run that starts from drawn weights is in the first.
-    stage2 = (
-        "" if spec.origin == "init" else "; if this is stage 2: methods.*.peak_lr_fraction scales its peak"
-    )
+    # The spec of a later segment does not have the stage, but a run with origin "init" is in stage 1.
+    stage2 = "" if spec.origin == "init" else "; in stage 2, lower methods.*.peak_lr_fraction instead"
     return (
         f"lower models.*.peak_lr (now {spec.schedule.peak_lr}) or lengthen models.*.warmup_steps (now {spec.schedule.warmup_steps}) "
         f"in the study{stage2}"

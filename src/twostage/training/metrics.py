@@ -1,4 +1,4 @@
-"""What metrics.json says of a training job: identity, speed, memory, and what it ran on."""
+"""The content of a training job's metrics.json: spec, speed, memory, environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from twostage.training.trainer import Execution, Trainer
 def training_metrics(
     trainer: Trainer, execution: Execution, stream: SampleStream, progress: Progress, key: str
 ) -> dict[str, Any]:
-    """Return the record of a finished job; `key` names it as `rolling.py` does."""
+    """Return the record of a finished job. `key` is the job's digest, see `rolling.rolling_key`."""
     spec = trainer.spec
     steps = progress.step - (progress.resumed_from or spec.start_step)
     tokens = steps * spec.batch_size * spec.architecture.context
@@ -41,7 +41,7 @@ def training_metrics(
 
 
 def _utilisation(trainer: Trainer, tokens_per_s: float) -> float | None:
-    """Return the model's own FLOPs over the dense bf16 peak of its GPUs; None on a CPU, in fp32 or where no peak is known."""
+    """Return model FLOPs per second divided by the GPUs' dense bf16 peak; None on a CPU, in fp32, or if the peak is unknown."""
     if trainer.device != "cuda" or trainer.masters is None:
         return None
     peak = peak_tflops(provenance.device_kind("cuda"))

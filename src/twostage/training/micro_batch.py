@@ -1,24 +1,24 @@
-"""How many samples fit into one forward and backward pass: an estimate from shapes, on the safe side.
+"""Estimates how many samples fit into one forward and backward pass on a GPU, from the model's shape.
 
-Only used on a GPU, and only where the profile names no micro-batch; on a CPU a pass takes the whole share, as ever. It
-changes rounding, not what is computed, and is recorded like the number of ranks.
+The estimate is conservative. It is used if no micro-batch is given; a CPU takes all samples of the rank in one pass. The
+micro-batch affects only rounding, and metrics.json records it.
 """
 
 from __future__ import annotations
 
-from twostage.study.architecture import Architecture
+from twostage.common.architecture import Architecture
 
-#: Share of the free memory that is planned with: fragmentation, workspaces and the allocator's rounding take the rest.
+#: Fraction of the free memory to use. The rest is for fragmentation, workspaces and the rounding of the allocator.
 USABLE = 0.8
 #: Bytes per parameter: bfloat16 weight and fp32 gradient, fp32 master weight, two fp32 moments.
 STATE_BYTES = 2 + 4 + 4 + 8
 
 
 def activation_bytes(architecture: Architecture, value_bytes: int = 2) -> int:
-    """Bytes that one sample keeps for the backward pass, with attention that stores no score matrix.
+    """Return the bytes that one sample keeps for the backward pass, with attention that stores no score matrix.
 
     Per token and layer: input and output of both norms (4 d), q, k, v and the attention's output (4 n_head head_dim), gate,
-    up, the activated gate and their product (4 d_mlp). Per token once: the logits, their fp32 copy and its gradient.
+    up, the activated gate and their product (4 d_mlp). Per token: the logits, their fp32 copy and its gradient.
     """
     a = architecture
     layer = 4 * (a.d_model + a.n_head * a.head_dim + a.d_mlp)
@@ -27,9 +27,9 @@ def activation_bytes(architecture: Architecture, value_bytes: int = 2) -> int:
 
 
 def fitting_micro_batch(architecture: Architecture, share: int, free_bytes: int) -> int:
-    """Return the largest divisor of `share` (samples of one rank's part of the batch) that fits into `free_bytes`.
+    """Return the largest divisor of `share` (samples of the batch per rank) that fits into `free_bytes`.
 
-    At least 1: whether a single sample fits is for the device to say.
+    The result is at least 1, even if the estimate says that a single sample does not fit.
     """
     state = STATE_BYTES * (architecture.n_params + architecture.n_embedding_params)
     room = USABLE * free_bytes - state

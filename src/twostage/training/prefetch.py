@@ -1,6 +1,6 @@
-"""Training batches read ahead by one thread, in the order of the steps: the same batches, ready when they are needed.
+"""Reads training batches ahead of their use, in one thread and in the order of the steps.
 
-On CUDA they are laid in page-locked memory, from which the copy to the device runs beside the computation.
+On CUDA the batches are in page-locked memory, so that their copy to the device overlaps with computation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-#: Batches that wait to be used; two hide one slow read behind a whole update.
+#: Number of batches to read ahead; with two, a slow read can take a full update.
 DEPTH = 2
 
 
@@ -23,10 +23,10 @@ def batches(
     """Yield the batches of updates `first` to `last` on `device`; int64 tensors [samples, context + 1].
 
     Args:
-        read: returns the batch of an update. An error in it is raised here, at the update it belongs to.
-        first, last: updates, from 1; both included.
+        read: returns the batch of an update. Its errors are raised here when that batch is due.
+        first, last: first and last update, counted from 1.
         device: "cpu" or "cuda".
-        ahead: read in a thread of its own, up to `DEPTH` batches ahead; else when asked.
+        ahead: read in a thread, up to `DEPTH` batches ahead; False: read each batch when it is due.
     """
     if not ahead:
         for step in range(first, last + 1):
@@ -49,14 +49,14 @@ def batches(
     def work() -> None:
         try:
             if gpu is not None:
-                # Page-locking belongs to a GPU, and a new thread would take the node's first.
+                # Page-locked memory belongs to a GPU, and a new thread would use the node's first GPU.
                 torch.cuda.set_device(gpu)
             for step in range(first, last + 1):
                 batch = torch.from_numpy(read(step))
-                # Fresh memory for each batch: one that is still being copied must not be written to.
+                # New memory for each batch, because the previous one may still be copied.
                 if not put(batch.pin_memory() if pinned else batch):
                     return
-        except BaseException as error:  # handed to the consumer, whatever it is
+        except BaseException as error:  # raised by the consumer
             put(error)
 
     thread = threading.Thread(target=work, name="prefetch", daemon=True)
@@ -68,6 +68,6 @@ def batches(
                 raise item
             yield item.to(device, non_blocking=pinned)
     finally:
-        # Also where the consumer stops early: nothing may read the files after the job has let go of them.
+        # Also if the consumer stops early: the thread must not read files after the job has ended.
         stopped.set()
         thread.join()

@@ -1,4 +1,4 @@
-"""Where a training job stands: the step, the gradient norms so far, and one line per update for steps.jsonl."""
+"""Progress of a training job: its step, the gradient norms so far, and one line per update for steps.jsonl."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from twostage.design.specs import TrainSpec
 
 @dataclass
 class Progress:
-    """The state of a job beside weights and optimizer.
+    """The state of a job without weights and optimizer.
 
     Attributes:
-        step: updates of the run that are done.
-        grad_norm_sum, grad_norm_steps: of the run's pre-clip gradient norms after the warmup; a WSD decay, whose falling
-            rates go with other norms, does not count.
-        resumed_from: step of the rolling state that this attempt began with.
-        lines: of this job's updates, as they go into steps.jsonl.
-        seconds: of training, in this attempt.
+        step: number of completed updates of the run.
+        grad_norm_sum, grad_norm_steps: sum and number of the run's gradient norms (before clipping) after the warmup. A WSD
+            decay is left out, because gradient norms depend on its falling learning rate.
+        resumed_from: step of the rolling state from which this attempt resumed; None if it did not resume.
+        lines: lines of steps.jsonl, one per update of this job.
+        seconds: training time of this attempt.
     """
 
     step: int = 0
@@ -32,19 +32,19 @@ class Progress:
 
     @classmethod
     def after(cls, origin: Mapping[str, Any]) -> Progress:
-        """Go on from a checkpoint of the same run, see `origin`."""
+        """Continue from a checkpoint of the same run, see `origin`."""
         return cls(origin["step"], origin["grad_norm_sum"], origin["grad_norm_steps"])
 
     @classmethod
     def resumed(cls, origin: Mapping[str, Any], text: str) -> Progress:
-        """Go on from a rolling state and its steps.jsonl."""
+        """Continue from a rolling state and its steps.jsonl."""
         progress = cls.after(origin)
         progress.resumed_from = progress.step
         progress.lines = [json.loads(line) for line in text.splitlines()]
         return progress
 
     def record(self, line: dict[str, float], spec: TrainSpec) -> None:
-        """Note the next update; `line` goes into steps.jsonl."""
+        """Record the next update. `line` is its line of steps.jsonl, without the step."""
         self.step += 1
         self.lines.append({"step": self.step, **line})
         if spec.schedule.decay_start is None and self.step > spec.schedule.warmup_steps:
@@ -53,16 +53,16 @@ class Progress:
 
     @property
     def grad_norm_mean(self) -> float | None:
-        """Mean pre-clip gradient norm of the run after its warmup; None before the warmup's end."""
+        """Mean gradient norm (before clipping) of the run after its warmup; None during the warmup."""
         return self.grad_norm_sum / self.grad_norm_steps if self.grad_norm_steps else None
 
     @property
     def final_loss(self) -> float | None:
-        """Training loss of the job's last update; None in a branch of no steps."""
+        """Training loss of the job's last update; None for a branch without steps."""
         return self.lines[-1].get("loss") if self.lines else None
 
     def origin(self, spec: TrainSpec) -> dict[str, Any]:
-        """What goes into a checkpoint's manifest: deterministic, and enough to go on from."""
+        """Return the fields of a checkpoint's manifest: deterministic, and sufficient to continue the run (see `after`)."""
         return {
             "step": self.step,
             "tokens": self.step * spec.batch_size * spec.architecture.context,

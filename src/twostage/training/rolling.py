@@ -1,10 +1,9 @@
-"""A training job's own restart state, in a folder that Snakemake does not know.
+"""Rolling states of a training job: the states from which an interrupted job resumes. Snakemake does not know them.
 
-`rolling/<...>/<key>-<layout>/step-<n>/` holds training states, newest two kept. `<key>` is a digest of what the job is
-(spec, parent, data): state of another one is never resumed. `<layout>` is one of how it runs (ranks, micro-batch, threads,
-device kind), which changes rounding only: state of another layout is resumed, with a warning and a record, where it is
-newer than this layout's own. What is kept here is only worth something while its job is unfinished: `clear` removes it
-once the outputs are in place.
+`rolling/<...>/<key>-<layout>/step-<n>/` holds a training state; the newest two are kept. `<key>` is a digest of the job's
+identity (spec, parent, data); a state with another key is never used. `<layout>` is a digest of how the job runs (ranks,
+micro-batch, threads, device kind), which affects only rounding. The newest state is used even if its layout differs, with a
+warning and a record in metrics.json. `clear` removes all states when the outputs are complete.
 """
 
 from __future__ import annotations
@@ -27,21 +26,22 @@ LAYOUTS_FILE = "layouts.json"
 
 
 def rolling_key(**parts: Any) -> str:
-    """Return a digest of the named parts (spec, parent manifest, data manifests; or those of a layout)."""
+    """Return a digest of named JSON values: spec, parent and data manifests for a key; the fields of a layout."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class RollingState:
-    """The restart states of one job under `folder`.
+    """The rolling states of one job.
 
     Args:
-        folder: holds the states of all layouts.
-        key: digest of what the job is.
-        layout: how this process runs it (ranks, micro-batch, threads, device kind), as plain values.
+        folder: folder of the states of all layouts.
+        key: digest of the job's identity.
+        layout: layout of this process, as JSON values.
 
     Attributes:
-        layouts: by which layouts the job has been trained so far, each with the step it took over at.
+        layouts: the layouts with which the job has been trained so far; all but the first with the step from which they
+            were used ("from_step").
     """
 
     KEEP = 2
@@ -52,9 +52,9 @@ class RollingState:
         self.layouts: list[dict[str, Any]] = [self.layout]
 
     def discard_others(self) -> None:
-        """Remove, with a warning, what jobs of another key have left here."""
+        """Remove states with another key, with a warning."""
         for path in self.root.glob("*/"):
-            if not self._is_mine(path):
+            if not self._has_key(path):
                 log.warning(
                     "%s: discarding rolling state of another configuration (spec, parent or data changed)",
                     path,
@@ -62,7 +62,7 @@ class RollingState:
                 shutil.rmtree(path)
 
     def begin(self, step: int) -> Path:
-        """Return an empty folder for the state of `step`, which counts once it is `complete`."""
+        """Return an empty folder for the state of `step`; `complete` must be called after it is written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -71,34 +71,34 @@ class RollingState:
         return temporary
 
     def complete(self, step: int) -> None:
-        """Give the folder that `begin` made, and others have filled, its final name; older states are pruned."""
+        """Give the folder of `begin` its final name, and remove older states."""
         write_atomic(self._temporary(step) / LAYOUTS_FILE, json.dumps(self.layouts))
         self._temporary(step).rename(self._final(step))
-        # The order of `_steps` puts this layout first among equals.
+        # Of states with equal step, `_steps` puts the one of this layout first.
         for old in list(self._steps())[self.KEEP :]:
             shutil.rmtree(old)
 
     def newest(self) -> Path | None:
-        """Return the newest intact state; a damaged one is reported, removed, and the one before it tried."""
+        """Return the newest intact state, or None. Damaged states are removed with a warning."""
         for path in list(self._steps()):
             try:
                 verify_payload(path / "manifest.json")
                 layouts = json.loads((path / LAYOUTS_FILE).read_text())
             except (UserError, OSError, json.JSONDecodeError) as error:
-                log.warning("%s: damaged rolling state, falling back to the one before: %s", path, error)
+                log.warning("%s: damaged rolling state, trying an earlier one: %s", path, error)
                 shutil.rmtree(path)
                 continue
-            self._take_over(path, layouts)
+            self._resume_layouts(path, layouts)
             return path
         return None
 
-    def _take_over(self, path: Path, layouts: list[dict[str, Any]]) -> None:
+    def _resume_layouts(self, path: Path, layouts: list[dict[str, Any]]) -> None:
         last = {name: value for name, value in layouts[-1].items() if name != "from_step"}
         self.layouts = layouts
         if last != self.layout:
             log.warning(
-                "%s: saved by another layout, %s; going on with %s. Rounding differs from here on, so the result is not "
-                "bit for bit that of an undisturbed run",
+                "%s: saved with another layout, %s; continuing with %s. Rounding differs from here on, so the result is not "
+                "bitwise equal to that of an uninterrupted run",
                 path,
                 last,
                 self.layout,
@@ -111,19 +111,19 @@ class RollingState:
     def _final(self, step: int) -> Path:
         return self.folder / f"step-{step}"
 
-    def _is_mine(self, path: Path) -> bool:
+    def _has_key(self, path: Path) -> bool:
         return path.name.startswith(f"{self.key}-")
 
     def _steps(self) -> Iterator[Path]:
         found = [
             path
             for path in self.root.glob("*/step-*")
-            if self._is_mine(path.parent) and re.fullmatch(r"step-\d+", path.name)
+            if self._has_key(path.parent) and re.fullmatch(r"step-\d+", path.name)
         ]
         yield from sorted(found, key=lambda path: (-_step(path), path.parent != self.folder))
 
     def clear(self) -> None:
-        """Remove everything, other keys' leftovers included."""
+        """Remove all states, including those with other keys."""
         shutil.rmtree(self.root, ignore_errors=True)
 
 

@@ -1,7 +1,7 @@
-"""Rolling states of a job in training: copied in the thread that trains, written there or beside it, by all ranks together.
+"""Saves rolling states during training: copies the state in the training thread, and writes it there or in a second thread.
 
-Where states lie and which of them count is `rolling.py`'s business, when one is due `loop.py`'s. A state takes its
-final name when every rank has its part on disk; until all ranks know of it, none goes on as if it were saved.
+`rolling.py` has the folders of the states, and `loop.py` decides when to save. A state gets its final name when the parts of
+all ranks are on disk, and no rank regards it as saved before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from twostage.cluster.lease import Lease
 from twostage.model import checkpoint
 from twostage.model.checkpoint import Parts
-from twostage.model.ranks import group_of_its_own, on_rank_0
+from twostage.model.ranks import on_rank_0, separate_group
 from twostage.training import state as training_state
 from twostage.training.background import BackgroundWriter
 from twostage.training.progress import Progress
@@ -21,13 +21,13 @@ from twostage.training.trainer import Trainer
 
 
 class RollingSaves:
-    """Saves rolling states; all ranks make one, and use it as a context manager.
+    """Saves rolling states; use as a context manager, on all ranks.
 
     Args:
-        trainer, progress: what is saved.
-        rolling: where to; rank 0's counts.
-        lease: rank 0's, on the job.
-        background: make only the copy in the thread that trains, and write it beside the next updates.
+        trainer, progress: the state to save.
+        rolling: folder of the states; that of rank 0 is used.
+        lease: the job's lease on rank 0, else None.
+        background: write in a second thread, during the next updates. The training thread only makes the copy.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class RollingSaves:
     ) -> None:
         self._trainer, self._progress, self._rolling, self._lease = trainer, progress, rolling, lease
         self._writer = BackgroundWriter(trainer.device) if background else None
-        # Ranks agree on a state by collective calls, which must not mix with those of training.
-        self._group = group_of_its_own() if background else None
+        # The collective calls of the second thread must not mix with those of training.
+        self._group = separate_group() if background else None
 
     def __enter__(self) -> RollingSaves:
         return self
@@ -52,14 +52,14 @@ class RollingSaves:
             self._writer.__exit__(*error)
 
     def save(self, on_disk: bool) -> None:
-        """Save the state of `progress.step`; all ranks call this at the same step.
+        """Save the state of `progress.step`. Collective: all ranks must call it at the same step.
 
-        In the background it is on disk when this returns only where `on_disk` asks for that: a job that is stopped says
-        that it has saved only when it has. An error of the write before, on whichever rank, is raised on all.
+        With `on_disk`, the state is on disk when this returns, also with `background`. If the previous write failed on any rank,
+        an error is raised on all ranks.
         """
         if self._lease:
             self._lease.check()
-        # The state before must be complete, and its memory free, before the next is copied.
+        # The previous state must be complete, and its memory free, before the next one is copied.
         self.wait()
         state = training_state.snapshot_of if self._writer else training_state.parts_of
         write = partial(
@@ -77,7 +77,7 @@ class RollingSaves:
             self.wait()
 
     def wait(self) -> None:
-        """Return once nothing is being written on any rank; raise the error of a write that failed."""
+        """Wait for the current write. Raises its error, if any."""
         if self._writer:
             self._writer.wait()
 
@@ -88,7 +88,7 @@ class RollingSaves:
             parts,
             self._trainer.spec.architecture,
             origin,
-            beside={"steps.jsonl": steps},
+            extra_files={"steps.jsonl": steps},
             group=self._group,
         )
         on_rank_0(partial(self._rolling.complete, step), self._group)

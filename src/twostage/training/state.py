@@ -1,7 +1,7 @@
-"""A trainer's state as checkpoints hold it: fp32 weights and moments, whatever precision and layers it computes with.
+"""Reads and writes a trainer's state: weights and moments in fp32, for every precision and layer spec.
 
-An fp32 trainer goes by Megatron's own optimizer state. A bf16 trainer writes its master weights and moments under the
-same keys, so that growth, export and another number of ranks read either alike.
+An fp32 trainer uses Megatron's own optimizer state. A bf16 trainer writes its master weights and moments under the same keys, so
+that growth, export and jobs with another number of ranks can read both.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 
 import torch
 
+from twostage.common.canonical import StateDict
 from twostage.common.storage import read_manifest
 from twostage.model import checkpoint
 from twostage.model import transformer_engine_names as te_names
-from twostage.model.canonical import StateDict
 from twostage.model.checkpoint import Parts
 from twostage.model.master_weights import MOMENTS
 from twostage.training.trainer import Trainer
 
 
 def sharded_state(trainer: Trainer) -> dict[str, Any]:
-    """Return all that a training state holds, as Megatron's sharded tensors; all ranks call this.
+    """Return a trainer's state as Megatron's sharded tensors. Collective: all ranks must call it.
 
-    The tensors of an fp32 trainer are the live ones; see `snapshot_of`.
+    For an fp32 trainer, these are the tensors that training updates, not copies; see `snapshot_of`.
     """
     model = trainer.core.sharded_state_dict()
     if trainer.masters is None:
@@ -39,15 +39,15 @@ def sharded_state(trainer: Trainer) -> dict[str, Any]:
 
 
 def save_training_state(trainer: Trainer, folder: str | Path, origin: Mapping[str, Any]) -> None:
-    """Write the trainer's state to `folder`, manifest last; all ranks call this."""
+    """Write the trainer's state and then its manifest to `folder`. Collective: all ranks must call it."""
     checkpoint.save_sharded(folder, sharded_state(trainer), trainer.spec.architecture, origin)
 
 
 def load_training_state(trainer: Trainer, manifest: str | Path) -> dict[str, Any]:
-    """Verify and read a training state into `trainer`; return the manifest's origin.
+    """Verify a training state and load it into `trainer`; return the manifest's origin.
 
     Raises:
-        UserError: the payload is missing, truncated or altered, or the checkpoint is of another kind.
+        UserError: a file is missing, truncated or altered, or the checkpoint is of another kind.
     """
     if trainer.masters is None:
         return checkpoint.load_training_state(manifest, trainer.core, trainer.optimizer)
@@ -63,13 +63,13 @@ def load_training_state(trainer: Trainer, manifest: str | Path) -> dict[str, Any
 
 
 def canonical_weights(trainer: Trainer) -> StateDict:
-    """Return the trained weights under canonical names, float32, from the master copy; all ranks call this."""
+    """Return the fp32 weights under canonical names. Collective: all ranks must call it."""
     named = trainer.core.state_dict() if trainer.masters is None else trainer.masters.weights()
     return checkpoint.to_canonical(named, trainer.spec.architecture)
 
 
 def load_canonical(trainer: Trainer, state: StateDict) -> None:
-    """Start from canonical float32 weights."""
+    """Load canonical float32 weights into `trainer`."""
     if trainer.masters is None:
         checkpoint.load_into(trainer.core, state, trainer.spec.architecture)
         return
@@ -80,17 +80,17 @@ def load_canonical(trainer: Trainer, state: StateDict) -> None:
 
 
 def parts_of(trainer: Trainer) -> Parts:
-    """Return what this rank has to write of the state, perhaps as live tensors; all ranks call this."""
+    """Return this rank's parts of the state; tensors may be those that training updates. Collective."""
     return checkpoint.parts_of(sharded_state(trainer))
 
 
 def snapshot_of(trainer: Trainer) -> Parts:
-    """Return `parts_of` on the CPU, untouched by further training and complete when this returns."""
+    """Return a copy of this rank's parts of the state on the CPU, which further training does not change. Collective."""
     parts = parts_of(trainer)
     if trainer.masters is None:
-        # After the division among ranks: where all hold the same, one of them copies it.
+        # Copied after the division among ranks, so that a tensor that all ranks have is copied by one of them.
         return Parts(_snapshot(parts.shards), _snapshot(parts.common))
-    return parts  # master weights and their moments are copies already
+    return parts  # already copies of master weights and moments
 
 
 def _snapshot(state: Any) -> Any:
@@ -106,7 +106,7 @@ def _snapshot(state: Any) -> Any:
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     tensor = tensor.detach()
-    # Page-locked, so that the copy runs at the bus's full speed.
+    # Page-locked memory makes the copy fast.
     target = torch.empty_like(tensor, device="cpu", pin_memory=tensor.is_cuda)
     return target.copy_(tensor)
 
@@ -114,14 +114,14 @@ def _copied(tensor: torch.Tensor) -> torch.Tensor:
 def _mixed(
     model: dict[str, Any], weights: dict[str, torch.Tensor], moments: dict[str, dict[str, torch.Tensor]]
 ) -> dict[str, Any]:
-    """Return fp32 tensors with the sharding of a bf16 model's parameters; transformer-engine's extra states are left out."""
+    """Return fp32 tensors with the sharding of a bf16 model's parameters, without transformer-engine's extra states."""
     from megatron.core.dist_checkpointing.mapping import ShardedTensor
     from megatron.core.dist_checkpointing.optimizer import make_sharded_optimizer_tensor
 
     def weight(name: str, data: torch.Tensor) -> Any:
         if isinstance(model[name], ShardedTensor):
             return replace(model[name], data=data, dtype=data.dtype)
-        return replace(model[name], data=data)  # linear_fc1, written as its two halves
+        return replace(model[name], data=data)  # linear_fc1 is a factory of two sharded tensors
 
     return {
         "model": {name: weight(name, data) for name, data in weights.items()},
@@ -136,5 +136,5 @@ def _mixed(
 
 
 def _settings(group: dict[str, Any]) -> dict[str, Any]:
-    """Return a parameter group without its parameters; the trainer takes every setting from its spec again."""
+    """Return a parameter group without its parameters. The trainer does not use it: it takes all settings from its spec."""
     return {key: value for key, value in group.items() if key not in ("params", "step")} | {"params": []}

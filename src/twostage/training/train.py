@@ -1,8 +1,8 @@
-"""The training job: one trunk segment or decay branch, from a checkpoint to a checkpoint.
+"""The training job: trains one trunk segment or decay branch, and writes its checkpoint.
 
-`train(job)` is all that `workflow/scripts/train.py` calls: it opens the inputs, owns the job (`cluster.lease`), resumes
-(`training.rolling`), trains (`training.loop`, `training.trainer`) and writes the outputs. Identity comes in as a
-`TrainSpec`; how it is executed (threads, micro-batch, device) as an `Execution`, which never changes what is computed.
+`workflow/scripts/train.py` calls `train(job)`. It opens the inputs, acquires the job's lease (`cluster.lease`), resumes from a
+rolling state (`training.rolling`), trains (`training.loop`, `training.trainer`) and writes the outputs. A `TrainSpec` is the
+job's identity. An `Execution` says how it runs (threads, micro-batch, device), which affects only speed and rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 
 from twostage.cluster.lease import Lease
 from twostage.common import provenance
+from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
 from twostage.common.storage import canonical_json, read_manifest, write_atomic
 from twostage.corpora.samples import SampleStream, TokenSplit
@@ -26,31 +27,30 @@ from twostage.design.specs import TrainSpec
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
 from twostage.model.ranks import from_rank_0
-from twostage.study.architecture import Architecture
 from twostage.training import layout
 from twostage.training import state as training_state
 from twostage.training.heldout import TrainingValidation
-from twostage.training.loop import DivergedError, StopRequest, run_updates
+from twostage.training.loop import StopRequest, run_updates
 from twostage.training.metrics import training_metrics
 from twostage.training.progress import Progress
 from twostage.training.rolling import RollingState, rolling_key
 from twostage.training.rolling_saves import RollingSaves
 from twostage.training.trainer import Execution, Trainer
 
-__all__ = ["DivergedError", "Execution", "TrainJob", "train"]
-
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """One job: its identity, where it reads and where it writes.
+    """One training job.
 
     Attributes:
-        parent: manifest of the checkpoint to start from; None where `spec.origin` is "init".
-        tokens: folder of each corpus of the mixture, in its order.
-        out: the job's folder; gets `checkpoint/`, `metrics.json` and `steps.jsonl`.
-        rolling: folder of the job's restart state.
+        spec: identity of the job.
+        parent: manifest of the checkpoint to start from; None if `spec.origin` is "init".
+        tokens: token folder of each corpus of the mixture, in its order.
+        out: output folder of `checkpoint/`, `metrics.json` and `steps.jsonl`.
+        rolling: folder of the job's rolling states and lease.
+        execution: how the job runs.
     """
 
     spec: TrainSpec
@@ -62,23 +62,23 @@ class TrainJob:
 
 
 def train(job: TrainJob) -> None:
-    """Run a job to its end, resuming where an earlier attempt left rolling state.
+    """Run a job to its end, from the rolling state of an earlier attempt if there is one.
 
     Raises:
-        UserError: bad or damaged inputs, or a diverged loss; nothing complete is lost.
-        SystemExit: code 143 after SIGTERM, with the state saved.
+        UserError: invalid or damaged inputs, or a diverged loss.
+        SystemExit: code 143 after SIGTERM; the state is saved.
     """
     if job.spec.recipe.precision == "bf16" and job.execution.device != "cuda":
         raise UserError(
-            "recipe.precision: bf16 trains on CUDA only; use a profile with GPUs (device: cuda), or precision: fp32"
+            "recipe.precision: bf16 needs CUDA; use a profile with GPUs (device: cuda), or precision: fp32"
         )
     if job.execution.deterministic:
-        # cuBLAS and transformer-engine read these when they are first used.
+        # cuBLAS and transformer-engine read these at their first use.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         os.environ.setdefault("NVTE_ALLOW_NONDETERMINISTIC_ALGO", "0")
         torch.use_deterministic_algorithms(True)
     torch.set_num_threads(job.execution.threads)
-    # Before anything else imports Megatron: the data's reader does, without the shim.
+    # Before TokenSplit imports Megatron, which must be patched first on a CPU.
     start_process_group(job.execution.device)
     stream = _open_data(job)
     job = replace(
@@ -88,7 +88,7 @@ def train(job: TrainJob) -> None:
     key = _key(job)
     with _ownership(job) as lease:
         if from_rank_0(_is_done(job.out, key)):
-            log.warning("%s: another job has just finished this; nothing left to train", job.out)
+            log.warning("%s: another process has just finished this job; nothing left to train", job.out)
             return
         rolling = RollingState(job.rolling / "state", key, layout.layout(job.spec, job.execution))
         if lease:
@@ -115,14 +115,16 @@ def train(job: TrainJob) -> None:
 
 
 def _ownership(job: TrainJob) -> AbstractContextManager[Lease | None]:
-    """Return rank 0's lease on the job; the other ranks own nothing and write nothing but their share of a state."""
+    """Return the lease of the job on rank 0, and an empty context on other ranks."""
     if provenance.rank():
         return nullcontext()
     return Lease(job.rolling / "lease", on_wait=_report_wait)
 
 
 def _report_wait(owner: dict[str, Any]) -> None:
-    log.warning("waiting: the same job already runs on %s as process %s", owner.get("host"), owner.get("pid"))
+    log.warning(
+        "waiting: the same job is already running on %s as process %s", owner.get("host"), owner.get("pid")
+    )
 
 
 # Inputs --------------------------------------------------------------------------------------------------------------
@@ -132,14 +134,14 @@ def _open_data(job: TrainJob) -> SampleStream:
     spec = job.spec
     if len(job.tokens) != len(spec.mixture):
         raise UserError(
-            f"--tokens: {len(job.tokens)} folders for the {len(spec.mixture)} corpora of the mixture"
+            f"--data: {len(job.tokens)} manifests for the {len(spec.mixture)} corpora of the mixture; give one for each"
         )
     vocab_size = spec.architecture.vocab_size
     for folder in job.tokens:
         found = read_manifest(folder / "manifest.json")["vocab_size"]
         if found != vocab_size:
             raise UserError(
-                f"{folder}: tokenised with a vocabulary of {found}, the model has {vocab_size}; tokenise again"
+                f"{folder}: tokenised with a vocabulary of {found}, but the model has {vocab_size}; tokenise again"
             )
     splits = [TokenSplit(folder, "train") for folder in job.tokens]
     weights = [weight for _, weight in spec.mixture]
@@ -149,7 +151,7 @@ def _open_data(job: TrainJob) -> SampleStream:
 
 
 def _key(job: TrainJob) -> str:
-    """Return the name of what the job is."""
+    """Return the digest of the job's identity."""
     return rolling_key(
         spec=job.spec.canonical(),
         parent=read_manifest(job.parent) if job.parent else None,
@@ -158,7 +160,7 @@ def _key(job: TrainJob) -> str:
 
 
 def _is_done(out: Path, key: str) -> bool:
-    """Tell whether a duplicate of this very job has put its outputs in place (the manifest comes last)."""
+    """Return whether another process has completed this job (the manifest is written last)."""
     metrics = out / "metrics.json"
     if not (out / "checkpoint/manifest.json").is_file() or not metrics.is_file():
         return False
@@ -166,7 +168,7 @@ def _is_done(out: Path, key: str) -> bool:
 
 
 def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progress:
-    """Bring `trainer` to where the job goes on: its newest rolling state, or where `spec.origin` says."""
+    """Load the state from which the job starts: its newest rolling state, or the one of `spec.origin`."""
     spec = job.spec
     if newest := from_rank_0(None if provenance.rank() else rolling.newest()):
         origin = training_state.load_training_state(trainer, newest / "manifest.json")
@@ -175,7 +177,9 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
     if spec.origin == "init":
         return Progress()
     if job.parent is None:
-        raise UserError(f"--parent: a job with origin {spec.origin!r} needs the manifest of a checkpoint")
+        raise UserError(
+            f"--parent: missing; a job with origin {spec.origin!r} needs the manifest of a checkpoint"
+        )
     if spec.origin == "weights":
         state, architecture = checkpoint.load_weights(job.parent)
         _check_shape(job.parent, architecture, spec)
@@ -184,18 +188,18 @@ def _load_start(trainer: Trainer, job: TrainJob, rolling: RollingState) -> Progr
     _check_shape(job.parent, Architecture.from_json(read_manifest(job.parent)["architecture"]), spec)
     origin = training_state.load_training_state(trainer, job.parent)
     if spec.origin == "carried":
-        # Another run's weights and Adam state (its step count included); this run's own counts begin.
+        # Weights and Adam state (with its step count) are of another run; this run counts its steps from 0.
         return Progress()
     if origin.get("step") != spec.start_step:
         raise UserError(
-            f"{job.parent}: stands at step {origin.get('step')}, the job starts at {spec.start_step}"
+            f"{job.parent}: is at step {origin.get('step')}, but the job starts at step {spec.start_step}"
         )
     return Progress.after(origin)
 
 
 def _check_shape(parent: Path, found: Architecture, spec: TrainSpec) -> None:
     if found != spec.architecture:
-        raise UserError(f"{parent}: a model of shape {found}, the job trains {spec.architecture}")
+        raise UserError(f"{parent}: has architecture {found}, but the job trains {spec.architecture}")
 
 
 # Outputs -------------------------------------------------------------------------------------------------------------
@@ -212,7 +216,7 @@ def _write_outputs(
     spec, out = job.spec, job.out
     folder = out / "checkpoint"
     if provenance.rank() == 0:
-        # An older checkpoint beside the new metrics would pass for the new one.
+        # Otherwise an older checkpoint with the new metrics would look complete.
         (folder / "manifest.json").unlink(missing_ok=True)
         write_atomic(out / "steps.jsonl", progress.text())
         metrics = training_metrics(trainer, job.execution, stream, progress, key) | {"layouts": layouts}

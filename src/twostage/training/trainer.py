@@ -1,7 +1,7 @@
-"""Model, optimizer and one update, on Megatron-core (model, DDP, optimizer, pipeline schedule), the same on CPU and GPU.
+"""Model, optimizer and one update, on Megatron-core (model, DDP, optimizer, pipeline schedule), for CPU and GPU.
 
-Knows nothing of files, of where a run begins or of when it ends: `train.py` is the job, `loop.py` repeats the
-update. What an update computes follows from the `TrainSpec`; an `Execution` changes its rounding and speed only.
+`loop.py` repeats the update, and `train.py` reads and writes files. The `TrainSpec` determines what an update computes; an
+`Execution` affects only rounding and speed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Execution:
 
     Attributes:
         device: "cpu" or "cuda".
-        threads: of the CPU.
-        micro_batch: samples per forward pass; None: the whole batch.
+        threads: CPU threads.
+        micro_batch: samples per forward pass of a rank; None: all samples of the rank (on a GPU, as many as fit).
         save_every_s: seconds between rolling states.
-        pipelined: the host works beside the device: batches are read ahead, losses fetched every `fetch_every` updates,
-            rolling states written in the background. None: on CUDA only.
-        fetch_every: updates between two looks at the losses where `pipelined`.
-        compile: let torch.compile fuse each layer; costs minutes at the start.
-        deterministic: on CUDA, the same bits for the same job again, at some cost in speed; a CPU is so anyway.
+        pipelined: overlap the work of host and device: batches are read ahead, losses are fetched every `fetch_every` updates,
+            rolling states are written in the background. None: on CUDA only.
+        fetch_every: updates between fetches of the losses if `pipelined`.
+        compile: fuse each layer with torch.compile; takes minutes at the start.
+        deterministic: on CUDA, use deterministic algorithms, which are slower. A CPU is always deterministic.
     """
 
     device: str = "cpu"
@@ -49,27 +49,30 @@ class Execution:
 
     @property
     def overlaps(self) -> bool:
-        """Whether the host works beside the device."""
+        """Whether the work of host and device overlaps."""
         return self.device == "cuda" if self.pipelined is None else self.pipelined
 
 
 class Outcome(NamedTuple):
-    """What an update gives, perhaps still on its way: mean loss, and gradient norm before clipping."""
+    """Mean loss of an update, and gradient norm before clipping. The device may not have computed them yet."""
 
     loss: torch.Tensor
     grad_norm: torch.Tensor | float
 
 
 class Trainer:
-    """A freshly drawn model and its optimizer; call `start_process_group` first.
+    """A model with random initial weights and its optimizer. Call `start_process_group` first.
 
     Attributes:
-        core: the bare Megatron model.
-        optimizer: Megatron's optimizer over it.
-        masters: the fp32 state behind a bf16 model; None where the model itself is fp32.
-        attention: the backend of the attention, and why.
-        schedule: the learning rates; the spec's.
+        core: the Megatron model without its data-parallel wrapper.
+        optimizer: Megatron's optimizer.
+        masters: the fp32 state of a bf16 model; None for a model in fp32.
+        attention: the attention backend and the reason for its choice.
+        schedule: the learning-rate schedule of the spec.
         micro_batch: samples per forward pass of this rank.
+
+    Raises:
+        UserError: micro-batch times ranks does not divide the batch.
     """
 
     def __init__(self, spec: TrainSpec, execution: Execution) -> None:
@@ -81,7 +84,8 @@ class Trainer:
         self.micro_batch = execution.micro_batch or max(1, spec.batch_size // ranks)
         if spec.batch_size % (self.micro_batch * ranks):
             raise UserError(
-                f"--micro-batch: {self.micro_batch} samples on {ranks} ranks do not divide the batch of {spec.batch_size}"
+                f"--micro-batch: {self.micro_batch} samples on {ranks} ranks do not divide the batch of {spec.batch_size}; "
+                "choose a divisor"
             )
         self.attention = attention.choose(
             spec.attention,
@@ -101,8 +105,8 @@ class Trainer:
             fused_activation=execution.device == "cuda",
             fused_loss=execution.device == "cuda" and mixed,
         )
-        # The draw is the master weights' start; the bf16 model holds a rounded copy of it.
-        drawn = {name: weight.detach().clone() for name, weight in self.core.named_parameters() if mixed}
+        # The initial master weights; the bf16 model has a rounded copy of them.
+        initial = {name: weight.detach().clone() for name, weight in self.core.named_parameters() if mixed}
         if mixed:
             self.core.to(torch.bfloat16)
             self.core.config.bf16, self.core.config.params_dtype = True, torch.bfloat16
@@ -112,22 +116,24 @@ class Trainer:
             _fuse_adam(self.optimizer)
         self.masters = MasterWeights(self.core, self.optimizer) if mixed else None
         if self.masters:
-            self.masters.write_weights(drawn)
+            self.masters.write_weights(initial)
         if execution.compile:
             _compile_layers(self.core)
         self._on_device = mixed or execution.device == "cuda"
         self._forward_backward = get_forward_backward_func()
 
     def update(self, step: int, batch: torch.Tensor) -> tuple[float, float]:
-        """Do update `step` (from 1) on a batch [samples, context + 1] of this rank; return loss and gradient norm."""
-        (pair,) = fetch([self.launch(step, batch)])
-        return pair
+        """Make update `step` like `launch` and wait for it; return loss and gradient norm."""
+        return fetch([self.launch(step, batch)])[0]
 
     def launch(self, step: int, batch: torch.Tensor) -> Outcome:
-        """Do update `step` like `update`, without waiting for the device to have done it; see `fetch`."""
+        """Start update `step` (from 1) on this rank's samples of the batch, [samples, context + 1]; see `fetch` for its result.
+
+        Collective. Does not wait for a GPU.
+        """
         rate, recipe = self.schedule.rate(step), self.spec.recipe
         for group in self.optimizer.param_groups:
-            # The groups' own settings, saved with the optimizer, would otherwise win over the spec.
+            # Settings that a loaded optimizer state contains must not override the spec.
             group["lr"] = rate * group["lr_mult"]
             group["weight_decay"] = recipe.weight_decay * group["wd_mult"]
             group["betas"], group["eps"] = (recipe.adam_beta1, recipe.adam_beta2), recipe.adam_eps
@@ -142,7 +148,11 @@ class Trainer:
         return Outcome(loss, grad_norm)
 
     def passes(self, batch: torch.Tensor, *, forward_only: bool = False) -> list[dict[str, torch.Tensor]]:
-        """Forward and, unless `forward_only`, backward over a batch (sample, token); the loss of each micro-batch."""
+        """Run the forward pass, and the backward pass unless `forward_only`, on a batch [samples, context + 1].
+
+        Returns:
+            {"loss": mean loss} of each micro-batch.
+        """
         reduced: list[dict[str, torch.Tensor]] = self._forward_backward(
             forward_step_func=_forward,
             data_iterator=iter(torch.split(batch, self.micro_batch)),
@@ -155,14 +165,14 @@ class Trainer:
         return reduced
 
     def gather_parameters(self) -> None:
-        """Bring the weights up to date on all ranks, for a use of `core` outside of an update."""
+        """Update the weights on all ranks, for use of `core` outside an update. Collective."""
         if self.model.ddp_config.overlap_param_gather:
-            # Otherwise they arrive during the next update's forward pass.
+            # Otherwise they are gathered during the forward pass of the next update.
             self.model.start_param_sync(force_sync=True)
 
 
 def fetch(outcomes: list[Outcome]) -> list[tuple[float, float]]:
-    """Wait for updates; return loss and gradient norm of each. Costs one transfer, however many there are."""
+    """Wait for updates; return (loss, gradient norm) of each. One transfer from the device for all of them."""
     if not outcomes:
         return []
     ranks = provenance.world_size()
@@ -194,7 +204,7 @@ def _data_parallel(core: Any, *, mixed: bool, device: str) -> Any:
     model = DistributedDataParallel(core.config, settings, core)
     core.config.finalize_model_grads_func = finalize_model_grads
     if overlap:
-        # Gradients travel during the backward pass of the last micro-batch only.
+        # Gradients are reduced only during the backward pass of the last micro-batch.
         core.config.no_sync_func = model.no_sync
     return model
 
@@ -223,10 +233,10 @@ def _optimizer(model: Any, spec: TrainSpec, *, mixed: bool) -> Any:
 
 
 def _compile_layers(core: Any) -> None:
-    """Compile each layer as one graph; names of weights stay."""
+    """Compile each layer as one graph. Names of weights do not change."""
     import torch._dynamo
 
-    # Megatron's linear layers warn of a default in every pass, which would cut a layer into nine graphs.
+    # Megatron's linear layers call warnings.warn in every pass, which would split a layer into nine graphs.
     ignored: set[Any] = getattr(torch._dynamo.config, "ignore_logging_functions", set())
     ignored.add(warnings.warn)
     for layer in core.decoder.layers:
@@ -234,7 +244,7 @@ def _compile_layers(core: Any) -> None:
 
 
 def _fuse_adam(optimizer: Any) -> None:
-    """Let PyTorch's Adam update all weights in one kernel; Megatron does not pass the setting on."""
+    """Make PyTorch's Adam update all weights in one kernel. Megatron has no setting for this."""
     for part in optimizer.chained_optimizers:
         if isinstance(part.optimizer, torch.optim.AdamW):
             for group in part.optimizer.param_groups:
@@ -250,5 +260,5 @@ def _forward(samples: Iterator[torch.Tensor], model: Any) -> tuple[torch.Tensor,
 
 def _mean_loss(losses: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     loss = losses.mean()
-    # A copy: Megatron divides the loss itself by the number of micro-batches, in place.
+    # A copy, because Megatron divides `loss` by the number of micro-batches in place.
     return loss, {"loss": loss.detach().clone()}

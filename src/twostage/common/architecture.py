@@ -1,7 +1,7 @@
-"""The shape of one LLaMA-like model: everything a checkpoint must carry to be rebuilt.
+"""The shape of one LLaMA-like model: all that is needed to rebuild the network of a checkpoint.
 
-Pure description without torch, so that the workflow can size models while it parses the DAG. Building the network
-is `model.py`'s job; counting FLOPs and bytes is `budget.py`'s.
+Does not import torch, so that the workflow can compute model sizes while it builds the DAG. `model.build` builds the
+network; `design.flops` counts FLOPs and bytes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ class Architecture:
     """A decoder-only transformer with RMSNorm, SwiGLU, rotary positions, untied embeddings and no biases.
 
     Attributes:
-        n_layer, d_model, n_head, head_dim, d_mlp: shape; `n_head * head_dim` need not equal `d_model`
-            (it does not after width expansion, which keeps `head_dim`).
-        vocab_size: rows of the embedding and of the output head, not padded.
+        n_layer, d_model, n_head, head_dim, d_mlp: shape; `n_head * head_dim` can differ from `d_model`
+            (width expansion keeps `head_dim`).
+        vocab_size: rows of the embedding and of the output head, without padding.
         context: tokens per training sample.
         norm_eps: epsilon of every RMSNorm (width expansion rescales it).
         rope_base: base of the rotary frequencies.
@@ -39,12 +39,12 @@ class Architecture:
                 raise ValueError(f"{key}: {getattr(self, key)} must be a positive integer")
         if self.head_dim % 2:
             raise ValueError(
-                f"head_dim: {self.head_dim} must be even (rotary positions turn pairs of dimensions)"
+                f"head_dim: {self.head_dim} must be even (rotary position embeddings rotate pairs of dimensions)"
             )
 
     @property
     def n_params(self) -> int:
-        """Non-embedding parameters N (Table 3 of the paper for d_mlp = 4 d_model, exactly)."""
+        """Non-embedding parameters N (equal to Table 3 of the paper for d_mlp = 4 d_model)."""
         attention = 4 * self.d_model * self.n_head * self.head_dim
         mlp = 3 * self.d_model * self.d_mlp
         norms = 2 * self.d_model
@@ -65,5 +65,5 @@ class Architecture:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Architecture:
-        """Rebuild from `to_json`; unknown or missing keys raise `TypeError`."""
+        """Create from the fields of `to_json`. Unknown or missing keys raise `TypeError`."""
         return cls(**fields)

@@ -1,7 +1,7 @@
-"""Several designs as one: rows of a batch that belong to different forms descend together, at the cost of one batch.
+"""Several responses as one: rows of a batch that belong to different forms descend together, at the cost of one batch.
 
-The forms may have different numbers of coefficients; shorter vectors are padded with coordinates that do nothing. The
-points (m) are common. `descent` sees one design.
+The forms may have different numbers of coefficients; shorter vectors are padded with coordinates without effect. The
+points (m) are common. `descent` handles them as one response.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from itertools import pairwise
 import numpy as np
 
 from twostage.laws.descent import Box, descend
-from twostage.laws.design import Design, Evaluation
 from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.response import Evaluation, Response
 
 
 @dataclass(frozen=True)
-class StackEvaluation:
-    """`parts`, one per design, and their log_pred (B, m) and jacobian (B, k, m) put together."""
+class BatchEvaluation:
+    """`parts`, one per response, and their log_pred (B, m) and jacobian (B, k, m) put together."""
 
     log_pred: FloatArray
     jacobian: FloatArray
@@ -27,64 +27,64 @@ class StackEvaluation:
 
 
 @dataclass(frozen=True)
-class Stack:
+class ResponseBatch:
     """Designs with the number of consecutive batch rows that each one owns."""
 
-    designs: tuple[Design, ...]
+    responses: tuple[Response, ...]
     counts: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """Number of points m."""
-        return self.designs[0].size
+        return self.responses[0].size
 
     @property
     def k(self) -> int:
         """Length of the padded vectors."""
-        return max(design.k for design in self.designs)
+        return max(response.k for response in self.responses)
 
-    def take(self, rows: AnyArray) -> Stack:
-        """The stack of the selected rows (boolean mask or increasing indices)."""
+    def take(self, rows: AnyArray) -> ResponseBatch:
+        """The batch of the selected rows (boolean mask or increasing indices)."""
         if rows.dtype == np.bool_:
             rows = np.flatnonzero(rows)
         ends = [0, *np.searchsorted(rows, np.cumsum(self.counts)).tolist()]
-        return Stack(self.designs, tuple(end - start for start, end in pairwise(ends)))
+        return ResponseBatch(self.responses, tuple(end - start for start, end in pairwise(ends)))
 
     def log_predict(self, theta: FloatArray) -> FloatArray:
         """log L for theta (B, k), shape (B, m)."""
         return np.concatenate(
-            [design.log_predict(theta[rows, : design.k]) for design, rows in self._owners()]
+            [response.log_predict(theta[rows, : response.k]) for response, rows in self._owners()]
         )
 
-    def evaluate(self, theta: FloatArray) -> StackEvaluation:
+    def evaluate(self, theta: FloatArray) -> BatchEvaluation:
         """Value and exact Jacobian (zero in padded coordinates) for theta (B, k)."""
         jacobian = np.zeros((*theta.shape, self.size))
         log_pred = np.empty((len(theta), self.size))
         parts = []
-        for design, rows in self._owners():
-            part = design.evaluate(theta[rows, : design.k])
-            log_pred[rows], jacobian[rows, : design.k] = part.log_pred, part.jacobian
+        for response, rows in self._owners():
+            part = response.evaluate(theta[rows, : response.k])
+            log_pred[rows], jacobian[rows, : response.k] = part.log_pred, part.jacobian
             parts.append(part)
-        return StackEvaluation(log_pred, jacobian, parts)
+        return BatchEvaluation(log_pred, jacobian, parts)
 
-    def curvature(self, at: StackEvaluation, slope: FloatArray) -> FloatArray:
-        """As `Design.curvature`, (B, k, k)."""
+    def curvature(self, at: BatchEvaluation, slope: FloatArray) -> FloatArray:
+        """As `Response.curvature`, (B, k, k)."""
         out = np.zeros((len(slope), self.k, self.k))
-        for (design, rows), part in zip(self._owners(), at.parts, strict=True):
-            out[rows, : design.k, : design.k] = design.curvature(part, slope[rows])
+        for (response, rows), part in zip(self._owners(), at.parts, strict=True):
+            out[rows, : response.k, : response.k] = response.curvature(part, slope[rows])
         return out
 
-    def _owners(self) -> list[tuple[Design, slice]]:
+    def _owners(self) -> list[tuple[Response, slice]]:
         ends = np.cumsum(self.counts).tolist()
-        pairs = zip(self.designs, self.counts, ends, strict=True)
-        return [(design, slice(end - count, end)) for design, count, end in pairs if count]
+        pairs = zip(self.responses, self.counts, ends, strict=True)
+        return [(response, slice(end - count, end)) for response, count, end in pairs if count]
 
 
 @dataclass(frozen=True)
 class Request:
-    """Starts (B, k) to descend from on one design: weights (B, m), bounds, Huber threshold, and how far to go."""
+    """Starts (B, k) to descend from on one response: weights (B, m), bounds, Huber threshold, and how far to go."""
 
-    design: Design
+    response: Response
     box: Box
     weights: FloatArray
     starts: FloatArray
@@ -93,13 +93,13 @@ class Request:
     tolerance: float = 1e-12
 
 
-def descend_together(requests: Sequence[Request], y: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
+def descend_batch(requests: Sequence[Request], y: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
     """Answers to requests of equal delta, max_steps and tolerance, in order: thetas (B, k) and values (B,) each."""
     first = requests[0]
     if len(requests) == 1:
         return [
             descend(
-                first.design,
+                first.response,
                 y,
                 first.weights,
                 first.starts,
@@ -109,8 +109,8 @@ def descend_together(requests: Sequence[Request], y: FloatArray) -> list[tuple[F
                 tolerance=first.tolerance,
             )
         ]
-    stack = Stack(tuple(r.design for r in requests), tuple(len(r.starts) for r in requests))
-    k = stack.k
+    batch = ResponseBatch(tuple(r.response for r in requests), tuple(len(r.starts) for r in requests))
+    k = batch.k
 
     def padded(rows: FloatArray, count: int) -> FloatArray:
         out = np.zeros((count, k))
@@ -124,10 +124,10 @@ def descend_together(requests: Sequence[Request], y: FloatArray) -> list[tuple[F
     )
     weights = np.concatenate([r.weights for r in requests])
     thetas, values = descend(
-        stack, y, weights, starts, box, first.delta, max_steps=first.max_steps, tolerance=first.tolerance
+        batch, y, weights, starts, box, first.delta, max_steps=first.max_steps, tolerance=first.tolerance
     )
-    cuts = np.cumsum(stack.counts)[:-1]
+    cuts = np.cumsum(batch.counts)[:-1]
     return [
-        (theta[:, : r.design.k], value)
+        (theta[:, : r.response.k], value)
         for r, theta, value in zip(requests, np.split(thetas, cuts), np.split(values, cuts), strict=True)
     ]

@@ -1,7 +1,7 @@
 """A form on fixed points: log-prediction, exact Jacobian and Hessian contraction, for a batch of parameter vectors.
 
-Internal coordinates are (scales, exponents) with centred logarithms: L = sum_j c_j exp(h_j(eta)). Working with the
-scales themselves, not their logarithms, makes E = 0 or F = 0 an ordinary bound. No fitting here, only calculus.
+Internal coordinates are (scales, exponents) with centred logarithms: L = sum_j c_j g_j with g_j = exp(h_j(exponents)).
+The scales are coordinates, not their logarithms, so that E = 0 or F = 0 is an ordinary bound. Nothing is fitted here.
 """
 
 from __future__ import annotations
@@ -12,24 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from twostage.laws.declarations import Term
 from twostage.laws.points import AnyArray, FloatArray
 
 
 @dataclass(frozen=True)
-class Term:
-    """One term: a scale times exp(sum of exponent x monomial of the logarithms).
-
-    `exponents` pairs a name with its monomial (`("d1",)`, `("d1", "d2")`); single variables enter with a minus sign
-    (D^-alpha), the interaction with a plus sign (alpha3), as in Eq. 2.
-    """
-
-    scale: str
-    exponents: tuple[tuple[str, tuple[str, ...]], ...]
-
-
-@dataclass(frozen=True)
 class Block:
-    """A term filled in: the exponents `where` (consecutive) and their `features` (q_j, m) = d log g_j / d exponent;
+    """A term on the points: the exponents `where` (consecutive) and their `features` (q_j, m) = d log g_j / d exponent;
     `products` (q_j * q_j, m) of all pairs of features; `constant`: the term does not depend on the data (E)."""
 
     where: slice
@@ -58,7 +47,7 @@ class Evaluation:
 
 
 class Calculus(Protocol):
-    """What the descent needs of a design (`Design`, or several of them as a `stack.Stack`)."""
+    """What the descent needs of a response (`Response`, or several of them as a `batch.ResponseBatch`)."""
 
     @property
     def size(self) -> int:
@@ -78,8 +67,8 @@ class Calculus(Protocol):
 
 
 @dataclass(frozen=True)
-class Design:
-    """A form with its centred logarithms filled in; k = number of scales + number of exponents."""
+class Response:
+    """A form on points, with centred logarithms; k = number of scales + number of exponents."""
 
     blocks: tuple[Block, ...]
     n_exponents: int
@@ -88,8 +77,8 @@ class Design:
     @classmethod
     def build(
         cls, terms: tuple[Term, ...], exponents: tuple[str, ...], x: Mapping[str, FloatArray]
-    ) -> Design:
-        """The design of a form on centred logarithms x[name] of shape (m,)."""
+    ) -> Response:
+        """The response of a form on centred logarithms x[name] of shape (m,)."""
         size = next(iter(x.values())).size
         blocks = []
         for term in terms:
@@ -115,8 +104,8 @@ class Design:
         """Number of coefficients."""
         return self.n_terms + self.n_exponents
 
-    def take(self, rows: AnyArray) -> Design:
-        """The design of some rows of a batch: all rows share it."""
+    def take(self, rows: AnyArray) -> Response:
+        """The response of some rows of a batch: all rows share it."""
         return self
 
     def reach(self) -> FloatArray:
@@ -182,47 +171,29 @@ class Design:
 
 
 @dataclass(frozen=True)
-class SaturatingDesign(Design):
-    """The design of `tree`: log g_0 = -alpha1 x1 - alpha2 u2 / (1 + kappa z1), exponents (alpha1, alpha2, kappa).
+class CurvedResponse(Response):
+    """Terms whose logarithms are not linear in the exponents.
 
-    x1 and z1 are both ln D1, centred or not: each choice of the two is one choice of coordinates.
+    A subclass overrides `log_terms` and `features`, and adds `second`; `curvature` follows. Its blocks hold the features
+    at small exponents, which set the bounds of the search (`reach`).
     """
 
-    z1: FloatArray
-    u2: FloatArray
-
-    @classmethod
-    def of(cls, x1: FloatArray, z1: FloatArray, u2: FloatArray) -> SaturatingDesign:
-        """From ln D1 (twice) and ln(D2 / scale), each of shape (m,)."""
-        # features at kappa = 0; kappa has bounds of its own, so its row only has to be there
-        power = Block.of(0, np.stack([-x1, -u2, u2 * z1]))
-        return cls((power, Block.of(0, np.zeros((0, x1.size)))), 3, x1.size, z1, u2)
-
-    def log_terms(self, eta: FloatArray) -> list[FloatArray | None]:
-        """As in `Design`, with the saturating exponent."""
-        power = eta[:, 0:1] * self.blocks[0].features[0]
-        return [power - eta[:, 1:2] * self.u2 / (1.0 + eta[:, 2:3] * self.z1), None]
-
-    def features(self, j: int, theta: FloatArray) -> FloatArray:
-        """(B, 3, m): -x1, -u2 / bend, alpha2 u2 z1 / bend^2."""
-        bend = 1.0 + theta[:, 4:5] * self.z1
-        out = np.empty((theta.shape[0], 3, self.size))
-        out[:, 0] = self.blocks[0].features[0]
-        out[:, 1] = -self.u2 / bend
-        out[:, 2] = theta[:, 3:4] * self.u2 * self.z1 / bend**2
-        return out
+    def second(self, j: int, theta: FloatArray, weights: FloatArray) -> FloatArray:
+        """Sum over points of weights (B, m) x d2 log g_j / d exponents^2 of term j: (B, q_j, q_j)."""
+        raise NotImplementedError
 
     def curvature(self, at: Evaluation, slope: FloatArray) -> FloatArray:
-        """As in `Design`; here the features depend on the exponents and have second derivatives of their own."""
-        features = self.features(0, at.theta)
-        out = np.zeros((slope.shape[0], 5, 5))
-        cross = (features @ (slope * at.unit[:, 0])[:, :, None])[..., 0]
-        out[:, 0, 2:], out[:, 2:, 0] = cross, cross
-        weights = slope * at.share[:, 0]
-        out[:, 2:, 2:] = (features * weights[:, None]) @ features.transpose(0, 2, 1)
-        bend = 1.0 + at.theta[:, 4:5] * self.z1
-        mixed = np.vecdot(weights, self.u2 * self.z1 / bend**2)
-        out[:, 3, 4] += mixed
-        out[:, 4, 3] += mixed
-        out[:, 4, 4] -= 2.0 * at.theta[:, 3] * np.vecdot(weights, self.u2 * self.z1**2 / bend**3)
+        """As in `Response`, with features that depend on the exponents and have second derivatives."""
+        t = self.n_terms
+        out = np.zeros((slope.shape[0], self.k, self.k))
+        for j, block in enumerate(self.blocks):
+            if block.constant:
+                continue
+            where = slice(t + block.where.start, t + block.where.stop)
+            features = self.features(j, at.theta)
+            cross = (features @ (slope * at.unit[:, j])[:, :, None])[..., 0]
+            out[:, j, where], out[:, where, j] = cross, cross
+            weights = slope * at.share[:, j]
+            out[:, where, where] += (features * weights[:, None]) @ features.transpose(0, 2, 1)
+            out[:, where, where] += self.second(j, at.theta, weights)
         return out

@@ -1,6 +1,6 @@
-"""The JSON schema of study files, generated from the models: editors complete and check keys while one types.
+"""The JSON schema of study files, generated from its models and the catalogue of figures and tables.
 
-`python -m twostage.study.schema PATH` writes it; a test keeps `config/study.schema.json` in step with the models.
+Editors complete and check keys with it. `python -m twostage.exhibits.schema PATH` writes it; a test keeps `config/study.schema.json` in step with the models.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import sys
 from typing import Any
 
 from twostage.common.storage import write_atomic
+from twostage.exhibits.catalogue import FIGURES, TABLES
+from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study
 
 _NULL = {"type": "null"}
@@ -28,6 +30,9 @@ def study_schema() -> str:
     # A study is named after its file; the key itself is refused in YAML.
     del schema["properties"]["name"]
     schema["required"].remove("name")
+    for key, entries in (("figures", FIGURES), ("tables", TABLES)):
+        schema["properties"][key]["anyOf"][0]["items"] = {"enum": list(entries), "type": "string"}
+    schema["$defs"]["Laws"]["properties"]["forms"]["items"]["enum"] = list(GRID_FORMS)
     _allow_extends(schema)
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 

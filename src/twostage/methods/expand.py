@@ -1,14 +1,23 @@
-"""Shapes of grown models: which architecture stacking or width expansion leads to.
+"""Width growth that preserves the function: more residual dimensions, heads and MLP neurons.
 
-Pure arithmetic without torch, so that the workflow can size grown models while it parses the DAG. Growing weights is
-`growth.py`'s job.
+The section of the study, and the shape of the expanded model. The operator on weights is in `expand_weights`, which
+needs torch; importing this module does not, so that the workflow can size expanded models while it parses the DAG.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from twostage.study.architecture import Architecture
+from pydantic import Field
+
+from twostage.common.architecture import Architecture
+from twostage.common.sections import Frozen, Name
+from twostage.methods.base import Growth
+
+if TYPE_CHECKING:
+    from twostage.common.canonical import StateDict
 
 GROWTH_RATIO = 2
 """N'/N that width expansion aims at (the paper, footnote 4: sqrt(2) in width doubles N)."""
@@ -21,14 +30,69 @@ RATIO_TOLERANCE = 0.01
 _MULTIPLES = (16, 8, 4, 2, 1)
 
 
-def stacked_architecture(arch: Architecture, factor: int) -> Architecture:
-    """Return the shape of `arch` with its layers stacked `factor` times (C.5 of arXiv 2510.06548).
+class ExpandShape(Frozen):
+    """An explicit width to expand to."""
 
-    Raises:
-        ValueError: `factor` is not a positive integer.
+    d_model: int = Field(gt=0)
+    n_head: int = Field(gt=0)
+    d_mlp: int = Field(gt=0)
+
+
+class Expand(Growth):
+    """Width growth that preserves the function; N doubles within 1 % where a shape allows it.
+
+    There is no exact rule for Adam's moments: copies share their outgoing weights unequally.
     """
-    check_factor(factor)
-    return arch.with_shape(n_layer=arch.n_layer * factor)
+
+    free_keys: ClassVar = frozenset({"shapes"})
+    heading: ClassVar = "Model growth\nby width expansion"
+    sketch: ClassVar = ((1.0, 0.42),) * 4
+
+    kind: Literal["expand"]
+    split: Literal["random", "equal"] = Field("random", description="how copies share their outgoing weights")
+    init: Literal["duplicate", "zero"] = Field("duplicate", description="copies of neurons, or zero padding")
+    shapes: dict[Name, ExpandShape] = Field(
+        {}, description="explicit shapes by base model; default: our rule"
+    )
+
+    @property
+    def operator(self) -> str:
+        """The operator in a few words."""
+        return "width expansion"
+
+    def check(self, base_corpus: str, models: Collection[str]) -> None:
+        """Refuse shapes of models that the study does not have; see `Method.check`."""
+        for name in self.shapes:
+            if name not in models:
+                raise ValueError(
+                    f"shapes: {name!r} is not one of the study's models {sorted(models)}; declare it or correct the name"
+                )
+
+    def architecture(self, base: Architecture, model: str) -> Architecture:
+        """Return the shape that `shapes` gives for the model, or that of our rule."""
+        shape = self.shapes.get(model)
+        return expanded_architecture(base, **(shape.model_dump() if shape else {}))
+
+    def spec_options(self, init_std: float) -> dict[str, Any]:
+        """Return how copies are made; `init_std` only where new weights are drawn."""
+        drawn = {"init_std": init_std} if self.init == "zero" else {}
+        return {"split": self.split, "init": self.init, **drawn}
+
+    def grow(
+        self,
+        state: StateDict,
+        source: Architecture,
+        target: Architecture,
+        *,
+        seed: int,
+        init_std: float | None,
+    ) -> StateDict:
+        """Return the widened weights; see `expand_width`."""
+        from twostage.methods.expand_weights import expand_width
+
+        return expand_width(
+            state, source, target, seed=seed, split=self.split, init=self.init, init_std=init_std
+        )
 
 
 def expanded_architecture(
@@ -74,14 +138,6 @@ def expanded_architecture(
 def rescaled_norm_eps(arch: Architecture, d_model: int) -> float:
     """Return epsilon d / d': with it, RMSNorm gives the same after expansion to `d_model` as before."""
     return arch.norm_eps * arch.d_model / d_model
-
-
-def check_factor(factor: int) -> None:
-    """Raise `ValueError` unless `factor` is a positive integer."""
-    if not isinstance(factor, int) or isinstance(factor, bool) or factor < 1:
-        raise ValueError(
-            f"factor: {factor!r} must be a positive integer, the number of times the layers are stacked"
-        )
 
 
 def _nearest_multiple_of_1_4(width: int, multiple: int) -> int:

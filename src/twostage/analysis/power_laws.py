@@ -1,11 +1,11 @@
-"""Power laws of one token count for each value of the other (Eq. 1), and how their exponents and factors move.
+"""Power laws in one token count at fixed values of the other (Eq. 1), and the trends of their exponents and factors.
 
-`fit_power_laws` fits L = A x^-alpha + E to each curve of a method; `fit_trend` fits Eq. 5 (exponents) and the power law
-of the factors to what came out. This is the paper's bottom-up evidence (Figures 1 and 3); the laws of both token counts
-at once are in `twostage.laws`.
+`fit_power_laws` fits L = A x^-alpha + E to each curve of a method. `fit_trend` then fits Eq. 5 to the exponents, or a power
+law to the factors. This is the paper's bottom-up evidence (Figures 1 and 3); laws in both token counts are in
+`twostage.laws`.
 
-With four or five points a curve's three coefficients are hardly determined one by one. Our choice: all curves of a
-method share one floor E, as Eq. 2 says they do; fits with a floor for each curve are made as well and reported beside.
+Four or five points hardly determine the three coefficients of a single curve. Our choice: all curves of a method share
+one floor E, as in Eq. 2. Fits with a separate floor for each curve are made and reported as well.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from twostage.analysis.power_law import FloatArray, PowerLawProblem
+from twostage.analysis.power_law_solver import FloatArray, PowerLawProblem
 from twostage.common.errors import UserError
 from twostage.laws.fit import Interval
 
@@ -28,7 +28,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Coefficient:
-    """A fitted number: value, standard error (NaN where no degrees of freedom are left), interval."""
+    """A fitted number: value, standard error (NaN without degrees of freedom), interval."""
 
     value: float
     standard_error: float
@@ -36,17 +36,18 @@ class Coefficient:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Coefficient:
-        """Read back from JSON, where NaN is null."""
+        """Read from JSON, where NaN is null."""
         error = data["standard_error"]
         return cls(data["value"], np.nan if error is None else error, Interval(**data["interval"]))
 
 
 @dataclass(frozen=True)
-class Curve:
-    """One curve.
+class PowerLawCurve:
+    """The fitted power law of one curve.
 
-    `group`: the fixed token count; `alpha`: exponent; `log_factor`: ln A, A in nats per token at x = 1 token (far outside
-    the data, so tied to alpha); `log_factor_centred`: ln of the reducible loss at the reference; `floor`: E in nats.
+    `group`: the fixed token count. `alpha`: exponent. `log_factor`: ln A, with A the reducible loss in nats per token at
+    x = 1 token; this is far outside the data, so it is strongly correlated with alpha. `log_factor_centred`: ln of the
+    reducible loss at the reference. `floor`: E in nats.
     """
 
     group: float
@@ -59,15 +60,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class PowerLaws:
-    """The curves of one method.
+    """The power laws of all n curves of one method.
 
-    `reference`: tokens, geometric mean of x. `covariance_alpha`, `covariance_log_factor`: between curves, in their order,
-    shape (n, n). `sd_log`: residual standard deviation of ln L, pooled over the curves, with its degrees of freedom.
+    `reference`: geometric mean of x, in tokens. `covariance_alpha`, `covariance_log_factor`: covariances between curves,
+    in the order of `curves`, shape (n, n). `sd_log`: residual standard deviation of ln L, pooled over the curves.
+    `degrees_of_freedom`: of `sd_log`.
     """
 
     shared_floor: bool
     reference: float
-    curves: tuple[Curve, ...]
+    curves: tuple[PowerLawCurve, ...]
     covariance_alpha: FloatArray
     covariance_log_factor: FloatArray
     sd_log: float
@@ -75,11 +77,11 @@ class PowerLaws:
 
     @property
     def groups(self) -> list[float]:
-        """The fixed token counts, rising."""
+        """The fixed token counts, in ascending order."""
         return [curve.group for curve in self.curves]
 
     def predict(self, group: float, x: ArrayLike) -> FloatArray:
-        """Loss in nats per token on the curve of `group` at `x` tokens, shape of x; KeyError for an unknown group."""
+        """Return the loss in nats per token on the curve of `group` at `x` tokens, shape of x; KeyError for an unknown group."""
         for curve in self.curves:
             if curve.group == group:
                 log_reducible = curve.log_factor_centred.value - curve.alpha.value * np.log(
@@ -89,18 +91,18 @@ class PowerLaws:
         raise KeyError(group)
 
     def exponent_trend(self) -> Trend:
-        """Eq. 5: -alpha = gamma ln(group) + E'."""
+        """Fit Eq. 5: -alpha = gamma ln(group) + E'."""
         return fit_trend(
             self.groups, [-c.alpha.value for c in self.curves], self.covariance_alpha, self.degrees_of_freedom
         )
 
     def factor_trend(self) -> Trend:
-        """ln A as a straight line of ln(group); minus its slope is alpha1 of Eq. 2."""
+        """Fit ln A as a straight line in ln(group); minus its slope is alpha1 of Eq. 2."""
         values = [c.log_factor.value for c in self.curves]
         return fit_trend(self.groups, values, self.covariance_log_factor, self.degrees_of_freedom)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """Return plain values for JSON."""
         plain = asdict(self)
         for name in ("covariance_alpha", "covariance_log_factor"):
             plain[name] = getattr(self, name).tolist()
@@ -108,14 +110,14 @@ class PowerLaws:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PowerLaws:
-        """Read back from JSON."""
+        """Read from JSON."""
 
         def matrix(rows: list[list[float | None]]) -> FloatArray:
             return np.array([[np.nan if v is None else v for v in row] for row in rows], float)
 
         coefficients = ("alpha", "log_factor", "log_factor_centred", "floor")
         curves = tuple(
-            Curve(**{**curve, **{name: Coefficient.from_dict(curve[name]) for name in coefficients}})
+            PowerLawCurve(**{**curve, **{name: Coefficient.from_dict(curve[name]) for name in coefficients}})
             for curve in data["curves"]
         )
         sd_log = data["sd_log"]
@@ -132,10 +134,10 @@ class PowerLaws:
 
 @dataclass(frozen=True)
 class Trend:
-    """A straight line y = slope ln(tokens) + intercept through fitted coefficients; `covariance` (2, 2) of both.
+    """A straight line y = slope ln(tokens) + intercept through fitted coefficients.
 
-    `scatter`: root of chi-square per degree of freedom of the line (1 where there is none left); above 1 it has widened
-    the errors.
+    `covariance`: of slope and intercept, shape (2, 2). `scatter`: square root of the line's chi-square per degree of
+    freedom (1 without degrees of freedom); where it is above 1, the errors have been multiplied by it.
     """
 
     slope: Coefficient
@@ -144,27 +146,27 @@ class Trend:
     scatter: float
 
     def predict(self, tokens: ArrayLike) -> FloatArray:
-        """y at token counts."""
+        """Return y at token counts, shape of tokens."""
         return np.asarray(self.slope.value * np.log(np.asarray(tokens, float)) + self.intercept.value)
 
 
 def fit_power_laws(
     x: ArrayLike, group: ArrayLike, loss: ArrayLike, *, shared_floor: bool = True, level: float = LEVEL
 ) -> PowerLaws:
-    """Fit Eq. 1 to every curve: least squares of ln L, seeds entering as points of their own; E >= 0, alpha of any sign.
+    """Fit Eq. 1 to every curve by least squares of ln L, with E >= 0 and alpha of any sign. Each seed is a separate point.
 
-    Least squares and not the paper's Huber loss, because the error bars rest on the scale of the residuals, pooled over
-    the curves. Points of one run share its trunk's noise, which the intervals do not know of.
+    Least squares is used instead of the paper's Huber loss because the error bars are scaled by the residuals, pooled
+    over the curves. The intervals treat points as independent, although points of one run share the noise of its trunk.
 
     Args:
         x: token count that varies along a curve, shape (m,).
         group: token count that is fixed on a curve, shape (m,).
         loss: nats per token, shape (m,).
-        shared_floor: one E for all curves, or one for each.
-        level: of the intervals.
+        shared_floor: whether all curves share one E.
+        level: confidence level of the intervals.
 
     Raises:
-        UserError: too few points (says what would be needed), or a value that is not a positive number.
+        UserError: there are too few points (the message says how many are needed), or a value is not a positive number.
     """
     arrays = {"x": np.asarray(x, float), "group": np.asarray(group, float), "loss": np.asarray(loss, float)}
     for name, values in arrays.items():
@@ -173,9 +175,9 @@ def fit_power_laws(
             or values.shape != arrays["loss"].shape
             or not np.all(np.isfinite(values) & (values > 0))
         ):
-            raise UserError(f"{name}: needs one positive finite number per point, got {values!r}")
+            raise UserError(f"{name}: must be one positive finite number per point, got {values!r}")
     if not arrays["loss"].size:
-        raise UserError("no points: the table has no rows")
+        raise UserError("no points: the table has no rows; measure cells first")
     log_x, log_loss = np.log(arrays["x"]), np.log(arrays["loss"])
     groups, index = np.unique(arrays["group"], return_inverse=True)
     reference = float(log_x.mean())
@@ -192,7 +194,7 @@ def fit_power_laws(
     dof = sum(problem.degrees_of_freedom for problem in problems)
     chisqr = sum(problem.chisqr(optimum) for problem, optimum in zip(problems, optima, strict=True))
     variance = chisqr / dof if dof > 0 else np.nan
-    curves: list[Curve] = []
+    curves: list[PowerLawCurve] = []
     alpha_blocks, factor_blocks = [], []
     for members, problem, optimum in zip(sets, problems, optima, strict=True):
         noise = _Noise(variance, dof, level)
@@ -220,8 +222,8 @@ class _Noise:
 
 def _curves(
     problem: PowerLawProblem, optimum: lmfit.Parameters, groups: FloatArray, noise: _Noise
-) -> tuple[list[Curve], FloatArray, FloatArray]:
-    """The curves of one problem with errors, and the covariances of their exponents and raw log factors."""
+) -> tuple[list[PowerLawCurve], FloatArray, FloatArray]:
+    """Return the curves of one problem, and the covariances of their exponents and of ln A at one token."""
     n = problem.n_curves
     covariance = problem.covariance(optimum) * noise.variance
     # ln A at one token = ln of the factor at the reference + alpha ln(reference)
@@ -236,7 +238,7 @@ def _curves(
 
     floor = coefficient(problem, optimum, "floor", errors["floor"])
     curves = [
-        Curve(
+        PowerLawCurve(
             group=float(groups[i]),
             n_points=int((problem.index == i).sum()),
             alpha=coefficient(problem, optimum, f"alpha_{i}", errors[f"alpha_{i}"]),
@@ -253,23 +255,30 @@ def _curves(
 
 def _block_diagonal(blocks: Sequence[FloatArray]) -> FloatArray:
     size = sum(len(block) for block in blocks)
-    whole, at = np.zeros((size, size)), 0
+    matrix, at = np.zeros((size, size)), 0
     for block in blocks:
-        whole[at : at + len(block), at : at + len(block)] = block
+        matrix[at : at + len(block), at : at + len(block)] = block
         at += len(block)
-    return whole
+    return matrix
 
 
 def fit_trend(
     tokens: Sequence[float], values: ArrayLike, covariance: ArrayLike, dof: int, level: float = LEVEL
 ) -> Trend:
-    """Fit y = slope ln(tokens) + intercept: Eq. 5 with y = -alpha(D1), or the factors' power law with y = ln A.
+    """Fit y = slope ln(tokens) + intercept: Eq. 5 with y = -alpha(D1), or the power law of the factors with y = ln A.
 
-    Points are weighted by their own variances; errors are carried through the full `covariance` (n, n) of the points,
-    which share a floor, and are widened where the points scatter more than it allows. `dof`: of the curve fits.
+    Points are weighted by their variances. Errors are propagated through the full covariance of the points, which share
+    a floor, and are enlarged where the points scatter more than their covariance explains.
+
+    Args:
+        tokens: shape (n,).
+        values: y, shape (n,).
+        covariance: of the values, shape (n, n).
+        dof: degrees of freedom of the curve fits, for the t quantile.
+        level: confidence level of the intervals.
 
     Raises:
-        UserError: fewer than two points, or errors that are not known.
+        UserError: there are fewer than two points, or their errors are not known.
     """
     y, cov = np.asarray(values, float), np.asarray(covariance, float)
     if y.size < 2 or dof < 1 or not np.all(np.isfinite(cov)) or not np.all(np.diag(cov) > 0):

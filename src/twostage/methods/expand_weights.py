@@ -1,7 +1,7 @@
-"""Growth operators: turn the weights of a base model into those of a deeper or wider one.
+"""Width expansion of the weights of a model, for `expand`.
 
-Pure functions of a canonical state dict (`canonical.py`): no files, no Megatron, no GPU, no global random numbers. The
-shapes of grown models come from `growth_shapes.py`, which the workflow can import without torch.
+Pure functions of a canonical state dict: no files, no Megatron, no GPU, no global random numbers. Needs torch, so only
+`Expand.grow` imports this module.
 """
 
 from __future__ import annotations
@@ -13,64 +13,16 @@ from typing import Literal
 
 import torch
 
-from twostage.design.growth_shapes import (
-    check_factor,
-    expanded_architecture,
-    rescaled_norm_eps,
-    stacked_architecture,
-)
-from twostage.model.canonical import (
+from twostage.common.architecture import Architecture
+from twostage.common.canonical import (
     EMBEDDING,
-    LAYER_AXES,
     StateDict,
     canonical_axes,
     canonical_shapes,
-    check_names,
     check_state,
-    layer_name,
     parse_name,
 )
-from twostage.study.architecture import Architecture
-
-__all__ = ["StateDict", "expand_width", "expanded_architecture", "stack_depth", "stacked_architecture"]
-
-
-def stack_depth(state: StateDict, factor: int) -> StateDict:
-    """Stack the layers `factor` times, M' = M o M o ... o M: layer i of the result is layer i mod n_layer.
-
-    Embedding, final norm and head are copied once (C.5 of arXiv 2510.06548). Does not preserve the function.
-
-    This only relabels tensors, so it serves every dict of per-parameter tensors under the canonical names alike:
-    Adam's `exp_avg` and `exp_avg_sq` are carried over layer by layer with the same call (method `stack-stable`).
-
-    Args:
-        state: tensors under canonical names; any dtype, and any shape that all layers share.
-        factor: how many times the layers are repeated, >= 1.
-
-    Returns:
-        New tensors that share no memory with `state` or with each other.
-
-    Raises:
-        ValueError: `factor` is not a positive integer, a key is missing or unknown, or layers differ in shape.
-    """
-    check_factor(factor)
-    layers = [layer for layer, _ in map(parse_name, state) if layer is not None]
-    n_layer = 1 + max(layers, default=0)
-    check_names(state, n_layer)
-    for stem in LAYER_AXES:
-        first = state[layer_name(0, stem)].shape
-        for layer in range(1, n_layer):
-            if state[layer_name(layer, stem)].shape != first:
-                raise ValueError(
-                    f"{layer_name(layer, stem)}: shape {list(state[layer_name(layer, stem)].shape)} differs from "
-                    f"layer 0's {list(first)}; stacking needs layers of one shape"
-                )
-    stacked = {}
-    for name in canonical_axes(n_layer * factor):
-        layer_or_none, stem = parse_name(name)
-        source = name if layer_or_none is None else layer_name(layer_or_none % n_layer, stem)
-        stacked[name] = state[source].detach().clone()
-    return stacked
+from twostage.methods.expand import rescaled_norm_eps
 
 
 def expand_width(
@@ -100,17 +52,17 @@ def expand_width(
     drawn from N(0, init_std^2). Gains and epsilon are rescaled as above; new gains are the mean gain (our choice:
     they multiply zeros at first). Exact as well.
 
-    All is computed in float64 and cast back to each tensor's dtype. The function is preserved to the rounding of that
+    Everything is computed in float64 and cast back to each tensor's dtype. The function is preserved to the rounding of that
     dtype, so grow float32 master weights rather than bfloat16 copies.
 
     Args:
         state: weights of the base model, shapes as in `canonical_shapes(arch)`.
         arch: architecture of `state`.
         target: architecture to reach; `expanded_architecture` gives one with the right `norm_eps`.
-        seed: seeds parents, shares and random readers. Every tensor has its own stream, derived from seed and name;
+        seed: seeds parents, shares and random readers. Every tensor has its own random stream, derived from seed and name;
             torch's global generator is neither read nor advanced.
-        split: `random` draws the shares of every weight entry on their own, uniformly on the simplex, which breaks
-            the symmetry between copies; with `equal` (1/r each) copies stay equal for ever.
+        split: `random` draws the shares of every weight entry separately, uniformly on the simplex, which breaks
+            the symmetry between copies; with `equal` (1/r each) copies stay equal.
         init: `duplicate` or `zero`.
         init_std: standard deviation of random readers, as in the base model's own initialisation. `zero` needs
             it; `duplicate` has no random readers.
@@ -230,7 +182,7 @@ class _Duplication:
 
 
 class _ZeroPadding:
-    """New neurons that add nothing to the residual stream yet; what feeds or reads them is random."""
+    """New neurons that add zero to the residual stream at first; the weights that feed or read them are random."""
 
     def __init__(self, target: Architecture, seed: int, init_std: float) -> None:
         self.shapes, self.seed, self.init_std = canonical_shapes(target), seed, init_std
@@ -255,9 +207,9 @@ class _ZeroPadding:
 
 
 def _generator(seed: int, stream: str) -> torch.Generator:
-    """Return a CPU generator of its own for each (seed, stream), so that the order of draws does not matter."""
+    """Return a CPU generator for (seed, stream): each stream is independent of the order of the draws."""
     digest = hashlib.sha256(f"{seed}/{stream}".encode()).digest()
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:4], "big"))  # its mt19937 takes 32 bits
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:4], "big"))  # mt19937 takes 32 bits
 
 
 def _check_target(arch: Architecture, target: Architecture) -> None:

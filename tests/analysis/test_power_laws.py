@@ -1,4 +1,4 @@
-"""Power laws of one token count, against SciPy, lmfit's own intervals and the law that made the losses."""
+"""Power laws in one token count, compared with SciPy, with lmfit's intervals and with the law behind the losses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from results_tree import LAW, mul_loss
 from scipy.optimize import minimize
 
-from twostage.analysis.curves import PowerLaws, fit_power_laws, fit_trend
+from twostage.analysis.power_laws import PowerLaws, fit_power_laws, fit_trend
 from twostage.common.errors import UserError
 from twostage.laws.jsonio import dumps
 
@@ -92,7 +92,7 @@ def test_optimum_is_scipys(noisy):
 
 
 def test_intervals_are_lmfits_where_no_bound_is_near(noisy):
-    """One curve alone, floor in the interior: lmfit's own conf_interval is an independent implementation."""
+    """A single curve with its floor away from 0: lmfit's conf_interval is an independent implementation."""
     tokens = 112_640 * 2.0 ** np.arange(10)
     loss = mul_loss(TOKENS[0], tokens) * np.exp(1e-3 * np.random.default_rng(1).normal(size=10))
     fit = fit_power_laws(tokens, np.full(10, TOKENS[0]), loss)
@@ -134,7 +134,7 @@ def test_seeds_narrow_the_errors():
     assert eight.curves[2].alpha.standard_error < 0.6 * one.curves[2].alpha.standard_error
 
 
-def test_floor_at_zero_is_said_and_does_not_hide_the_error():
+def test_a_floor_at_zero_is_noted_and_does_not_reduce_the_error():
     d1, d2, loss = grid(noise=0.003, seed=0)
     fit = fit_power_laws(d2, d1, loss - LAW["E"])
     floor = fit.curves[0].floor
@@ -147,7 +147,7 @@ def test_floor_at_zero_is_said_and_does_not_hide_the_error():
 
 
 def test_own_floors_are_less_determined_than_a_shared_one(noisy):
-    """Why the floor is shared (our choice): separate floors widen the errors of the exponents."""
+    """The reason for a shared floor (our choice): separate floors make the errors of the exponents larger."""
     d1, d2, loss, shared = noisy
     own = fit_power_laws(d2, d1, loss, shared_floor=False)
     assert own.degrees_of_freedom == 25 - 15
@@ -179,7 +179,7 @@ def test_as_many_coefficients_as_points_has_no_errors():
         (TOKENS[:2], False, r"at least 3 token counts"),
     ],
 )
-def test_too_few_cells_say_what_is_needed(tokens, shared, message):
+def test_errors_state_how_many_cells_are_needed(tokens, shared, message):
     d1, d2, loss = grid(tokens=tokens)
     with pytest.raises(UserError, match=message):
         fit_power_laws(d2, d1, loss, shared_floor=shared)
@@ -189,7 +189,7 @@ def test_too_few_cells_say_what_is_needed(tokens, shared, message):
 def test_losses_must_be_positive_numbers(bad):
     d1, d2, loss = grid()
     loss[7] = bad
-    with pytest.raises(UserError, match="loss: needs one positive finite number"):
+    with pytest.raises(UserError, match="loss: must be one positive finite number"):
         fit_power_laws(d2, d1, loss)
 
 
@@ -224,7 +224,7 @@ def test_trend_with_equal_errors_is_least_squares():
 
 
 def test_common_error_moves_the_intercept_alone():
-    """Errors shared by all exponents (the floor's) leave the slope as well known as it was."""
+    """An error that all exponents share (that of the floor) does not change the error of the slope."""
     y = -0.4 + 0.015 * np.log(TOKENS)
     alone = fit_trend(TOKENS, y, np.eye(5) * 1e-6, dof=10)
     together = fit_trend(TOKENS, y, np.eye(5) * 1e-6 + np.ones((5, 5)) * 1e-2, dof=10)

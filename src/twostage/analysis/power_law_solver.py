@@ -1,7 +1,7 @@
 """Least squares for power laws L = A_i x^-alpha_i + E that share one floor E: optimum, covariance, profile intervals.
 
-The numerical core of `curves.py`, on lmfit: residuals of ln L, E >= 0, exponents free in sign. One curve with a floor
-of its own is the case of a single group. It knows nothing of methods, D1 or D2.
+The solver of `power_laws`, based on lmfit: residuals of ln L, E >= 0, exponents of any sign. A single curve with its own
+floor is a problem with one group.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from twostage.common.errors import UserError
 from twostage.laws.fit import Interval
 
 FloatArray = NDArray[np.float64]
-_FLOOR_STARTS = 60  # floors tried for the start; the best few are polished
-_POLISHED = 3
-_MAX_EXPONENT = 20.0  # |alpha| beyond this is no power law any more; it bounds the search, never a result
-_NEAR = 1e-6  # how far (relative) the floor stays below the lowest loss
-_LENGTHEN = 1.5
-_STEPS = 14  # of the walk to an interval's end, each longer than the one before
+_FLOOR_STARTS = 60  # starting values of the floor
+_POLISHED = 3  # the best starts, from which the optimizer runs
+_MAX_EXPONENT = 20.0  # bound of |alpha| in the search, far beyond any fitted value
+_NEAR = 1e-6  # the floor stays at least this far (relative) below the lowest loss
+_STEPS = 14  # largest number of steps to the end of an interval
+_LENGTHEN = 1.5  # each step is longer than the previous one by this factor
 
 
 @dataclass(frozen=True)
 class PowerLawProblem:
-    """Points of curves that share a floor.
+    """The points of `n_curves` curves that share a floor.
 
-    Parameters by name: `alpha_<i>`; `log_factor_<i>`, ln of the reducible loss at ln x = `reference`; `floor`, nats.
-    `log_x`, `log_loss`, `index` (curve of each point): shape (m,).
+    `log_x`, `log_loss`, `index` (the curve of each point): shape (m,). Parameters by name: `alpha_<i>`; `log_factor_<i>`,
+    ln of the reducible loss at ln x = `reference`; `floor`, in nats.
     """
 
     log_x: FloatArray
@@ -43,17 +43,17 @@ class PowerLawProblem:
 
     @property
     def names(self) -> list[str]:
-        """Parameters in the order of the covariance: exponents, factors, floor."""
+        """Names of the parameters in the order of the covariance: exponents, factors, floor."""
         curves = range(self.n_curves)
         return [f"alpha_{i}" for i in curves] + [f"log_factor_{i}" for i in curves] + ["floor"]
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Points minus parameters."""
+        """Number of points minus number of parameters."""
         return self.log_loss.size - len(self.names)
 
     def check(self) -> None:
-        """Raise `UserError` where the points cannot determine the parameters."""
+        """Raise `UserError` if the points cannot determine the parameters."""
         distinct = [np.unique(self.log_x[self.index == i]).size for i in range(self.n_curves)]
         if not distinct or min(distinct) < 2 or max(distinct) < 3:
             raise UserError(
@@ -69,7 +69,7 @@ class PowerLawProblem:
     def with_reference(
         self, reference: float, at: lmfit.Parameters
     ) -> tuple[PowerLawProblem, lmfit.Parameters]:
-        """The same problem and parameters with the factors taken at another ln x."""
+        """Return the same problem and parameters, with the factors taken at another ln x."""
         moved = at.copy()
         for i in range(self.n_curves):
             moved[f"log_factor_{i}"].value -= moved[f"alpha_{i}"].value * (reference - self.reference)
@@ -83,7 +83,7 @@ class PowerLawProblem:
             return np.exp(log_factor - alpha * (self.log_x - self.reference)), self.log_x - self.reference
 
     def residuals(self, parameters: lmfit.Parameters) -> FloatArray:
-        """ln(predicted) - ln(measured), shape (m,)."""
+        """Return ln(predicted) - ln(measured), shape (m,)."""
         reducible, _ = self._vectors(parameters)
         return np.asarray(np.log(reducible + parameters["floor"].value) - self.log_loss)
 
@@ -103,14 +103,14 @@ class PowerLawProblem:
         return self._jacobian(parameters)[:, columns]
 
     def chisqr(self, parameters: lmfit.Parameters) -> float:
-        """Sum of squared residuals."""
+        """Return the sum of squared residuals."""
         return float(np.sum(self.residuals(parameters) ** 2))
 
     def _start(self, floor: float) -> lmfit.Parameters:
-        """Straight lines of ln(L - floor)."""
+        """Return the parameters of straight-line fits to ln(L - floor)."""
         parameters = lmfit.Parameters()
         loss = np.exp(self.log_loss)
-        excess = np.log(np.maximum(loss - floor, 1e-9))  # a floor near the lowest loss leaves nothing of it
+        excess = np.log(np.maximum(loss - floor, 1e-9))  # avoids ln(0) for a floor near the lowest loss
         for i in range(self.n_curves):
             own = self.index == i
             slope, level = np.polyfit(self.log_x[own] - self.reference, excess[own], 1)
@@ -130,7 +130,7 @@ class PowerLawProblem:
             start,
             method="least_squares",
             jac=self._jacobian_of_free,
-            calc_covar=False,  # see `covariance`: lmfit's own fails where the floor sits at 0
+            calc_covar=False,  # lmfit's covariance fails where the floor is at 0; see `covariance`
             xtol=1e-11,
             ftol=1e-11,
             gtol=1e-11,
@@ -139,16 +139,17 @@ class PowerLawProblem:
         return fit.params
 
     def solve(self) -> lmfit.Parameters:
-        """The best fit over many starting floors between 0 and the lowest loss."""
+        """Return the best fit over many starting floors between 0 and the lowest loss."""
         ceiling = float(np.exp(self.log_loss.min())) * (1 - _NEAR)
         starts = [self._start(share * ceiling) for share in 1 - np.geomspace(1, 1e-3, _FLOOR_STARTS)]
         starts.sort(key=self.chisqr)
         return min((self._refine(start) for start in starts[:_POLISHED]), key=self.chisqr)
 
     def covariance(self, parameters: lmfit.Parameters) -> FloatArray:
-        """(J^T J)^-1 with exact derivatives, in the order of `names`, to be scaled by the variance; NaN where singular.
+        """Return (J^T J)^-1 with exact derivatives, in the order of `names`, before scaling by the variance.
 
-        A floor at its bound 0 stays a free direction: holding it there would understate the error of the exponents.
+        All NaN if the matrix is singular. A floor at its bound 0 is treated as free: fixing it there would make the errors
+        of the exponents too small.
         """
         jacobian = self._jacobian(parameters)
         scale = np.linalg.norm(jacobian, axis=0)
@@ -162,10 +163,16 @@ class PowerLawProblem:
     def profile(
         self, optimum: lmfit.Parameters, name: str, *, step: float, variance: float, dof: int, level: float
     ) -> Interval:
-        """Where fixing `name` and refitting the rest raises the sum of squares by the F quantile times `variance`.
+        """Return the profile interval of `name`.
 
-        The F test of lmfit's conf_interval, but with bounded refits (the floor often sits at 0) and an honest open end:
-        None with a note. `step`: how far to look first, about a standard error. `dof`: of `variance`.
+        At its ends, fixing `name` and refitting the other parameters raises the sum of squares by the F quantile times
+        `variance`. This is the F test of lmfit's conf_interval, but the refits respect the bounds (the floor is often at
+        0), and an end that is not found is None, with a note.
+
+        Args:
+            step: first step of the search, about one standard error.
+            variance: of the residuals.
+            dof: degrees of freedom of `variance`.
         """
         if dof < 1:
             return Interval(
@@ -176,7 +183,7 @@ class PowerLawProblem:
         lowest = self.chisqr(optimum)
 
         def excess(at: lmfit.Parameters) -> float:
-            """Distance in standard deviations, minus the quantile: almost straight in the coefficient."""
+            """Return the distance in standard deviations minus the quantile, which is almost linear in the coefficient."""
             return float(np.sqrt(max(self.chisqr(at) - lowest, 0.0) / variance)) - quantile
 
         ends = [self._end(optimum, name, sign * step, excess) for sign in (-1.0, 1.0)]
@@ -188,16 +195,16 @@ class PowerLawProblem:
     def _end(
         self, optimum: lmfit.Parameters, name: str, step: float, excess: Callable[[lmfit.Parameters], float]
     ) -> tuple[float | None, str]:
-        """Walk away from the optimum until the excess is positive, then close in; (end, note)."""
+        """Step away from the optimum until the excess is positive, then solve for its root; return the end and a note."""
         lowest, highest = optimum[name].min, optimum[name].max
         inside, warm = float(optimum[name].value), optimum
         for _ in range(_STEPS):
             outside = min(max(inside + step, lowest), highest)
-            moved = self._held(warm, name, outside)
+            moved = self._refit_with(warm, name, outside)
             if excess(moved) > 0:
                 start = warm
                 end = brentq(
-                    lambda trial, start=start: excess(self._held(start, name, trial)),
+                    lambda trial, start=start: excess(self._refit_with(start, name, trial)),
                     inside,
                     outside,
                     xtol=1e-3 * abs(outside - inside),
@@ -209,7 +216,7 @@ class PowerLawProblem:
             inside, warm, step = outside, moved, _LENGTHEN * step
         return None, "not closed: the points do not bound it on this side"
 
-    def _held(self, start: lmfit.Parameters, name: str, value: float) -> lmfit.Parameters:
+    def _refit_with(self, start: lmfit.Parameters, name: str, value: float) -> lmfit.Parameters:
         held = start.copy()
         held[name].set(value=value, vary=False)
         return self._refine(held)

@@ -1,0 +1,181 @@
+"""The laws, each declared once; equation numbers are those of arXiv 2510.06548.
+
+To add one, add it here: `--form`, `compare`, a study's `laws.forms`, the tables and the table in `docs/laws.md` follow
+from the declaration (see `docs/recipe-law.md`). This module imports no numpy, so that names and equations cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf
+
+# The saturating exponent is not invariant to the unit of D2: it says at which D2 the curves of all D1 differ by the
+# factor D1^-alpha1 alone. Our choice: 1e9 tokens, inside the grid of the paper (0.58e9 to 74e9).
+TREE_D2_SCALE_TOKENS = 1e9
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term: a scale times exp(sum of exponent x monomial of the logarithms).
+
+    `exponents` pairs a name with its monomial (`("d1",)`, `("d1", "d2")`); single variables enter with a minus sign
+    (D^-alpha), the interaction with a plus sign (alpha3), as in Eq. 2.
+    """
+
+    scale: str
+    exponents: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """Unit and bounds of a coefficient; `scale`: it multiplies a term, so the loss is linear in it."""
+
+    unit: str
+    lower: float = -inf
+    upper: float = inf
+    scale: bool = False
+
+
+SCALE = Coefficient("nats per token", lower=0.0, scale=True)
+EXPONENT = Coefficient("1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """One law.
+
+    Attributes:
+        name: as in `--form`, in a study's `laws.forms` and in fit files.
+        title: heading in tables.
+        equation: where it comes from, and the law as text.
+        coefficients: name -> unit and bounds, in printing order.
+        variables: the columns that it needs, of `d1`, `d2`, `n`.
+        terms: of a sum of power laws, in the order of the scales. A monomial `("d1", "d2")` is the interaction of
+            `alpha3`; `("d",)` is D1 + D2.
+        calculus: `module.class` of `twostage.laws` that holds the derivatives; a subclass of `form.Form` for laws that
+            are not sums of power laws.
+        constants: fixed numbers with units, written to fit files.
+        contains: a form nested in this one, and the coefficients with which this form equals it. The fit is then never
+            worse than that of the nested form.
+    """
+
+    name: str
+    title: str
+    equation: str
+    coefficients: Mapping[str, Coefficient]
+    variables: tuple[str, ...]
+    terms: tuple[Term, ...] = ()
+    calculus: str = "form.MonomialForm"
+    constants: Mapping[str, float] = field(default_factory=dict)
+    contains: tuple[str, Mapping[str, float]] | None = None
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """Names of the non-negative scales, one per term."""
+        return tuple(name for name, coefficient in self.coefficients.items() if coefficient.scale)
+
+    @property
+    def exponents(self) -> tuple[str, ...]:
+        """Names of the other coefficients, in which the loss is not linear."""
+        return tuple(name for name, coefficient in self.coefficients.items() if not coefficient.scale)
+
+    @property
+    def internal(self) -> tuple[str, ...]:
+        """Names in the internal order: scales, then exponents."""
+        return self.scales + self.exponents
+
+
+_D1, _D2, _N, _D12 = ("d1",), ("d2",), ("n",), ("d1", "d2")
+_MUL = Term("A", (("alpha1", _D1), ("alpha2", _D2), ("alpha3", _D12)))
+_E = Term("E", ())
+
+_LAWS = (
+    Declaration(
+        name="power",
+        title="Power",
+        equation="Eq. 1: L = A D2^-alpha + E",
+        coefficients={"A": SCALE, "alpha": EXPONENT, "E": SCALE},
+        variables=("d2",),
+        terms=(Term("A", (("alpha", _D2),)), _E),
+    ),
+    Declaration(
+        name="mul",
+        title="Mul.",
+        equation="Eq. 2: L = A D1^-alpha1 D2^(-alpha2 + alpha3 ln D1) + E",
+        coefficients={"A": SCALE, "alpha1": EXPONENT, "alpha2": EXPONENT, "alpha3": EXPONENT, "E": SCALE},
+        variables=("d1", "d2"),
+        terms=(_MUL, _E),
+    ),
+    Declaration(
+        name="mul0",
+        title="Mul. (α₃ = 0)",
+        equation="Eq. 2 with alpha3 = 0: L = A D1^-alpha1 D2^-alpha2 + E",
+        coefficients={"A": SCALE, "alpha1": EXPONENT, "alpha2": EXPONENT, "E": SCALE},
+        variables=("d1", "d2"),
+        terms=(Term("A", (("alpha1", _D1), ("alpha2", _D2))), _E),
+    ),
+    Declaration(
+        name="add",
+        title="Add.",
+        equation="Eq. 3: L = A D1^-alpha1 + F D2^-alpha2 + E",
+        coefficients={"A": SCALE, "alpha1": EXPONENT, "F": SCALE, "alpha2": EXPONENT, "E": SCALE},
+        variables=("d1", "d2"),
+        terms=(Term("A", (("alpha1", _D1),)), Term("F", (("alpha2", _D2),)), _E),
+    ),
+    Declaration(
+        name="hyb",
+        title="Hyb.",
+        equation="Eq. 4: L = (A D1^-alpha1 + F) D2^-alpha2 + E",
+        coefficients={"A": SCALE, "alpha1": EXPONENT, "F": SCALE, "alpha2": EXPONENT, "E": SCALE},
+        variables=("d1", "d2"),
+        terms=(Term("A", (("alpha1", _D1), ("alpha2", _D2))), Term("F", (("alpha2", _D2),)), _E),
+        contains=("mul0", {"F": 0.0}),
+    ),
+    Declaration(
+        name="merged",
+        title="Merged",
+        equation="Eq. 6: L = A (D1 + D2)^-alpha + E",
+        coefficients={"A": SCALE, "alpha": EXPONENT, "E": SCALE},
+        variables=("d1", "d2"),
+        terms=(Term("A", (("alpha", ("d",)),)), _E),
+    ),
+    Declaration(
+        name="joint",
+        title="Joint",
+        equation="Eq. 7: L = A D1^-alpha1 D2^(-alpha2 + alpha3 ln D1) + B N^-beta + E",
+        coefficients={
+            "A": SCALE,
+            "alpha1": EXPONENT,
+            "alpha2": EXPONENT,
+            "alpha3": EXPONENT,
+            "B": SCALE,
+            "beta": EXPONENT,
+            "E": SCALE,
+        },
+        variables=("d1", "d2", "n"),
+        terms=(_MUL, Term("B", (("beta", _N),)), _E),
+    ),
+    Declaration(
+        name="chinchilla",
+        title="Chinchilla",
+        equation="Chinchilla (Hoffmann et al. 2022): L = A/N^alpha + B/D^beta + E, D = d2",
+        coefficients={"A": SCALE, "B": SCALE, "E": SCALE, "alpha": EXPONENT, "beta": EXPONENT},
+        variables=("d2", "n"),
+        terms=(Term("A", (("alpha", _N),)), Term("B", (("beta", _D2),)), _E),
+    ),
+    Declaration(
+        name="tree",
+        title="Tree",
+        equation="saturating exponent: L = A D1^-alpha1 (D2/1e9)^(-alpha2/(1 + kappa ln D1)) + E",
+        coefficients={"A": SCALE, "alpha1": EXPONENT, "alpha2": EXPONENT, "kappa": EXPONENT, "E": SCALE},
+        variables=("d1", "d2"),
+        constants={"d2_scale_tokens": TREE_D2_SCALE_TOKENS},
+        calculus="tree.TreeForm",
+    ),
+)
+DECLARED: dict[str, Declaration] = {law.name: law for law in _LAWS}
+#: The laws of one method's D1 x D2 grid, which a study may list in `laws.forms`.
+GRID_FORMS = tuple(name for name, law in DECLARED.items() if law.variables == ("d1", "d2"))
+#: The laws of Tables 1 and 2.
+PAPER_FORMS = ("mul", "mul0", "add", "hyb")

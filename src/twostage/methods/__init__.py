@@ -1,0 +1,34 @@
+"""The methods of stage 2, one module for each kind: continual pretraining, and each kind of model growth.
+
+`base` says what the library asks of a method (`Method`, `Growth`). A kind is one class in one module (`cpt`, `stack`,
+`expand`): its section of the study file, the shape of the grown model, what identifies its growth job, its operator on
+weights (`expand_weights` is the one of `expand`), its title. `AnyMethod` lists the kinds; nothing else does. Importing this
+package does not import torch. Imports `common`.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from twostage.methods.base import Growth, Method, ScheduleKind
+from twostage.methods.cpt import Cpt
+from twostage.methods.expand import Expand
+from twostage.methods.stack import Stack
+
+#: Every kind of method, told apart by the key `kind`. A new kind is added here.
+AnyMethod = Annotated[Cpt | Stack | Expand, Field(discriminator="kind")]
+
+
+def growth_of(fields: dict[str, Any]) -> Growth:
+    """Build the growth method that `kind` and the other keys describe, as in a study file.
+
+    Raises:
+        ValueError: no kind of growth has this name, or one of its keys is wrong.
+    """
+    method: Method = TypeAdapter[Any](AnyMethod).validate_python(fields)
+    if not isinstance(method, Growth):
+        raise ValueError(f"kind: {method.kind!r} does not grow the model")
+    return method
+
+
+__all__ = ["AnyMethod", "Cpt", "Expand", "Growth", "Method", "ScheduleKind", "Stack", "growth_of"]
