@@ -1,7 +1,7 @@
 """Utilities that every package uses: errors, files, counts as text, provenance.
 
 `errors` (`UserError`), `storage` (atomic files, manifests), `units` (`300B` <-> 3e11), `markdown` (tables as text), `scripting`
-(entry point of scripts), `extras` (names a missing optional dependency), `provenance` (versions and git commit of a result), `revisions` (one integer per stage), `sections`
-(base class of the sections of a study file), `architecture` (shape of a model), `canonical` (names and shapes of its weights).
-Imports no other package of the library.
+(entry point of scripts), `extras` (names a missing optional dependency), `provenance` (versions and git commit of a result),
+`revisions` (one integer per stage), `sections` (base class of the sections of a study file), `architecture` (shape of a model),
+`canonical` (names and shapes of its weights). Imports no other package of the library.
 """
