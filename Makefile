@@ -14,7 +14,7 @@ STUDY ?= config/tiny.yaml
 .DELETE_ON_ERROR:
 GPU_PYTHON ?= .venv-gpu/bin/python
 
-.PHONY: figures report test test-all test-slurm test-gpu slurm-packages check schema clean-venv
+.PHONY: figures report test test-all test-slurm test-gpu slurm-packages check docs schema clean-venv
 
 figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
@@ -45,6 +45,14 @@ check: $(VENV)/.installed ## format, lint, types, workflow lint
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+
+docs: .venv-docs/.installed ## the documentation site, site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.installed: envs/docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet $(PIP_ARGS) -r envs/docs.txt
+	touch $@
 
 schema: $(VENV)/.installed ## write config/study.schema.json from the models
 	$(BIN)/python -m twostage.study.schema config/study.schema.json
