@@ -70,6 +70,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         goal = places.get(path, path.removeprefix("docs/"))
         if files.get_file_from_path(goal) is None:
             return text
-        return f"{is_picture}[{text}]({posixpath.relpath(goal, posixpath.dirname(place) or '.')}{hash_}{anchor})"
+        return (
+            f"{is_picture}[{text}]({posixpath.relpath(goal, posixpath.dirname(place) or '.')}{hash_}{anchor})"
+        )
 
     return LINK.sub(relink, markdown)
