@@ -11,11 +11,13 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from test_packages import ORDER
 
-from twostage.cli import build_parser
+from twostage.cli import build_parser, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -183,3 +185,30 @@ def test_every_page_is_in_the_navigation_of_the_site():
 def test_the_architecture_page_lists_the_packages_in_order():
     section = (ROOT / "docs/architecture.md").read_text().split("## The packages")[1].split("\n## ")[0]
     assert tuple(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == ORDER
+
+
+@pytest.fixture
+def losses(tmp_path, monkeypatch):
+    """A losses.csv as the README's examples read it, in the working directory."""
+    d1, d2 = (grid.ravel() for grid in np.meshgrid(*[1e9 * 2.0 ** np.arange(5)] * 2))
+    law = 30 * d1**-0.4 * d2 ** (-0.5 + 0.017 * np.log(d1)) * 1e3 + 1.5
+    noise = 1 + 1e-3 * np.random.default_rng(0).standard_normal(25)
+    pd.DataFrame({"D1": d1, "D2": d2, "loss": law * noise}).to_csv(tmp_path / "losses.csv")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_commands_of_the_readme_run_on_a_table_of_losses(losses, capsys):
+    lines = [words[1:] for words in commands(ROOT / "README.md") if words[0] == ".venv/bin/twostage"]
+    shown = [words for words in lines if words[0] in {"fit", "compare", "predict", "advise"}]
+    assert len(shown) == 4
+    for words in shown:
+        assert main(words) == 0, words
+        assert capsys.readouterr().out, words
+
+
+def test_the_python_example_of_the_readme_runs(losses, capsys):
+    [example] = [body for kind, body in FENCE.findall((ROOT / "README.md").read_text()) if kind == "python"]
+    exec(example, {})
+    alpha3, *table = capsys.readouterr().out.splitlines()
+    assert float(alpha3) > 0
+    assert all(any(form in row for row in table) for form in ("mul", "mul0", "add", "hyb"))
