@@ -9,6 +9,7 @@ import importlib
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -166,12 +167,18 @@ def test_python_examples_import_what_exists(page):
                 assert not missing, f"{name_of(page)}: {node.module} has no {missing}"
 
 
-def test_the_readme_fits_on_a_screen_or_two_and_links_every_page():
-    text = (ROOT / "README.md").read_text()
-    assert len(text.splitlines()) <= 130
-    linked = set(LINK.findall(text))
+def test_the_readme_is_short_and_pages_are_linked():
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.splitlines()) <= 130
+    linked = set(LINK.findall(readme + (ROOT / "CONTRIBUTING.md").read_text()))
     pages = {name_of(path) for path in (ROOT / "docs").glob("*.md")} - {"docs/api.md"}
-    assert pages <= linked, f"pages that the README does not link: {sorted(pages - linked)}"
+    assert pages <= linked, f"README.md and CONTRIBUTING.md do not link: {sorted(pages - linked)}"
+
+
+def test_the_readme_names_the_python_versions_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    versions = [line.split(" :: ")[-1] for line in project["classifiers"] if "Python :: 3." in line]
+    assert f"Python {versions[0]} to {versions[-1]}" in (ROOT / "README.md").read_text()
 
 
 def test_every_page_is_in_the_navigation_of_the_site():
