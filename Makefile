@@ -1,20 +1,22 @@
-# The commands a newcomer needs: `make figures` draws the tiny study, `make test` checks everything in minutes.
-# Both make `.venv` if it is missing and touch it again only when the locks change.
+# `make figures` draws the tiny study, `make test-fast` is for use while editing, `make test` tests everything in minutes.
+# All of them make `.venv` if it is missing, and update it only when the lock changes.
 #
-#   PYTHON    interpreter for the virtual environment (3.11 or 3.12)
-#   PIP_ARGS  extra arguments for pip; outside this lock's machine, e.g.
+#   PYTHON    interpreter for the virtual environment (3.11 to 3.13)
+#   PIP_ARGS  extra arguments for pip, for example PyTorch's CPU build instead of the much larger default one:
 #             make figures PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
-#             takes PyTorch's CPU build instead of the much larger default one.
+#   STUDY     study file of `make figures` and `make report`
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STUDY ?= config/tiny.yaml
+GPU_PYTHON ?= .venv-gpu/bin/python
+# A module's tests share fixtures, so each module runs in one process; tests/conftest.py puts the longest modules first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .DELETE_ON_ERROR:
-GPU_PYTHON ?= .venv-gpu/bin/python
 
-.PHONY: figures report test test-all test-slurm test-gpu slurm-packages check docs schema clean-venv
+.PHONY: figures report test test-fast test-all test-slurm test-gpu slurm-packages check docs schema clean-venv
 
 figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
@@ -22,24 +24,27 @@ figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 report: $(VENV)/.installed ## one HTML file with figures, tables and captions
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) --report report.html
 
-test: $(VENV)/.installed ## the test suite, at most 30 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not gpu"
+test: $(VENV)/.installed ## all tests but the slow ones: under 15 minutes on two cores
+	$(PYTEST) -m "not slow and not gpu"
 
-test-all: $(VENV)/.installed ## everything, simulations and fault injection included
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slurm and not gpu"
+test-fast: $(VENV)/.installed ## what to run while editing: no training, no Snakemake; under 3 minutes on two cores
+	$(PYTEST) -m "not slow and not gpu and not slurm and not workflow and not long"
+
+test-all: $(VENV)/.installed ## all tests, with simulations and injected faults
+	$(PYTEST) -m "not slurm and not gpu"
 	$(MAKE) test-slurm
 
-# One cluster at a time, so these run one after the other. The last result is committed and shown by every test run.
-test-slurm: $(VENV)/.installed ## all tests on a Slurm of their own (root, TWOSTAGE_SLURM_TESTS=1), written to tests/slurm/last-run.txt
+# One cluster at a time, so these tests run one after the other. The last result is committed, and each test run shows it.
+test-slurm: $(VENV)/.installed ## tests on a Slurm cluster that they start (root, TWOSTAGE_SLURM_TESTS=1); writes tests/slurm/last-run.txt
 	$(BIN)/python -m pytest -m slurm --slurm-report tests/slurm/last-run.txt
 
-slurm-packages: ## Debian's Slurm for test-slurm; refused where a Slurm is
+slurm-packages: ## install Debian's Slurm for test-slurm; refused on a machine that has Slurm
 	$(PYTHON) tests/slurm/packages.py
 
-test-gpu: ## what only a machine with a GPU can test (docs/gpu.md); uses GPU_PYTHON, since .venv holds the CPU build
+test-gpu: ## tests that need a GPU (docs/gpu.md); uses GPU_PYTHON, since .venv has the CPU build
 	$(GPU_PYTHON) -m pytest -m gpu tests/gpu
 
-check: $(VENV)/.installed ## format, lint, types, workflow lint
+check: $(VENV)/.installed ## formatters, linters and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
@@ -57,7 +62,7 @@ docs: .venv-docs/.installed ## the documentation site, site/index.html; a broken
 schema: $(VENV)/.installed ## write config/study.schema.json from the models
 	$(BIN)/python -m twostage.study.schema config/study.schema.json
 
-# Torch first and alone: any other package would pull the newest build with gigabytes of CUDA libraries.
+# Torch first and alone: any other package would install its newest build, with gigabytes of CUDA libraries.
 $(VENV)/.installed: envs/cpu.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) "$$(grep '^torch==' envs/cpu.txt)"

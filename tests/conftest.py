@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+TRAINING_FOLDERS = ("training", "exchange", "gpu", "slurm")
 LAST_SLURM_RUN = Path(__file__).parent / "slurm/last-run.txt"
 
 
@@ -16,6 +17,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slurm-report", type=Path, help="write date and result of each Slurm test to this file"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what trains a model, and put the longest modules first, so that no process is left with one at the end."""
+    for item in items:
+        if "corpus_folder" in getattr(item, "fixturenames", ()) or item.path.parent.name in TRAINING_FOLDERS:
+            item.add_marker("long")
+    longest = {
+        mark: {item.path for item in items if item.get_closest_marker(mark)}
+        for mark in ("workflow", "long")
+    }
+    items.sort(key=lambda item: (item.path not in longest["workflow"], item.path not in longest["long"]))
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:

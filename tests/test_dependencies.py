@@ -6,32 +6,38 @@ import ast
 import re
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from twostage import __version__
+from twostage.common.extras import EXTRAS
+from twostage.doctor.packages import PYTHONS, read_lock
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-def read_pins(lock: str) -> dict[str, str]:
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "envs" / lock).read_text(), re.MULTILINE)
-    return {canonicalize_name(name): version for name, version in pins}
-
-
-LOCK = read_pins("cpu.txt")
+LOCK = read_lock(ROOT / "envs/cpu.txt")
+#: Extras that are pinned in another lock than cpu.txt.
+OTHER_LOCKS = {"gpu": "envs/gpu.txt", "docs": "envs/docs.txt"}
+#: Those that `make` and the tests need; the library and the workflow import all others.
+TOOLS = ("report", "test", "check", "docs")
 #: Needed by a dependency that does not declare it, or started as a program: where its name must stand instead.
 INDIRECT = {
     # Megatron's checkpoint writer uses it undeclared; without it a save hangs for ever.
     "psutil": Path(next(iter(find_spec("megatron.core").submodule_search_locations))) / "dist_checkpointing",
-    # What the harness loads an exported model and its data with; transformers stands in `test` too.
+    # What the harness loads an exported model with.
     "accelerate": Path(find_spec("lm_eval").origin).parent / "models",
-    "datasets": Path(find_spec("lm_eval").origin).parent / "api",
+    "transformers": Path(find_spec("lm_eval").origin).parent / "models",
     "snakemake-executor-plugin-slurm": ROOT / "profiles/slurm/config.yaml",
+    "transformer-engine": Path(next(iter(find_spec("megatron.core").submodule_search_locations)))
+    / "extensions",
     "pygments": Path(find_spec("snakemake").origin).parent / "report",
     "mkdocs-material": ROOT / "mkdocs.yml",
     "mkdocstrings": ROOT / "mkdocs.yml",
@@ -43,17 +49,15 @@ INDIRECT = {
     "types-pyyaml": ROOT / "src",
 }
 WORDS = {
+    "transformer-engine": "import transformer_engine",
     "accelerate": "from accelerate import",
-    "datasets": "import datasets",
+    "transformers": "import transformers",
     "snakemake-executor-plugin-slurm": "executor: slurm",
     "mkdocs-material": "name: material",
     "pytest-xdist": "-n 2",
     "pandas-stubs": "import pandas",
     "types-pyyaml": "import yaml",
 }
-
-#: Extras that a module of the library imports, inside a function that explains when they are missing.
-LIBRARY_EXTRAS = ("downstream",)
 
 
 def requirements(extra: str | None) -> list[Requirement]:
@@ -68,6 +72,7 @@ ALL = [
 ]
 
 
+@cache
 def imported(*folders: str) -> set[str]:
     """Top-level modules imported by Python and Snakemake files below the folders."""
     names: set[str] = set()
@@ -92,8 +97,10 @@ OWNERS = packages_distributions()
 
 
 def modules_of(distribution: str) -> set[str]:
+    """Top-level modules of a distribution; its own name where it is not installed (kernels for GPUs)."""
     wanted = canonicalize_name(distribution)
-    return {module for module, owners in OWNERS.items() if wanted in {canonicalize_name(o) for o in owners}}
+    found = {module for module, owners in OWNERS.items() if wanted in {canonicalize_name(o) for o in owners}}
+    return found or {wanted.replace("-", "_")}
 
 
 @pytest.mark.parametrize(
@@ -108,9 +115,7 @@ def test_declared_dependency_is_used(extra, requirement):
             f"{name} is not used in {place}"
         )
         return
-    folders = ["src", "rules", "workflow"] if extra is None else ["tests", "benchmarks"]
-    if extra in LIBRARY_EXTRAS:
-        folders.append("src")
+    folders = ("tests", "benchmarks") if extra in TOOLS else ("src", "rules", "workflow", "Snakefile")
     assert modules_of(name) & imported(*folders), f"{name} is declared but nothing in {folders} imports it"
 
 
@@ -119,26 +124,41 @@ def test_declared_dependency_is_used(extra, requirement):
 )
 def test_declared_dependency_is_pinned_within_its_bounds(extra, requirement):
     name = canonicalize_name(requirement.name)
-    lock = "docs.txt" if extra == "docs" else "cpu.txt"
-    pins = read_pins(lock)
-    assert name in pins, f"{name} is not in envs/{lock}"
+    lock = OTHER_LOCKS.get(extra, "envs/cpu.txt")
+    pins = read_lock(ROOT / lock)
+    assert name in pins, f"{name} is not in {lock}"
     assert pins[name] in requirement.specifier, (
-        f"envs/{lock} pins {name} {pins[name]}, outside {requirement.specifier}"
+        f"{lock} pins {name} {pins[name]}, outside {requirement.specifier}"
     )
 
 
 def test_nothing_undeclared_is_imported():
-    everywhere = (None, *LIBRARY_EXTRAS)
     declared = set().union(
-        *(modules_of(requirement.name) for extra, requirement in ALL if extra in everywhere)
+        *(modules_of(requirement.name) for extra, requirement in ALL if extra not in TOOLS)
     )
     own = {"twostage", "snakemake_logger_plugin_twostage"}
-    # Compiled on machines with GPUs, where a study may ask for it; pip could not resolve it anywhere else.
-    gpu_only = {"flash_attn"}
-    assert all(f"\n{name}==" in (ROOT / "envs/gpu.txt").read_text() for name in gpu_only)
-    own |= gpu_only
     foreign = imported("src", "rules", "workflow") - set(sys.stdlib_module_names) - own - {"__future__"}
     assert foreign <= declared, f"imported but not declared: {sorted(foreign - declared)}"
+
+
+def test_a_missing_module_is_named_with_the_extra_that_declares_it():
+    assert EXTRAS.keys() | set(TOOLS) == PROJECT["optional-dependencies"].keys()
+    for extra, modules in EXTRAS.items():
+        declared = [modules_of(requirement.name) for requirement in requirements(extra)]
+        assert all(found.intersection(modules) for found in declared), extra
+        assert set(modules) <= set().union(*declared), extra
+
+
+def test_the_citation_is_of_this_version():
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+
+
+def test_python_versions_are_the_same_everywhere():
+    assert SpecifierSet(PROJECT["requires-python"]) == PYTHONS
+    named = {line.rpartition(" ")[2] for line in PROJECT["classifiers"] if "Python :: 3." in line}
+    assert named == {f"3.{minor}" for minor in range(30) if f"3.{minor}" in PYTHONS}
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]
+    assert set(jobs["test"]["strategy"]["matrix"]["python"]) == named
 
 
 def test_the_lock_is_closed():

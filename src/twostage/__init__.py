@@ -3,4 +3,4 @@
 The library behind the Snakemake workflow; it never imports snakemake. See README.md for a tour.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

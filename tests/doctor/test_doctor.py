@@ -291,7 +291,7 @@ def test_packages_as_in_the_lock_are_well_whatever_their_build():
         ({"installed": INSTALLED.installed | {"numpy": None}}, "needed packages", Status.MISSING),
         ({"installed": INSTALLED.installed | {"pytest": None}}, "other packages of the lock", Status.WARN),
         ({"installed": INSTALLED.installed | {"numpy": "2.5.5"}}, "versions", Status.WARN),
-        ({"python": "3.13.1"}, "Python", Status.MISSING),
+        ({"python": "3.14.1"}, "Python", Status.MISSING),
         ({"python": "3.10.4"}, "Python", Status.MISSING),
         ({"lock": None}, "packages", Status.WARN),
     ],

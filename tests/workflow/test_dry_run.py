@@ -33,8 +33,8 @@ def test_lint_is_clean(pristine):
     assert pristine.snakemake("--lint").returncode == 0
 
 
-def test_job_counts_of_the_tiny_study(pristine):
-    counts = pristine.planned(*TINY)
+def test_job_counts_of_the_tiny_study(job_counts):
+    counts = job_counts(*TINY)
     assert not [rule for rule in counts if "crossover" in rule]  # no models from scratch to compare with
     # Base, four D1 of cpt-code and of stack: four segments and branches each. cpt-math and expand: three D1, two D2 at
     # 100 and 400 steps. Three ablation arms of one cell each up to 400 steps, and the cosine run, which has no trunk.
@@ -50,13 +50,21 @@ def test_job_counts_of_the_tiny_study(pristine):
     }  # no models from scratch to compare with
 
 
-def test_the_exact_user_command_resolves_without_slurm(pristine, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def paper_counts(pristine, tmp_path_factory) -> dict[str, int]:
+    """What the README's command plans for the paper's study."""
+    folder = tmp_path_factory.mktemp("programs")
     # A machine may have Slurm's packages (tests/slurm installs them); this one has nothing but a shell.
     for command in ("bash", "sh", "env", "which"):
-        (tmp_path / command).symlink_to(shutil.which(command))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert shutil.which("sinfo") is None
-    counts = pristine.planned("--profile", "profiles/slurm", "all_figures", "all_tables")
+        (folder / command).symlink_to(shutil.which(command))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder))
+        assert shutil.which("sinfo") is None
+        return pristine.planned("--profile", "profiles/slurm", "all_figures", "all_tables")
+
+
+def test_the_exact_user_command_resolves_without_slurm(paper_counts):
+    counts = paper_counts
     assert counts["train_trunk_segment"] == SEGMENTS
     assert counts["train_decay_branch"] == BRANCHES
     assert counts["grow_checkpoint"] == counts["release_grown"] == GROWN
@@ -74,10 +82,9 @@ def test_the_exact_user_command_resolves_without_slurm(pristine, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", ["tiny", "paper"])
-def test_the_dag_picture_counts_what_snakemake_plans(pristine, name):
-    file = f"config/{name}.yaml"
-    planned = pristine.planned("--config", f"study={file}", "--", "all_figures", "all_tables")
-    study = load_study(ROOT / file)
+def test_the_dag_picture_counts_what_snakemake_plans(job_counts, name, request):
+    planned = job_counts(*TINY) if name == "tiny" else request.getfixturevalue("paper_counts")
+    study = load_study(ROOT / f"config/{name}.yaml")
     drawn: dict[str, int] = {}
     for job in rule_jobs(study, Design(study)):
         drawn[job.rule] = drawn.get(job.rule, 0) + job.jobs

@@ -1,7 +1,7 @@
-"""The command `twostage`: what is not a file in the workflow.
+"""The command `twostage`: everything that is not a file in the workflow.
 
-Every subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`; what is slow to import is imported
-inside `run`. Mistakes of the user become one line on stderr and exit code 2; anything else keeps its traceback.
+Every subcommand is a module with `add_parser(subparsers)` and `run(args) -> int`. Slow imports, and those of an extra,
+are inside `run`. A user's mistake is one line on stderr and exit code 2; any other error keeps its traceback.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from twostage import __version__
+from twostage.common.extras import missing_extras_named
 from twostage.common.scripting import EXIT_BAD_INPUT
 
 # In the order of `twostage --help`.
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # argparse has printed its message (or help)
         return stop.code if isinstance(stop.code, int) else EXIT_BAD_INPUT
     try:
-        return int(args.run(args))
+        with missing_extras_named():
+            return int(args.run(args))
     except (ValueError, OSError) as error:
         sys.stderr.write(f"twostage: error: {error}\n")
         return EXIT_BAD_INPUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,7 @@ def read_frame(path: Path) -> pd.DataFrame:
         if ending == ".jsonl":
             return pd.read_json(path, lines=True)
         if ending == ".parquet":
+            import_module("pyarrow")  # pandas itself would not name the extra
             return pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as {ending[1:]}: {error}") from None

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import zstandard
-
 from twostage.common.errors import UserError
 from twostage.study import FilesCorpus, HuggingFaceCorpus
 
@@ -155,6 +153,8 @@ def zstd_chunks(path: Path) -> Iterator[bytes]:
     Raises:
         UserError: the file is damaged or ends inside of a frame (which the library's own reader does not notice).
     """
+    import zstandard
+
     decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_ZSTD_WINDOW)
     frame = decompressor.decompressobj()
     started = False

@@ -10,12 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from twostage.doctor.check import Check, Status
 
 GROUP = "environment"
+#: As `requires-python` in pyproject.toml, which an image does not hold.
+PYTHONS = SpecifierSet(">=3.11,<3.14")
+#: What every study needs next to the base set.
+NEEDED_EXTRAS = ("train", "workflow")
 #: Judged with the GPU, where they are optional.
 _GPU_ONLY = re.compile(r"cuda-|nvidia-|triton|transformer-engine|flash-attn")
 #: A name with a handful of differing versions is listed in full, more are counted.
@@ -51,8 +56,12 @@ def gather(lock: Path) -> PackageFacts:
     project = lock.absolute().parents[1] / "pyproject.toml"
     direct = frozenset(pinned)
     if project.is_file():
-        lines = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
-        direct = frozenset(canonicalize_name(Requirement(line).name) for line in lines)
+        declared = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        needed = [
+            declared["dependencies"],
+            *(declared["optional-dependencies"][extra] for extra in NEEDED_EXTRAS),
+        ]
+        direct = frozenset(canonicalize_name(Requirement(line).name) for lines in needed for line in lines)
     return PackageFacts(
         platform.python_version(), str(lock), pinned, {name: _installed(name) for name in pinned}, direct
     )
@@ -71,15 +80,14 @@ def judge(facts: PackageFacts) -> list[Check]:
 
 
 def _python(found: str) -> Check:
-    major, minor = (int(part) for part in found.split(".")[:2])
-    if (major, minor) in ((3, 11), (3, 12)):
+    if found in PYTHONS:
         return Check(GROUP, "Python", found, Status.OK)
     return Check(
         GROUP,
         "Python",
         found,
         Status.MISSING,
-        "make the environment with Python 3.11 or 3.12 (PYTHON=python3.12)",
+        f"make the environment with a Python {PYTHONS} (make PYTHON=python3.12 ...)",
     )
 
 

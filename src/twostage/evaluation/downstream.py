@@ -7,7 +7,7 @@ prompts and metrics are the harness's, and what it reports is written down with 
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,11 @@ def evaluate_downstream(
 
 
 def _harness_version(spec: DownstreamSpec) -> str:
-    fix = "install the extra `downstream` (envs/cpu.txt has the exact versions)"
-    try:
-        found = version("lm_eval")
-    except PackageNotFoundError:
-        raise UserError(f"the lm-eval harness is not installed; {fix}") from None
+    found = version("lm_eval")
     if not found.startswith(f"{spec.harness}."):
-        raise UserError(f"lm_eval {found} is installed, {spec.harness}.x is needed; {fix}")
+        raise UserError(
+            f"lm_eval {found} is installed, {spec.harness}.x is needed: pip install 'lm_eval=={spec.harness}.*'"
+        )
     return found
 
 
