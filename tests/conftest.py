@@ -25,8 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "corpus_folder" in getattr(item, "fixturenames", ()) or item.path.parent.name in TRAINING_FOLDERS:
             item.add_marker("long")
     longest = {
-        mark: {item.path for item in items if item.get_closest_marker(mark)}
-        for mark in ("workflow", "long")
+        mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in ("workflow", "long")
     }
     items.sort(key=lambda item: (item.path not in longest["workflow"], item.path not in longest["long"]))
 
