@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .DELETE_ON_ERROR:
 
-.PHONY: figures report test test-fast test-all test-slurm test-gpu slurm-packages check schema clean-venv
+.PHONY: figures report test test-fast test-all test-slurm test-gpu slurm-packages check docs schema clean-venv
 
 figures: $(VENV)/.installed ## train, evaluate, fit and draw config/tiny.yaml
 	$(BIN)/snakemake --profile profiles/local --config study=$(STUDY) -- all_figures all_tables
@@ -50,6 +50,14 @@ check: $(VENV)/.installed ## formatters, linters and types
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 	$(BIN)/mypy
+
+docs: .venv-docs/.installed ## the documentation site, site/index.html; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
+.venv-docs/.installed: envs/docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet $(PIP_ARGS) -r envs/docs.txt
+	touch $@
 
 schema: $(VENV)/.installed ## write config/study.schema.json from the models
 	$(BIN)/python -m twostage.exhibits.schema config/study.schema.json

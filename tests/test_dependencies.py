@@ -24,9 +24,10 @@ from twostage.doctor.packages import PYTHONS, read_lock
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = read_lock(ROOT / "envs/cpu.txt")
-GPU_LOCK = read_lock(ROOT / "envs/gpu.txt")
+#: Extras that are pinned in another lock than cpu.txt.
+OTHER_LOCKS = {"gpu": "envs/gpu.txt", "docs": "envs/docs.txt"}
 #: Those that `make` and the tests need; the library and the workflow import all others.
-TOOLS = ("report", "test", "check")
+TOOLS = ("report", "test", "check", "docs")
 #: Needed by a dependency that does not declare it, or started as a program: where its name must stand instead.
 INDIRECT = {
     # Megatron's checkpoint writer uses it without declaring it; without it a save hangs.
@@ -38,6 +39,8 @@ INDIRECT = {
     "transformer-engine": Path(next(iter(find_spec("megatron.core").submodule_search_locations)))
     / "extensions",
     "pygments": Path(find_spec("snakemake").origin).parent / "report",
+    "mkdocs-material": ROOT / "mkdocs.yml",
+    "mkdocstrings": ROOT / "mkdocs.yml",
     "mypy": ROOT / "Makefile",
     "ruff": ROOT / "Makefile",
     "snakefmt": ROOT / "Makefile",
@@ -50,6 +53,7 @@ WORDS = {
     "accelerate": "from accelerate import",
     "transformers": "import transformers",
     "snakemake-executor-plugin-slurm": "executor: slurm",
+    "mkdocs-material": "name: material",
     "pytest-xdist": "-n 2",
     "pandas-stubs": "import pandas",
     "types-pyyaml": "import yaml",
@@ -120,7 +124,8 @@ def test_declared_dependency_is_used(extra, requirement):
 )
 def test_declared_dependency_is_pinned_within_its_bounds(extra, requirement):
     name = canonicalize_name(requirement.name)
-    lock, pins = ("envs/gpu.txt", GPU_LOCK) if extra == "gpu" else ("envs/cpu.txt", LOCK)
+    lock = OTHER_LOCKS.get(extra, "envs/cpu.txt")
+    pins = read_lock(ROOT / lock)
     assert name in pins, f"{name} is not in {lock}"
     assert pins[name] in requirement.specifier, (
         f"{lock} pins {name} {pins[name]}, outside {requirement.specifier}"

@@ -37,7 +37,7 @@ def own_pins(lock: str) -> dict[str, str]:
     return {name: pin for name, (_, pin) in zip(names, pairs, strict=True)}
 
 
-@pytest.mark.parametrize("lock", ["cpu.txt", "gpu.txt"])
+@pytest.mark.parametrize("lock", ["cpu.txt", "docs.txt", "gpu.txt"])
 def test_every_line_is_an_exact_pin(lock):
     for line in lines(lock):
         assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.]*|-r cpu\.txt", line), line
