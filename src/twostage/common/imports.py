@@ -2,7 +2,8 @@
 
 Rules that take seconds list these files as inputs, so they run again when their code changes. Imports are read from the
 source (also those inside functions, but not those for types alone); nothing is executed. A module that mentions
-`__file__` reads data files next to it, so these are listed too.
+`__file__` reads data files next to it, so these are listed too. A module that calls `import_module` may load any module
+next to it, so all of them are listed; a package's `__init__` that does so only offers names, which the library never uses.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def _needed_files(library: Path, file: Path) -> list[Path]:
         return []
     source = file.read_text(encoding="utf-8")
     needed = [path for name in imported_names(file, source) for path in _module_files(library, name)]
+    if "import_module(" in source and file.name not in ("__init__.py", Path(__file__).name):
+        needed += sorted(file.parent.glob("*.py"))
     return needed + (_data_files(file.parent) if "__file__" in source else [])
 
 

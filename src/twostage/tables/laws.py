@@ -50,7 +50,7 @@ def _loo_table(title: str, fits: Sequence[MethodFit], excluded: Sequence[Exclude
         best = min(known, key=lambda form: known[form]) if known else ""
         reasons = [law.reason for law in fit.laws.values() if law.reason]
         variant = PAPER_VARIANTS.get(fit.method, "")
-        printed: pd.Series[str] | dict[str, str] = paper.loc[variant] if variant else {}
+        printed: dict[str, object] = dict(paper.loc[variant]) if variant else {}
         theirs = {form: str(printed.get(f"rms_{form}", "")) for form in forms}
         noise = None if fit.noise is None else 1e3 * fit.noise.sd_nats
         rows.append(
