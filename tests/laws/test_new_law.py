@@ -33,7 +33,7 @@ CURVED = """    Declaration(
         equation="L = A (D2 + k D1^b)^-alpha + E, lnk = ln k",
         coefficients={"A": SCALE, "alpha": EXPONENT, "lnk": EXPONENT, "b": EXPONENT, "E": SCALE},
         variables=("d1", "d2"),
-        calculus="effective.EffectiveForm",
+        calculus="twostage.laws.effective:EffectiveForm",
     ),
 """
 

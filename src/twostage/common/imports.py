@@ -2,13 +2,15 @@
 
 Rules that take seconds list these files as inputs, so they run again when their code changes. Imports are read from the
 source (also those inside functions, but not those for types alone); nothing is executed. A module that mentions
-`__file__` reads data files next to it, so these are listed too. A module that calls `import_module` may load any module
-next to it, so all of them are listed; a package's `__init__` that does so only offers names, which the library never uses.
+`__file__` reads data files next to it, so these are listed too. A string such as `twostage.laws.tree:TreeForm` names a module
+that is loaded at run time; within one package it counts as an import. The modules of figures and tables are named from
+another package: a rule asks for those it draws.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -48,8 +50,9 @@ def _needed_files(library: Path, file: Path) -> list[Path]:
         return []
     source = file.read_text(encoding="utf-8")
     needed = [path for name in imported_names(file, source) for path in _module_files(library, name)]
-    if "import_module(" in source and file.name not in ("__init__.py", Path(__file__).name):
-        needed += sorted(file.parent.glob("*.py"))
+    named = re.findall(rf'"({PACKAGE}\.[\w.]+):\w+"', source)
+    loaded = [path for name in named for path in _module_files(library, name) if path.parent == file.parent]
+    needed += loaded
     return needed + (_data_files(file.parent) if "__file__" in source else [])
 
 

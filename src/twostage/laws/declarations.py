@@ -53,7 +53,7 @@ class Declaration:
         variables: the columns that it needs, of `d1`, `d2`, `n`.
         terms: of a sum of power laws, in the order of the scales. A monomial `("d1", "d2")` is the interaction of
             `alpha3`; `("d",)` is D1 + D2.
-        calculus: `module.class` of `twostage.laws` that holds the derivatives; a subclass of `form.Form` for laws that
+        calculus: `module:class`, e.g. `twostage.laws.tree:TreeForm`, that holds the derivatives; a subclass of `form.Form` for laws that
             are not sums of power laws.
         constants: fixed numbers with units, written to fit files.
         contains: a form nested in this one, and the coefficients with which this form equals it. The fit is then never
@@ -66,7 +66,7 @@ class Declaration:
     coefficients: Mapping[str, Coefficient]
     variables: tuple[str, ...]
     terms: tuple[Term, ...] = ()
-    calculus: str = "form.MonomialForm"
+    calculus: str = "twostage.laws.form:MonomialForm"
     constants: Mapping[str, float] = field(default_factory=dict)
     contains: tuple[str, Mapping[str, float]] | None = None
 
@@ -171,7 +171,7 @@ _LAWS = (
         coefficients={"A": SCALE, "alpha1": EXPONENT, "alpha2": EXPONENT, "kappa": EXPONENT, "E": SCALE},
         variables=("d1", "d2"),
         constants={"d2_scale_tokens": TREE_D2_SCALE_TOKENS},
-        calculus="tree.TreeForm",
+        calculus="twostage.laws.tree:TreeForm",
     ),
 )
 DECLARED: dict[str, Declaration] = {law.name: law for law in _LAWS}

@@ -9,8 +9,8 @@ from twostage.laws.form import Form
 
 
 def _form(law: Declaration) -> Form:
-    module, name = law.calculus.split(".")
-    form: Form = getattr(import_module(f"twostage.laws.{module}"), name)(**vars(law))
+    module, name = law.calculus.split(":")
+    form: Form = getattr(import_module(module), name)(**vars(law))
     return form
 
 
