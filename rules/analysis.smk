@@ -18,7 +18,6 @@ rule fit_law:
     wildcard_constraints:
         method=r"[^/]+",
         model=r"[^/]+",
-    threads: 1
     resources:
         mem_mb=1000,
     params:
@@ -41,7 +40,6 @@ rule fit_joint_law:
         f"{LOGS}/fit_joint_law/{{method}}.log",
     wildcard_constraints:
         method=r"[^/]+",
-    threads: 1
     resources:
         mem_mb=1000,
     params:
@@ -61,7 +59,6 @@ rule fit_scratch_law:
         f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
         f"{LOGS}/fit_scratch_law/{{corpus}}.log",
-    threads: 1
     resources:
         mem_mb=1000,
     params:
@@ -87,7 +84,6 @@ rule fit_unified_law:
         ),
     log:
         f"{LOGS}/fit_unified_law.log",
-    threads: 1
     resources:
         mem_mb=1000,
     params:

@@ -22,7 +22,6 @@ rule aggregate_cells:
         ),
     log:
         f"{LOGS}/aggregate_cells.log",
-    threads: 1
     resources:
         mem_mb=1000,
     params:
@@ -50,7 +49,6 @@ rule aggregate_method_cells:
     wildcard_constraints:
         method=r"[^/]+",
         model=r"[^/]+",
-    threads: 1
     resources:
         mem_mb=1000,
     params:
@@ -76,7 +74,6 @@ rule gather_curves:
         ),
     log:
         f"{LOGS}/gather_curves.log",
-    threads: 1
     resources:
         mem_mb=1000,
     params:

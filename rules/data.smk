@@ -7,7 +7,6 @@ rule prepare_corpus:
         f"{RESULTS}/corpora/{{corpus}}/manifest.json",
     log:
         f"{LOGS}/corpora/{{corpus}}.log",
-    threads: 1
     resources:
         **cpu_resources(
             f"{LOGS}/corpora/{{corpus}}.log", mem_mb=prepare_mb, runtime=prepare_min
@@ -29,7 +28,6 @@ rule train_tokenizer:
         f"{RESULTS}/tokens/tokenizer.json",
     log:
         f"{LOGS}/tokens/tokenizer.log",
-    threads: 1
     resources:
         **cpu_resources(f"{LOGS}/tokens/tokenizer.log", mem_mb=2000, runtime=240),
     params:

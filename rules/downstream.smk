@@ -10,7 +10,6 @@ rule export_checkpoint:
         f"{RESULTS}/{{run}}/decay/{{branch}}/hf/manifest.json",
     log:
         f"{LOGS}/{{run}}/export-{{branch}}.log",
-    threads: 1
     resources:
         **cpu_resources(
             f"{LOGS}/{{run}}/export-{{branch}}.log", mem_mb=export_mb, runtime=60
@@ -34,7 +33,6 @@ rule evaluate_downstream:
         f"{RESULTS}/{{run}}/decay/{{branch}}/downstream.json",
     log:
         f"{LOGS}/{{run}}/downstream-{{branch}}.log",
-    threads: 1
     resources:
         **gpu_resources(f"{LOGS}/{{run}}/downstream-{{branch}}.log", runtime=240),
     params:

@@ -9,7 +9,6 @@ rule evaluate_checkpoint:
         f"{RESULTS}/{{run}}/decay/{{branch}}/eval-{{corpus}}.json",
     log:
         f"{LOGS}/{{run}}/eval-{{branch}}-{{corpus}}.log",
-    threads: 1
     resources:
         **gpu_resources(f"{LOGS}/{{run}}/eval-{{branch}}-{{corpus}}.log", runtime=60),
     params:

@@ -73,7 +73,6 @@ rule plot_published:
         "results/figures-published/logs/{figure}.log",
     wildcard_constraints:
         figure="|".join(PUBLISHED_FIGURES),
-    threads: 1
     resources:
         mem_mb=1000,
     params:

@@ -11,7 +11,6 @@ rule grow_checkpoint:
         f"{LOGS}/{{run}}/grow.log",
     wildcard_constraints:
         run=paths.STAGE2_RUN_PATTERN,
-    threads: 1
     resources:
         **cpu_resources(f"{LOGS}/{{run}}/grow.log", mem_mb=growth_mb, runtime=60),
     params:

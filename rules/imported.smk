@@ -17,7 +17,6 @@ rule import_cells:
         ),
     log:
         f"{LOGS}/import_cells.log",
-    threads: 1
     resources:
         mem_mb=1000,
     params:

@@ -12,7 +12,6 @@ rule release_trunk:
         f"{LOGS}/{{run}}/release-trunk-{{tokens}}.log",
     wildcard_constraints:
         run=paths.STAGE2_RUN_PATTERN,
-    threads: 1
     resources:
         mem_mb=1000,
     message:
@@ -32,7 +31,6 @@ rule release_grown:
         f"{LOGS}/{{run}}/release-init.log",
     wildcard_constraints:
         run=paths.STAGE2_RUN_PATTERN,
-    threads: 1
     resources:
         mem_mb=1000,
     message:

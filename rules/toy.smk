@@ -10,7 +10,6 @@ rule simulate_toy_model:
         f"{TOY_RESULTS}/losses.csv",
     log:
         f"{TOY_RESULTS}/logs/simulate_toy_model.log",
-    threads: 1
     resources:
         **cpu_resources(
             f"{TOY_RESULTS}/logs/simulate_toy_model.log", mem_mb=1000, runtime=30
@@ -36,7 +35,6 @@ rule plot_toy_model:
         csv=f"{TOY_RESULTS}/toy-model.csv",
     log:
         f"{TOY_RESULTS}/logs/plot_toy_model.log",
-    threads: 1
     resources:
         mem_mb=1000,
     params:

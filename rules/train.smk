@@ -11,7 +11,6 @@ rule train_trunk_segment:
         metrics=f"{RESULTS}/{{run}}/trunk/{{tokens}}/metrics.json",
     log:
         f"{LOGS}/{{run}}/trunk-{{tokens}}.log",
-    threads: 1
     resources:
         **training_resources(segment_of, f"{LOGS}/{{run}}/trunk-{{tokens}}.log"),
         checkpoint_files=segment_checkpoint_files,
@@ -39,7 +38,6 @@ rule train_decay_branch:
         metrics=f"{RESULTS}/{{run}}/decay/{{branch}}/metrics.json",
     log:
         f"{LOGS}/{{run}}/decay-{{branch}}.log",
-    threads: 1
     resources:
         **training_resources(branch_of, f"{LOGS}/{{run}}/decay-{{branch}}.log"),
         checkpoint_files=branch_checkpoint_files,

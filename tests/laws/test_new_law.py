@@ -68,7 +68,7 @@ def test_a_law_is_added_in_at_most_three_files(name: str, declared: str, files: 
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=True)
         return done.stdout
 
-    python("-m", "twostage.laws.forms_table", str(DOCS))
+    python("docs/write_laws_table.py", str(DOCS))
     table = copy / "losses.csv"
     losses(name).to_csv(table, index=False)
     record = json.loads(python("-m", "twostage.cli", "fit", str(table), "--form", name, "--json"))
@@ -95,7 +95,5 @@ def test_a_law_is_added_in_at_most_three_files(name: str, declared: str, files: 
 def test_the_table_in_the_documentation_is_that_of_the_declarations(tmp_path: Path):
     page = tmp_path / "laws.md"
     shutil.copy(ROOT / DOCS, page)
-    subprocess.run([sys.executable, "-m", "twostage.laws.forms_table", str(page)], check=True)
-    assert page.read_text() == (ROOT / DOCS).read_text(), (
-        "run `python -m twostage.laws.forms_table docs/laws.md`"
-    )
+    subprocess.run([sys.executable, str(ROOT / "docs/write_laws_table.py"), str(page)], check=True)
+    assert page.read_text() == (ROOT / DOCS).read_text(), "run `python docs/write_laws_table.py docs/laws.md`"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import write_published as page
 
-from twostage.paper import reproduction_page as page
 from twostage.paper.reproduction import (
     alpha3_effects,
     alpha3_needed_for_300b,

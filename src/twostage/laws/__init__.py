@@ -36,10 +36,8 @@ Example:
 | `Law`, `law_of`, `optimal_allocation` | a law without uncertainty; compute-optimal D2 and N (Eq. 9) |
 | `fit_unified` | one law for base, from-scratch and reused models together (Appendix D.3) |
 
-Modules: `points` the data; `declarations` the laws, `forms_table` their table
-in the documentation, `form`, `forms`, `tree` their
-calculus; `response` a law on given points with exact
-derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
+Modules: `points` the data; `declarations` the laws; `form`, `forms`, `tree` their calculus; `response` a law on given points
+with exact derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
 `lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `jsonio`
 the result and its file; `covariance`, `likelihood`, `profile`, `functional`, `uncertainty` intervals; `selection` the
 choice between laws; `crossover`, `allocation`, `consequences`, `advice`, `curves`, `unified` what follows from a fit.

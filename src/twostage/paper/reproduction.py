@@ -1,8 +1,8 @@
 """What the published coefficients reproduce: every number that arXiv 2510.06548v1 derives, recomputed from its tables.
 
 `reproduction_table` gives one row per claim with what was printed, what follows from the printed coefficients and a
-verdict; `rounding_box` and `statistical_intervals` give the uncertainty of D*. `reproduction_page` writes them
-as `docs/published.md`. Nothing here uses our own measurements.
+verdict; `rounding_box` and `statistical_intervals` give the uncertainty of D*. `docs/write_published.py`
+writes them as `docs/published.md`. Nothing here uses our own measurements.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from twostage.paper.reproduction import (
     statistical_intervals,
 )
 
-COMMAND = "python -m twostage.paper.reproduction_page docs/published.md"
+COMMAND = "python docs/write_published.py docs/published.md"
 
 
 def reproduction_page() -> str:

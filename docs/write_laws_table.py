@@ -1,4 +1,4 @@
-"""The table of the laws in `docs/laws.md`; `python -m twostage.laws.forms_table docs/laws.md` updates it."""
+"""The table of the laws in `docs/laws.md`; `python docs/write_laws_table.py docs/laws.md` updates it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twostage.laws.declarations import DECLARED
 
-BEGIN, END = "<!-- laws: written by twostage.laws.forms_table -->", "<!-- end of laws -->"
+BEGIN, END = "<!-- laws: written by docs/write_laws_table.py -->", "<!-- end of laws -->"
 
 
 def forms_table() -> str:
