@@ -57,7 +57,7 @@ def no_fresh_data(study: Study) -> str:
     """Why no growth method on fresh data can be compared with one on the data of stage 1."""
     if ablation_pairs(study, DATA_KEYS):
         return no_curves(study)
-    return "methods: no growth method with data: fresh has a copy with data: repeat and otherwise equal settings; add such a copy"
+    return "methods: no two growth methods differ only in data (fresh or repeat); add such a copy of one"
 
 
 def no_changed_rate(study: Study) -> str:
@@ -65,8 +65,8 @@ def no_changed_rate(study: Study) -> str:
     if ablation_pairs(study, RATE_KEYS):
         return no_curves(study)
     return (
-        "methods: no method that sets schedule, peak_lr_fraction or warmup_steps has a copy without it and with otherwise equal settings; "
-        "add such a pair, e.g. with schedule: constant and peak_lr_fraction: 0.1"
+        "methods: no two methods differ only in schedule, peak_lr_fraction or warmup_steps; "
+        "add such a copy of one, e.g. with schedule: constant and peak_lr_fraction: 0.1"
     )
 
 

@@ -88,9 +88,7 @@ def train(job: TrainJob) -> None:
     key = _key(job)
     with _ownership(job) as lease:
         if from_rank_0(_is_done(job.out, key)):
-            log.warning(
-                "%s: another process has just finished this job, so there is nothing to train", job.out
-            )
+            log.warning("%s: another process has just finished this job; nothing left to train", job.out)
             return
         rolling = RollingState(job.rolling / "state", key, layout.layout(job.spec, job.execution))
         if lease:
