@@ -57,7 +57,7 @@ def no_fresh_data(study: Study) -> str:
     """Why no growth method on fresh data can be compared with one on the data of stage 1."""
     if ablation_pairs(study, DATA_KEYS):
         return no_curves(study)
-    return "methods: no two growth methods differ only in data (fresh or repeat); add such a copy of one"
+    return "methods: no two growth methods differ only in data: fresh; add such a copy of one"
 
 
 def no_changed_rate(study: Study) -> str:
