@@ -12,7 +12,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Replaced as a whole by `--config study=config/mine.yaml`; a study file that builds on another says so (`extends`).
+# Choose another study with `--config study=config/mine.yaml`. A study file can extend another one (key `extends`).
 config.setdefault("study", "config/tiny.yaml")
 
 

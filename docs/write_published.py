@@ -40,17 +40,17 @@ def reproduction_page() -> str:
         "## D* at 100B, by reading of Eq. 8",
         "The paper does not say which logarithm, which size from scratch and which N. Only the first reading gives 13T.",
         markdown_table(_conventions()),
-        "## How certain D* = 13T is",
+        "## Uncertainty of D* = 13T",
         _trust(box),
         markdown_table(_intervals()),
-        "Truth is Table 8; each simulation draws 150 cells of stacking (6 sizes, 5 x 5 tokens) and 30 models from scratch,"
+        "The true coefficients are those of Table 8; each simulation draws 150 cells of stacking (6 sizes, 5 x 5 tokens) and 30 models from scratch,"
         " adds normal noise to the log losses and fits both laws again. Our fits therefore have 17 digits, and every"
         " derived number has an interval.",
         "## Table 7: where alpha_eff turns negative",
         "With natural logarithm and raw tokens, alpha_eff = alpha2 - alpha3 ln D1 is zero at D1 = exp(alpha2 / alpha3)."
         " The 0.1B models were trained on up to 9.23B tokens.",
         markdown_table(_exponents()),
-        "By two rows, more second-stage tokens *raise* the loss inside the measured grid. So these rows were"
+        "According to two rows, more second-stage tokens *raise* the loss inside the measured grid. So these rows were"
         " fitted with another unit or logarithm than the one that Eq. 8 needs. alpha1 and alpha2 depend on the unit:"
         " D -> D / u shifts both by -alpha3 ln u. Our fit files state unit and log base, and give the centred exponents too.",
     ]
@@ -71,7 +71,7 @@ def _trust(box: dict[str, float]) -> str:
         f" {box['d_star_lower'] / 1e12:.2g}T and {box['d_star_upper'] / 1e12:.1g}T tokens (median {q(box['d_star_median'])})."
         f" So D* cannot be computed from the printed table; that 11.92T comes out near 13T means"
         " that the printed digits happen to be close to the unrounded ones.\n\n"
-        "The statistical uncertainty is much smaller than the rounding, if losses are as clean as assumed:"
+        "The statistical uncertainty is much smaller than the rounding, if the noise of the losses is as small as assumed:"
     )
 
 

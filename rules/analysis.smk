@@ -2,7 +2,7 @@
 # both stages. They take seconds, so they list their code as inputs and run again when it changes.
 
 
-# fit_law's pattern, fits/<method>/<model>.json, holds these paths too; no method may be called joint or scratch.
+# fit_law's pattern, fits/<method>/<model>.json, also matches these paths; no method may be called joint or scratch.
 ruleorder: fit_joint_law > fit_law
 ruleorder: fit_scratch_law > fit_law
 

@@ -35,8 +35,8 @@ rule aggregate_cells:
         "--cells {output.cells} --base-cells {output.base_cells} > {log} 2>&1"
 
 
-# A target for one method at one size: trains and measures what its cells need and nothing else, e.g.
-# results/<study>/cells/stack/0.1B.csv; the method `scratch` stands for base and from-scratch models.
+# Target for one method at one size: trains and measures only what its cells need, for example
+# results/<study>/cells/stack/0.1B.csv. As method, `scratch` selects base models and models from scratch.
 rule aggregate_method_cells:
     input:
         **program("aggregate_cells.py"),

@@ -1,5 +1,5 @@
-# The study, its paths, and in common/ ALL input and parameter functions by topic (those of a cluster: cluster.smk). Rules
-# hold only wiring; what a path means is decided in src/twostage/design/design.py and paths.py.
+# The study and its paths. common/ has the input and parameter functions of all rules, by topic (those for a cluster are in
+# cluster.smk). Rules only connect files; src/twostage/design/design.py and paths.py define what a path means.
 import functools
 import os
 import shlex
@@ -27,7 +27,7 @@ CONTAINED = bool(workflow.deployment_settings) and (
 )
 IMAGE = Path("envs/twostage.sif")
 if CONTAINED and not IMAGE.is_file():
-    # Snakemake would start every job and let each of them fail.
+    # Otherwise Snakemake would start every job, and each would fail.
     raise WorkflowError(
         f"{IMAGE}: the image for jobs is missing; make it with: apptainer build {IMAGE} envs/twostage.def"
     )
@@ -43,7 +43,7 @@ shell.prefix(
 
 
 def explained(function):
-    """Turn a user's mistake into Snakemake's own kind of error: the message, no traceback."""
+    """Wrap a function: its `UserError` becomes a `WorkflowError`, which Snakemake prints without a traceback."""
 
     @functools.wraps(function)  # Snakemake reads the parameters' names
     def wrapper(*args, **kwargs):
@@ -64,11 +64,11 @@ ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
 for folder in (RESULTS, ROLLING):
     explained(check_folder)(folder)
-# Relative, since inputs are compared by name too: a project that is moved or cloned must not look new.
+# A relative path, because Snakemake also compares the names of inputs: moving or cloning the project must not cause reruns.
 ROOT = Path(os.path.relpath(workflow.basedir))
 LIBRARY = ROOT / "src/twostage"
 
-# What everything is fitted to and drawn from: measured (cells.smk), or taken from elsewhere (imported.smk).
+# The tables that fits and figures use: measured (cells.smk) or imported (imported.smk).
 CELLS = f"{RESULTS}/{entry.CELLS}"
 BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
 CURVES = f"{RESULTS}/{entry.CURVES}"
@@ -87,7 +87,7 @@ def in_results(path):
 
 
 def program(script, *modules):
-    """Inputs `script` and `code`, what script and modules import: rules that take seconds run again when it changes."""
+    """Return the inputs `script` and `code` (the library files that script and modules import): a change reruns the rule."""
     path = ROOT / "workflow/scripts" / script
     code = [str(file) for file in code_files(LIBRARY, path, *modules) if file != path]
     return {"script": str(path), "code": code}

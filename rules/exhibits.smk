@@ -1,7 +1,7 @@
-# Figures and tables. All are declared in src/twostage/exhibits (figure_entries.py, table_entries.py): what each is made
-# from, and whether a study can have it; each is made again, alone, when what it reads, its code or its part of the study changes.
-# One figure: snakemake results/<study>/figures/figure-1.png. A figure is PDF, PNG and the plotted numbers (CSV), a table
-# its numbers and a page for the report (HTML).
+# Figures and tables, one rule for each declaration in src/twostage/exhibits (figure_entries.py, table_entries.py). A figure or
+# table is made again if its input files, its code or its part of the study changes.
+# One figure: snakemake results/<study>/figures/figure-1.png. The files of a figure are PDF, PNG
+# and the plotted numbers (CSV); those of a table are its numbers (CSV) and a page for the report (HTML).
 
 
 for one in catalogue.ALL:
@@ -49,14 +49,14 @@ rule all_tables:
         files_drawn("tables"),
 
 
-# Pictures of the study itself: they need nothing but its file.
+# Figures that need only the study file.
 rule illustrations:
     input:
         rules.plot_figure_2.output,
         rules.plot_dag.output,
 
 
-# Figures from the coefficients that the paper prints, without any study. They never stand for figures of a study's own.
+# Figures from the coefficients that the paper prints. They use no results of a study.
 PUBLISHED_FIGURES = {
     name: entry.published
     for name, entry in catalogue.FIGURES.items()

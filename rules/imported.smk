@@ -1,5 +1,5 @@
-# In place of cells.smk for a study with `cells_table`: the tables are taken from elsewhere, checked, and nothing is
-# trained. Rules for tables that the study does not name do not exist.
+# Replaces cells.smk for a study with `cells_table`: the tables are checked and copied, and nothing is trained. There is one
+# rule for each table that the study names.
 
 TABLES_FROM = given_tables.table_paths(study)
 
@@ -24,7 +24,7 @@ rule import_cells:
         kind="cells",
         declared=[list(pair) for pair in presentation.all_pairs(study)],
     message:
-        "take {params.kind} from {input.table}"
+        "import {params.kind} from {input.table}"
     shell:
         "python {input.script} --study {params.study:q} given --kind {params.kind} "
         "--from {input.table:q} --out {output} > {log} 2>&1"

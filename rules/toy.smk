@@ -1,5 +1,5 @@
 # The toy model of feature-space expansion, after a summary of v2 of the paper: `snakemake toy_model` needs no training
-# and no study. docs/toy-model.md explains it; src/twostage/toy/setting.py holds what is simulated.
+# and no study. docs/toy-model.md explains it; src/twostage/toy/setting.py has the parameters.
 TOY_RESULTS = "results/toy-model"
 
 

@@ -30,7 +30,7 @@ def compare(stage, numbers, record):
     changed = {key: value for key, value in worst.items() if not value <= tolerance}
     assert not changed, (
         f"numerics changed: raise {constant} in src/twostage/common/revisions.py (all jobs of that stage are then run again) and "
-        f"record again with `{command}`; or mend the code. Largest differences: {changed}"
+        f"record again with `{command}`; or correct the code. Largest differences: {changed}"
     )
 
 

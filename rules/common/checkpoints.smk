@@ -1,9 +1,9 @@
-# What happens to checkpoints after training. This is not part of an identity, so a change of it retrains nothing.
+# Protection and release of checkpoints. They are not part of a job's identity, so changing them retrains nothing.
 
 
 @functools.cache
 def released_checkpoints():
-    """Return manifest of each checkpoint that is deleted after use -> manifests of all jobs that are planned from it."""
+    """Return {manifest of a checkpoint that is deleted after use: manifests of all planned jobs that read it}."""
     return jobs.releases(design, jobs.planned_jobs(design))
 
 

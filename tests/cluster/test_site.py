@@ -1,4 +1,4 @@
-"""The site file: defaults, refusals, and that the committed one says nothing but them."""
+"""The site file: defaults, refusals, and that the committed file sets only defaults."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ def test_figures_that_are_not_chosen_have_that_reason():
     study = full(figures=["figure-3"], tables=[])
     assert drawable_figures(study) == ("figure-3",)
     assert drawable_tables(study) == ()
-    assert dict(not_drawn(study))["figure-1"] == "figures: the study does not choose it; add 'figure-1'"
+    assert dict(not_drawn(study))["figure-1"] == "figures: not selected; add 'figure-1'"
 
 
 def test_a_part_of_a_study_draws_what_its_cells_allow(tmp_path):

@@ -91,7 +91,7 @@ def test_a_panel_shows_the_size_that_most_methods_have():
     [
         ({"scratch": {}}, ["'code'", "add code: {corpus: code}"]),
         ({"scratch": {}, "methods": {"stack": METHODS["stack"]}}, ["size of 33k after stack", "65,824 parameters", "stage1.models"]),
-        ({"methods": {"stack-one": METHODS["stack-one"]}}, ["stack-one at 33k", "between two", "[225280]"]),
+        ({"methods": {"stack-one": METHODS["stack-one"]}}, ["stack-one at 33k", "at least two are needed", "[225280]"]),
     ],
     ids=["nothing", "growth", "one D2"],
 )  # fmt: skip

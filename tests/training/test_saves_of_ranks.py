@@ -34,7 +34,7 @@ PATIENCE_S = 600
 DISK_FULL = "No space left on device"
 
 # Breaks the writes of one rank after the first few: they `fail`, or the first of them does `stall` for as long as the marker
-# is there. Beside the marker lies, for each rank, the last update that it has begun.
+# is there. A file next to the marker has, for each rank, the last update that it has begun.
 FAULTY = """
 import os, runpy, sys, time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Gather what was measured into tables: losses (all, or of one method at one size), loss curves, or a table from elsewhere."""
+"""Write tables of measured losses (all, or of one method at one size) or of loss curves, or import a table."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--study", required=True, help="the study file, or file:subset")
     tables = parser.add_subparsers(dest="table", required=True)
-    cells = tables.add_parser("cells", help="a row for each evaluation; see `twostage.analysis.cells`")
+    cells = tables.add_parser("cells", help="one row per evaluation; see `twostage.analysis.cells`")
     cells.add_argument("--results", type=Path, required=True, help="folder of the study's results")
     cells.add_argument("--only", nargs=2, metavar=("METHOD", "MODEL"), help="this method at this base model")
     cells.add_argument(
@@ -24,9 +24,9 @@ def main() -> None:
         "--wanted", nargs="+", required=True, help="folders of decay branches, relative to the results"
     )
     curves.add_argument("--out", type=Path, required=True, help="table to write")
-    given = tables.add_parser("given", help="a table of `cells_table`, unchanged, once it is complete")
+    given = tables.add_parser("given", help="check a table of `cells_table` and copy it unchanged")
     given.add_argument("--kind", choices=("cells", "base_cells", "curves"), required=True)
-    given.add_argument("--from", dest="source", type=Path, required=True, help="table to take")
+    given.add_argument("--from", dest="source", type=Path, required=True, help="table to import")
     given.add_argument("--out", type=Path, required=True, help="table to write")
     args = parser.parse_args()
 

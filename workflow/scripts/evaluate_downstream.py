@@ -11,7 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="canonical JSON of a DownstreamSpec")
     parser.add_argument("--export", type=Path, required=True, help="manifest of the exported folder")
-    parser.add_argument("--task-folder", type=Path, help="own task files in the harness's format")
+    parser.add_argument(
+        "--task-folder", type=Path, help="folder of the study's task files, in the harness's format"
+    )
     parser.add_argument("--out", type=Path, required=True, help="scores to write")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)

@@ -10,7 +10,7 @@ def main() -> None:
     """Parse the command line, fit, write the fit file (for both stages a table)."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=Path, required=True, help="cells.csv")
-    parser.add_argument("--delta", type=float, required=True, help="of the Huber loss of ln L")
+    parser.add_argument("--delta", type=float, required=True, help="threshold of the Huber loss of ln L")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     laws = parser.add_subparsers(dest="law", required=True)
     method = laws.add_parser("method", help="all laws and curves of one method and base model")

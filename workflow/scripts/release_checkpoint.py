@@ -1,4 +1,4 @@
-"""Delete the payload of a checkpoint that nothing planned will read again; see `twostage.common.storage.release_payload`."""
+"""Delete the payload of a checkpoint that no planned job will read again; see `twostage.common.storage.release_payload`."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,10 @@ def main() -> None:
     """Parse the command line and release."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--manifest", type=Path, required=True, help="of the checkpoint; released.json is written next to it"
+        "--manifest",
+        type=Path,
+        required=True,
+        help="manifest of the checkpoint; released.json is written next to it",
     )
     parser.add_argument(
         "--consumers",

@@ -10,8 +10,8 @@ from twostage.cluster.supervise import supervise
 def main() -> None:
     """Parse the command line, run the command, exit with its code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log", type=Path, required=True, help="gets the command's output")
-    parser.add_argument("command", nargs="+", help="after `--`")
+    parser.add_argument("--log", type=Path, required=True, help="file for the output of the command")
+    parser.add_argument("command", nargs="+", help="command to run, after `--`")
     args = parser.parse_args()
     sys.exit(supervise(args.command, args.log))
 

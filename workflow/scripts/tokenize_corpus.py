@@ -12,14 +12,16 @@ def main() -> None:
     parser.add_argument("--spec", required=True, help="canonical JSON of a TokenizeSpec")
     parser.add_argument("--documents", type=Path, required=True, help="manifest of the prepared corpus")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write, beside the token files")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write, next to the token files")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on it")
     args = parser.parse_args()
 
     from twostage.corpora.dataspecs import TokenizeSpec
     from twostage.corpora.tokens import tokenize_corpus
 
-    TokenizeSpec.parse(args.spec)  # holds a revision only: the inputs are the identity
+    TokenizeSpec.parse(
+        args.spec
+    )  # validates the spec, which only has a revision; the rest of the identity is in the inputs
     tokenize_corpus(args.documents, args.tokenizer, args.out.parent, args.workers)
 
 

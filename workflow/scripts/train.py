@@ -19,7 +19,10 @@ def main() -> None:
         "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="manifest to write; metrics.json goes above it"
+        "--out",
+        type=Path,
+        required=True,
+        help="manifest to write; metrics.json is written to the folder above",
     )
     parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -29,9 +32,15 @@ def main() -> None:
     parser.add_argument(
         "--checkpoint-files", choices=("keep", "protect"), default="keep", help="protect: make them read-only"
     )
-    parser.add_argument("--pipelined", action=argparse.BooleanOptionalAction, help="default: on CUDA")
-    parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
-    parser.add_argument("--deterministic", action="store_true", help="same bits again, on CUDA too; slower")
+    parser.add_argument(
+        "--pipelined",
+        action=argparse.BooleanOptionalAction,
+        help="overlap the work of host and device; default: on CUDA only",
+    )
+    parser.add_argument("--compile", action="store_true", help="fuse each layer with torch.compile")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="bitwise reproducible results on CUDA too; slower"
+    )
     args = parser.parse_args()
 
     os.environ.update(ranks_from_slurm(os.environ))

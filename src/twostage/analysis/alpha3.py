@@ -133,7 +133,7 @@ def _resampled(points: Points, fit: Fit, unit: Unit, draws: int) -> Resampled:
 
 
 def _determined(points: Points, weights: FloatArray, coefficients: int) -> NDArray[np.bool_]:
-    """Tell which draws can be fitted: those with two D1, two D2 and at least as many cells as coefficients.
+    """Return which draws can be fitted: those with two D1, two D2 and at least as many cells as coefficients.
 
     `weights`: shape (draws, points); returns shape (draws,). A refit of any other draw does not move from its start,
     which would make the interval too narrow.

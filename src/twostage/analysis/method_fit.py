@@ -1,7 +1,7 @@
 """All fits to the cells of one method and base model, stored in one file: `fits/<method>/<model>.json`.
 
 These are the laws of D1 and D2 with leave-one-out errors (Tables 1 and 7) and the power laws of Figures 1 and 3. Where the
-cells cannot determine a fit, the file has the reason in its place, so that even a 2 x 2 grid passes through the workflow.
+cells cannot determine a fit, the file has the reason in its place, so that the workflow also works for a 2 x 2 grid.
 """
 
 from __future__ import annotations

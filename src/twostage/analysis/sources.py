@@ -27,11 +27,11 @@ class Sources:
         return pd.read_csv(self._file("curves.csv"))
 
     def has(self, name: str) -> bool:
-        """Tell whether a file of this name is among them."""
+        """Return whether a file of this name is among them."""
         return any(path.name == name for path in self.files)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All tables but that of the cells, by the names of their files."""
+        """All tables except the cells, by file name."""
         paths = [path for path in self.files if path.suffix == ".csv" and path.name != "cells.csv"]
         return {path.stem: pd.read_csv(path) for path in paths}
 

@@ -37,7 +37,8 @@ COMMANDS = (
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands; `args.run` is the function of the chosen one."""
     parser = argparse.ArgumentParser(
-        prog="twostage", description="How much is a pretrained base model worth, once you train it again?"
+        prog="twostage",
+        description="Measure when a pretrained language model is worth training again, and fit scaling laws to losses.",
     )
     parser.add_argument("--version", action="version", version=f"twostage {__version__}")
     subparsers = parser.add_subparsers(metavar="command", required=True)

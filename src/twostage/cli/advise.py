@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "advise",
-        help="reuse a base model or train from scratch?",
+        help="compare reuse of a base model with training from scratch",
         description="Compare reuse of a base model with training from scratch: tokens needed, and how certain the answer is.",
     )
     parser.add_argument(
@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--draws", type=int, default=500, help="number of draws behind the intervals (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the draws (default: %(default)s)")
     add_level_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=run)

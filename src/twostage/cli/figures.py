@@ -14,14 +14,14 @@ def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "figures",
-        help="list figures and tables that a study gets, and why not the others",
+        help="list the figures and tables of a study, and the reason if one is not drawn",
         description="List every figure and table: drawn, to be drawn, or what the study lacks for it.",
     )
     parser.add_argument(
         "study",
         metavar="STUDY",
         nargs="?",
-        help="the study file, or file.yaml:subset; default: list what each needs of a study",
+        help="the study file, or file.yaml:subset; default: list what each figure and table needs",
     )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of all results (default: %(default)s)"

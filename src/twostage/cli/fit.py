@@ -37,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         default="points",
         help="what is resampled; trunks: all rows of one D1 and seed together; seeds: all rows of one seed",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the bootstrap (default: %(default)s)")
     add_level_option(parser)
     parser.add_argument(
         "--allow-degenerate",
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     check_level(args.level)
     if args.bootstrap < 0 or args.bootstrap == 1:
-        raise ValueError(f"--bootstrap: {args.bootstrap} refits give no standard error; ask for at least 2")
+        raise ValueError(f"--bootstrap: {args.bootstrap} refits give no standard error; use at least 2")
     points, columns = load_points(args, DECLARED[args.form].variables)
     fit = fit_law(
         points, args.form, objective=args.objective, delta=args.delta, allow_degenerate=args.allow_degenerate

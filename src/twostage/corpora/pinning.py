@@ -111,6 +111,6 @@ def resolve(place: Unpinned) -> str:
         raise hub_error(error, where, f"https://huggingface.co/{path}") from error
     if not info.sha:
         raise UserError(
-            f"{place.key}: the Hub reports no commit of {place.kind} {place.repository!r}; write a commit by hand"
+            f"{place.key}: the Hub reports no commit of {place.kind} {place.repository!r}; set the revision to a commit yourself"
         )
     return str(info.sha)

@@ -1,4 +1,4 @@
-"""Methods that differ in one respect only, and the loss curves that show what it does (Figures 5, 6, 7, gradient norms).
+"""Pairs of methods that differ in one setting, and the runs whose loss curves are compared (Figures 5, 6, 7, gradient norms).
 
 Pure functions of a study and its design, for `catalogue`, rules and figures. Reads no curve: `curves.csv` is gathered
 from the runs that `catalogue.wanted_branches` names.
@@ -24,7 +24,7 @@ class Panel:
     """One comparison: the same base model, D1 and D2 under two or more methods.
 
     Attributes:
-        methods: the one with the defaults first.
+        methods: names; the method with the default settings comes first.
         d1_steps, d2_steps: trunk lengths, points of the model's grid.
     """
 
@@ -35,7 +35,7 @@ class Panel:
 
 
 def ablation_pairs(study: Study, keys: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return (method, twin): a method that changes any of `keys`, and one with their defaults that is equal in all else.
+    """Return (method, twin): a method that sets any of `keys`, and a method with their defaults and otherwise equal settings.
 
     Models and points do not count, but twins share at least one of each. Continual pretraining comes first.
     """
@@ -64,7 +64,7 @@ def _rest(method: Method, keys: tuple[str, ...]) -> dict[str, object]:
 
 
 def _meet(study: Study, names: tuple[str, ...]) -> Panel | None:
-    """The first base model that methods share, and there the largest D1 and D2 that they share."""
+    """Return the first base model that the methods share, and the largest D1 and D2 that they share at it."""
     methods = [study.methods[name] for name in names]
     for model in study.models_of(names[-1]):
         if any(model not in study.models_of(name) for name in names):
@@ -78,7 +78,7 @@ def _meet(study: Study, names: tuple[str, ...]) -> Panel | None:
 
 
 def panels(study: Study, keys: tuple[str, ...]) -> list[Panel]:
-    """One panel for each twin, with all methods that differ from it in `keys`, at points that they share."""
+    """Return one panel for each twin, with all methods that differ from it in `keys`, at points that they share."""
     arms: dict[str, list[str]] = {}
     for name, twin in ablation_pairs(study, keys):
         arms.setdefault(twin, []).append(name)
@@ -93,7 +93,7 @@ def panels(study: Study, keys: tuple[str, ...]) -> list[Panel]:
 
 
 def panel_branches(design: Design, keys: tuple[str, ...]) -> list[Branch]:
-    """The runs of all panels: every method, every seed of the whole study."""
+    """Return the runs of all panels: every method and every seed of the study."""
     branches = []
     for panel in panels(design.study, keys):
         d2 = design.decay_tokens(panel.model, panel.d2_steps)
@@ -105,7 +105,7 @@ def panel_branches(design: Design, keys: tuple[str, ...]) -> list[Branch]:
 
 
 def schedule_branches(design: Design) -> list[Branch]:
-    """The two runs of Figure 5, the recipe's schedule first; none without `ablations.schedule`."""
+    """Return the two runs of Figure 5, the recipe's schedule first; empty without `ablations.schedule`."""
     study, ablation = design.study, design.study.ablations.schedule
     if ablation is None:
         return []
@@ -117,7 +117,7 @@ def schedule_branches(design: Design) -> list[Branch]:
 
 
 def trajectory_branches(design: Design) -> list[Branch]:
-    """The runs whose gradient norms are drawn: of each row's method the longest D2 at each D1, first seed."""
+    """Return the runs whose gradient norms are drawn: for each method, the longest D2 at each D1, first seed."""
     branches = []
     for method, model in shown_pairs(design.study):
         section, grid = design.study.methods[method], design.study.grid_of(model)
@@ -129,7 +129,7 @@ def trajectory_branches(design: Design) -> list[Branch]:
 
 
 def chain(design: Design, branch: Branch) -> list[Segment | Branch]:
-    """The jobs of one stage that end in a branch, in order of training: its trunk segments, then itself."""
+    """Return the jobs of one stage that lead to a branch, in order of training: its trunk segments, then the branch."""
     jobs: list[Segment | Branch] = [branch]
     before = design.branch_parent(branch)
     while before is not None:

@@ -15,17 +15,17 @@ from twostage.exhibits.presentation import all_pairs
 from twostage.study import Study
 
 SIZE_TOLERANCE = 0.01  # our choice: as for width expansion, which aims at 2N within 1 %
-MIN_D2 = 2  # D2 in common: a crossing lies between two
+MIN_D2 = 2  # smallest number of common D2; a crossing is interpolated between two
 
 
 @dataclass(frozen=True)
 class Control:
-    """What a method at one base model is compared with.
+    """A method at one base model, and the model from scratch that it is compared with.
 
     Attributes:
-        method, model: the reused one.
-        scratch: name of the model trained from scratch; "" where the study has none.
-        d2_tokens: D2 at which both are measured, rising.
+        method, model: the method and its base model.
+        scratch: name of the model trained from scratch; "" if the study has none.
+        d2_tokens: D2 at which both are measured, ascending.
     """
 
     method: str
@@ -35,19 +35,19 @@ class Control:
 
     @property
     def complete(self) -> bool:
-        """Whether a crossing can be looked for."""
+        """Whether there are enough common D2 to find a crossing."""
         return len(self.d2_tokens) >= MIN_D2
 
 
 def nearest_size(sizes: Mapping[str, float], n_final: float) -> str:
-    """The model whose size (N, of each name) is nearest to `n_final`, within 1 %; "" where there is none."""
+    """Return the model whose size N is nearest to `n_final`, within 1 %; "" where there is none."""
     near = {name: abs(n / n_final - 1) for name, n in sizes.items()}
     name = min(near, key=lambda name: near[name], default="")
     return name if name and near[name] <= SIZE_TOLERANCE else ""
 
 
 def controls(study: Study) -> list[Control]:
-    """The control of every method at every base model, in the study's order."""
+    """Return the control of every method at every base model, in the study's order."""
 
     design = Design(study)
     return [_control(design, *pair) for pair in all_pairs(study)]
@@ -70,7 +70,7 @@ def _control(design: Design, method: str, model: str) -> Control:
 
 
 def scratch_models(study: Study, corpus: str) -> list[str]:
-    """Models trained from scratch on a corpus: base models on the base corpus, and those of `scratch`."""
+    """Return the models trained from scratch on a corpus: base models on the base corpus, and those of `scratch`."""
     models = list(study.base_models) if corpus == study.stage1.corpus else []
     for section in study.scratch.values():
         if section.corpus == corpus:
@@ -79,7 +79,7 @@ def scratch_models(study: Study, corpus: str) -> list[str]:
 
 
 def shown_controls(study: Study) -> list[Control]:
-    """The panels of the figure: of each method with a control one base model, the one that most such methods have.
+    """Return the panels of the figure: each method with a control, at the base model that most of these methods have.
 
     Continual pretraining comes first.
     """
@@ -96,7 +96,7 @@ def _count(known: Iterable[Control], model: str) -> int:
 
 
 def control_obstacle(study: Study) -> str:
-    """Why nothing can be compared with models from scratch, with key and fix; "" where something can."""
+    """Return why no method can be compared with a model from scratch, with the key and the fix; "" if one can."""
     found = controls(study)
     if any(control.complete for control in found):
         return ""
@@ -104,7 +104,7 @@ def control_obstacle(study: Study) -> str:
         if control.scratch:
             return (
                 f"scratch: models from scratch share {list(control.d2_tokens)} of the D2 of {control.method} at "
-                f"{control.model}, and a crossing lies between two; choose steps that are in the grid's d2 and d1"
+                f"{control.model}, and at least two are needed to find a crossing; choose steps that are in the grid's d2 and d1"
             )
     continued = [control for control in found if not study.methods[control.method].grows]
     first = [*continued, *found][0]
@@ -118,7 +118,7 @@ def control_obstacle(study: Study) -> str:
 
 
 def n_after(study: Study, control: Control) -> int:
-    """Parameters after stage 2."""
+    """Return the number of parameters after stage 2."""
 
     run = Stage2Run(control.method, control.model, study.seeds[0], 0)
     return Design(study).architecture(run).n_params

@@ -1,4 +1,4 @@
-"""What a figure or table declares of itself: `FigureEntry` and `TableEntry`, of which `catalogue` holds one each."""
+"""The classes of declarations, `FigureEntry` and `TableEntry`; `catalogue` has one object for each figure and table."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ class Entry:
     """One figure or table.
 
     Attributes:
-        name: of its files, and in the study file.
-        title: its label in the report.
-        shows: what is in it, for lists.
-        needs: what a study must have for it, for lists; default: nothing.
-        lacks: why a given study cannot have it, naming key and fix; "" where it can.
+        name: name in the study file, and stem of the output files.
+        title: label in the report.
+        shows: short description, for lists.
+        needs: what a study must have, for lists; default: nothing.
+        lacks: function of a study; returns why the study cannot have it, with the key and the fix, or "" if it can.
         draw: `module:function`; the function takes (study, `analysis.sources.Sources`) and returns `figures.style.Drawing` or
             `tables.table.Table`.
-        reads: the files that it is made from, relative to `results/<study>/`.
-        choice: what of the study it shows besides those files; a change of it makes it again.
-        message: what the workflow prints when it makes it; default: from the title. It may use `{study.name}`.
+        reads: function of a study; returns the input files, relative to `results/<study>/`.
+        choice: function of a study; returns the values of the study file that it uses in addition. If they change, it is made
+            again.
+        message: message of the workflow's rule; default: from the title. It may contain `{study.name}`.
         rule: name of the workflow's rule; default: from the name.
-        caption: what the report prints with it, in reStructuredText.
+        caption: caption in the report, reStructuredText.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Entry:
 
     @property
     def files(self) -> dict[str, str]:
-        """Its files by their suffix, relative to `results/<study>/`."""
+        """Output files by suffix, relative to `results/<study>/`."""
         return {suffix: f"{self.key}/{self.name}.{suffix}" for suffix in self.suffixes}
 
     @property
@@ -72,7 +73,7 @@ class FigureEntry(Entry):
     Attributes:
         curves: the runs whose loss curves (`tables/curves.csv`) it draws.
         columns: columns of the study's tables that only this figure needs: (key of `cells_table`, column).
-        published: as `draw`, for the same figure from the coefficients that the paper prints; "" where there is none.
+        published: like `draw`, for the figure from the coefficients that the paper prints; "" if there is none.
     """
 
     curves: Callable[[Design], list[Branch]] = lambda design: []
@@ -89,7 +90,7 @@ class TableEntry(Entry):
     """A table: the numbers, and a page for the report.
 
     Attributes:
-        page: another page that is written with it, relative to `results/<study>/`.
+        page: an additional page to write, relative to `results/<study>/`.
     """
 
     page: str = ""

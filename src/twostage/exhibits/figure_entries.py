@@ -1,6 +1,6 @@
 """Every figure, declared once: what it shows, needs and reads, the function that draws it, and its caption.
 
-CONTRIBUTING.md says how to add one. Nothing here imports what draws, so that parsing the DAG stays fast.
+CONTRIBUTING.md says how to add one. Functions that draw are named here and imported when they run, so that parsing the DAG stays fast.
 """
 
 from __future__ import annotations

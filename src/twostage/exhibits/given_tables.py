@@ -1,6 +1,6 @@
-"""Tables that a study takes from elsewhere (`cells_table`): which they are, and whether their columns suffice.
+"""The imported tables of a study (`cells_table`) and a check of their columns.
 
-Reads first lines only, so that parsing the DAG stays fast; `analysis.imported` reads a whole table, in the job that
+Reads only the header lines, so that parsing the DAG stays fast; `analysis.imported` reads a whole table, in the job that
 imports it.
 """
 
@@ -16,7 +16,7 @@ from twostage.exhibits.figure_entries import FIGURES
 from twostage.study import Study
 
 Kind = Literal["cells", "base_cells", "curves"]
-#: Columns without which nothing can be fitted or drawn; `evaluation` and `excluded` may be absent (none is excluded).
+#: Required columns; `evaluation` and `excluded` may be absent (none is excluded).
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "cells": (
         "method",
@@ -35,7 +35,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 
 
 def table_paths(study: Study) -> dict[Kind, str]:
-    """The tables that a study takes its numbers from, by kind; none where it trains."""
+    """Return the paths of a study's imported tables by kind; empty for a study that trains."""
     given = study.cells_table
     if given is None:
         return {}
@@ -48,13 +48,13 @@ def table_paths(study: Study) -> dict[Kind, str]:
 
 
 def check_headers(study: Study, results: str | Path) -> None:
-    """Refuse, before anything runs, tables that are not there, lack a column, or are the study's own outputs.
+    """Reject, before any job runs, tables that do not exist, lack a column, or are outputs of the study itself.
 
     Args:
         results: the study's results folder.
 
     Raises:
-        UserError: naming key, file and column.
+        UserError: the message has the key, file and column.
     """
     for kind, path in table_paths(study).items():
         key = f"cells_table.{kind}"
@@ -86,5 +86,5 @@ def _header(key: str, path: Path) -> list[str]:
 
 
 def unified_law_wanted(study: Study) -> bool:
-    """Tell whether one law over both stages can be fitted: it needs the base checkpoints at D2 = 0."""
+    """Return whether one law over both stages can be fitted, which needs the base checkpoints at D2 = 0."""
     return study.cells_table is None or study.cells_table.base_cells is not None

@@ -1,4 +1,4 @@
-"""Which laws over N a study can fit (Figures 4, 9, 10, 11, Table 8), and the paths of their fit files.
+"""The laws over N that a study can fit (Figures 4, 9, 10, 11, Table 8), and the paths of their fit files.
 
 Pure functions of a study, for its own checks, for rules and for scripts; without pandas, so that parsing the DAG stays
 fast. Nothing is fitted here (`analysis.joint_fit`) and nothing drawn.
@@ -28,7 +28,7 @@ def scratch_fit_path(corpus: str) -> str:
 
 
 def check_joint(study: Study, method: str) -> None:
-    """Raise `UserError` where a method's joint law cannot be fitted: key, value and fix are named."""
+    """Raise `UserError`, with key, value and fix, if a method's joint law cannot be fitted."""
     if method not in study.methods:
         raise UserError(f"method {method!r} is not in study {study.name}; it has {sorted(study.methods)}")
     if shortage := _shortage_of_method(study, method):
@@ -36,22 +36,22 @@ def check_joint(study: Study, method: str) -> None:
 
 
 def check_scratch(study: Study, corpus: str) -> None:
-    """Raise `UserError` where the law of models from scratch on a corpus cannot be fitted; as `check_joint`."""
+    """Raise `UserError` if the law of models from scratch on a corpus cannot be fitted; see `check_joint`."""
     if shortage := _shortage_of_scratch(study, corpus):
         raise UserError(f"the law of models from scratch on {corpus!r} cannot be fitted: {shortage}")
 
 
 def joint_fits(study: Study, kind: str, *, scratch: bool) -> list[str]:
-    """Fit files of the first method of a kind with enough sizes, and of models from scratch on its corpus if asked for.
+    """Fit files of the first method of a kind with enough sizes, and, if requested, of models from scratch on its corpus.
 
-    Relative to `results/<study>/`; empty where there is no such method, or not enough models from scratch.
+    Relative to `results/<study>/`; empty if there is no such method, or not enough models from scratch.
     """
     found = _joint_source(study, kind, scratch=scratch)
     return [] if isinstance(found, str) else found
 
 
 def joint_obstacle(study: Study, kind: str, *, scratch: bool) -> str:
-    """Why `joint_fits` is empty, naming key, value and fix; empty where it is not."""
+    """Return why `joint_fits` is empty, with key, value and fix; "" if it is not."""
     found = _joint_source(study, kind, scratch=scratch)
     return found if isinstance(found, str) else ""
 
@@ -82,12 +82,12 @@ def sizes_fits(study: Study) -> list[str]:
 
 
 def sizes_obstacle(study: Study) -> str:
-    """Why no law over N can be fitted at all, with the fix; empty where one can."""
+    """Return why no law over N can be fitted, with the fix; "" if one can."""
     return "" if sizes_fits(study) else _shortage_of_scratch(study, study.stage1.corpus)
 
 
 def _shortage_of_method(study: Study, name: str) -> str:
-    """Why the joint law of a method cannot be fitted, with the fix; empty where it can."""
+    """Return why the joint law of a method cannot be fitted, with the fix; "" if it can."""
     method = study.methods[name]
     models = study.models_of(name)
     if few := _few_sizes(study, models):
@@ -107,7 +107,7 @@ def _steps(study: Study, method: Method, model: str) -> Iterator[tuple[str, tupl
 
 
 def _shortage_of_scratch(study: Study, corpus: str) -> str:
-    """Why the from-scratch law of a corpus cannot be fitted, with the fix; empty where it can."""
+    """Return why the from-scratch law of a corpus cannot be fitted, with the fix; "" if it can."""
     sections = [section for section in study.scratch.values() if section.corpus == corpus]
     models = {name for section in sections for name in section.models or study.base_models}
     if corpus == study.stage1.corpus:

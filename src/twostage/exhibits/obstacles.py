@@ -1,4 +1,4 @@
-"""What a study lacks for a figure or table: one sentence that names the key to change and the fix; "" where it lacks nothing.
+"""Functions that return what a study lacks for a figure or table, with the key to change and the fix; "" if nothing is missing.
 
 Those about laws over model sizes are in `joint_design`, those about models from scratch in `controls`.
 """
@@ -49,7 +49,7 @@ def no_schedule_ablation(study: Study) -> str:
             f"{study.base_models[0]}, total_steps: ...}}"
         )
     if ablation.model not in study.base_models:
-        return f"ablations.schedule.model: {ablation.model!r} is not in this part of the study; take one that has it"
+        return f"ablations.schedule.model: {ablation.model!r} is not in this subset of the study; use a subset that has it"
     return no_curves(study)
 
 
@@ -57,15 +57,15 @@ def no_fresh_data(study: Study) -> str:
     """Why no growth method on fresh data can be compared with one on the data of stage 1."""
     if ablation_pairs(study, DATA_KEYS):
         return no_curves(study)
-    return "methods: no growth method with data: fresh is there with a copy that is equal in all else; add such a copy of one"
+    return "methods: no two growth methods differ only in data: fresh; add such a copy of one"
 
 
 def no_changed_rate(study: Study) -> str:
-    """Why no two methods differ in the learning rate alone."""
+    """Why no two methods differ only in the learning rate."""
     if ablation_pairs(study, RATE_KEYS):
         return no_curves(study)
     return (
-        "methods: none with its own schedule, peak_lr_fraction or warmup_steps is there with a copy that is equal in all else; "
+        "methods: no two methods differ only in schedule, peak_lr_fraction or warmup_steps; "
         "add such a copy of one, e.g. with schedule: constant and peak_lr_fraction: 0.1"
     )
 

@@ -1,7 +1,7 @@
-"""Which fits and figure rows a study has, the paths of the fits, and what methods are called in figures.
+"""The fits and figure rows of a study, the paths of the fits, and titles of methods in figures.
 
 Pure functions of the study for rules, tables and figures; without pandas or matplotlib, so that parsing the DAG stays
-fast. Whether a figure can be drawn at all is `catalogue`'s question.
+fast. `catalogue` decides whether a figure can be drawn.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PAPER_VARIANTS = {
     "stack-x4": "Stack (x4)",
     "stack-stable": "Stack (stable)",
 }
-MIN_POINTS = 2  # distinct D1 and distinct D2: with one of either there is no curve to fit
-#: Where a method is trained and measured, not what it does.
+MIN_POINTS = 2  # smallest number of distinct D1 and of distinct D2 for a fit
+#: Keys that select the models and points of a method; they do not make it a variant.
 PLACES = ("models", "d1_steps", "d2_steps")
 
 
@@ -36,7 +36,7 @@ def all_pairs(study: Study) -> list[tuple[str, str]]:
 
 
 def has_grid(study: Study, method: str, model: str) -> bool:
-    """Tell whether a method has two or more D1 and two or more D2 at a size."""
+    """Return whether a method has two or more D1 and two or more D2 at a size."""
     section, grid = study.methods[method], study.grid_of(model)
     sizes = (len(section.d1_steps or grid.d1.points), len(section.d2_steps or grid.d2.points))
     return min(sizes) >= MIN_POINTS
@@ -48,7 +48,7 @@ def fitted_pairs(study: Study) -> list[tuple[str, str]]:
 
 
 def main_methods(study: Study) -> list[str]:
-    """Methods of Table 1: nothing deviates from the defaults of their kind but the corpus of continual pretraining."""
+    """Methods of Table 1: all keys have the defaults of their kind, except the corpus of continual pretraining."""
     return [name for name in study.methods if not deviations(study, name)]
 
 
@@ -62,7 +62,7 @@ def deviations(study: Study, name: str) -> list[str]:
     fields = type(method).model_fields
     changed = [key for key in fields if key not in free and getattr(method, key) != fields[key].default]
     if method.corpus == study.stage1.corpus and "corpus" in changed:
-        changed.remove("corpus")  # written out, but the default
+        changed.remove("corpus")  # set explicitly to the default value
     return changed
 
 
@@ -89,7 +89,7 @@ def fit_path(method: str, model: str) -> str:
 def shown_model(study: Study, method: str) -> str:
     """The base model at which figures show a method: of its sizes with a grid, the one that most methods have.
 
-    So all rows of a figure show one size where there is one; of equals the method's first.
+    All rows of a figure then show one size, if there is a common one. On a tie, the method's first size is used.
 
     Raises:
         UserError: the method has no grid of at least 2 x 2.

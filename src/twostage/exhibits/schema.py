@@ -21,7 +21,7 @@ _EXTENDS = {
     "minLength": 1,
     "pattern": "^[^:]*$",
     "description": "another study file, relative to this one: its sections hold here, except those that this file has "
-    "(which replace them whole) or sets to null",
+    "(which replace them completely) or sets to null",
 }
 
 

@@ -78,7 +78,7 @@ def draw_curves(
 
 
 def write_reason(axes: Axes, reason: str) -> None:
-    """Write into an empty panel why nothing was fitted."""
+    """Write the reason for a missing fit into an empty panel."""
     text = "\n".join(textwrap.wrap(f"not fitted: {reason}", 34))
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=7)
     axes.set_xticks([])

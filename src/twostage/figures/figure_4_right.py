@@ -132,7 +132,7 @@ def draw_study(study: Study, sources: Sources) -> Drawing:
 
 
 def _make_room(figure: Figure, numbers: pd.DataFrame) -> None:
-    """Put curve and band above the legend, whichever way they run; of a band only what is within 1e4 of the curve."""
+    """Set the y limits so that curve and band are above the legend. The band counts up to a factor of 1e4 from the curve."""
     tokens = numbers["d_star_tokens"].to_numpy()
     ends = [tokens, numbers["lower"].to_numpy(), numbers["upper"].to_numpy()]
     near = [np.clip(end, tokens / 1e4, tokens * 1e4)[np.isfinite(end)] for end in ends]
@@ -143,7 +143,7 @@ def _make_room(figure: Figure, numbers: pd.DataFrame) -> None:
 
 
 def _no_crossing(pair: LawPair, table: pd.DataFrame, note: str) -> Drawing:
-    """A result, not an error: one side is better whatever the number of tokens."""
+    """Draw the text that there is no crossover: one side is better for every number of tokens."""
     n = float(table["n_base"].iloc[0])
     beyond = d_star(
         pair.scratch_draws.point, pair.reused_draws.point, n, growth_factor=pair.joint.growth_factor

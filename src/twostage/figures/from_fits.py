@@ -1,4 +1,4 @@
-"""What Figures 4 (right), 10 and 11 draw of a study's own laws over model sizes (`analysis.joint_fit.SizesFit`).
+"""The input of Figures 4 (right), 10 and 11 from a study's own laws over model sizes (`analysis.joint_fit.SizesFit`).
 
 Chooses the plotted ranges, computes the bands from refits to resampled residuals, and notes how far a figure extends beyond
 the fitted sizes. The variants from the paper's printed coefficients are in `published`.
@@ -81,7 +81,7 @@ def catch_up_of(study: Study, sources: Sources) -> CatchUp:
     """Predict losses, and tokens from scratch to reach them, at `laws.catch_up_n_final` parameters (Figures 10 and 11).
 
     Raises:
-        UserError: the law from scratch does not fall with tokens, so that no number of tokens catches up.
+        UserError: the law from scratch does not fall with tokens, so no number of tokens reaches the loss of reuse.
     """
     pair, n_final = LawPair.read(sources), study.laws.catch_up_n_final
     factor = pair.joint.growth_factor

@@ -1,9 +1,9 @@
-"""Scaling laws of two-stage pretraining: fit them to measured losses, compare them, predict, advise.
+"""Scaling laws of two-stage pretraining: fit them to measured losses, compare them, and predict.
 
 A base model is trained on D1 tokens and then on D2 tokens. `Points` holds the measured losses (nats per token; D1 and D2
-in tokens, N in non-embedding parameters), `fit_law` fits one of the laws in `FORMS` to them, and everything else takes
+in tokens, N in non-embedding parameters), `fit_law` fits one of the laws in `FORMS` to them, and all other functions take
 points or fits. Logarithms are natural. The names below are the public interface; they are imported on first use, so
-that `import twostage.laws` costs nothing. Neither torch nor snakemake is needed.
+that `import twostage.laws` is fast. Neither torch nor snakemake is needed.
 
 Example:
     >>> import numpy as np
@@ -33,7 +33,7 @@ Example:
 | `predict`, `Estimate` | a loss with its interval |
 | `laws_of`, `Draws`, `advise`, `Advice` | draws of a fitted law; reuse the base or train from scratch |
 | `d_star_estimate`, `catch_up_estimate`, `saving_estimate` | Eq. 8, Figures 10 and 11, tokens saved, with intervals |
-| `Law`, `law_of`, `optimal_allocation` | a law without uncertainty; compute-optimal D2 and N (Eq. 9) |
+| `Law`, `law_of`, `optimal_allocation` | a law with fixed coefficients; compute-optimal D2 and N (Eq. 9) |
 | `fit_unified` | one law for base, from-scratch and reused models together (Appendix D.3) |
 
 Modules: `points` the data; `declarations` the laws; `form`, `forms`, `tree` their calculus; `response` a law on given points

@@ -1,4 +1,4 @@
-"""Reuse a base model or train from scratch: numbers from two fits for one plan, and sentences about them.
+"""Compare reuse of a base model with training from scratch, as numbers and as text, from two fits.
 
 `advise` collects what `crossover` and `consequences` compute for given N, D1 and D2; `sentences` writes it as text.
 The command line reads the files and prints.
@@ -103,7 +103,7 @@ def advise(
     plan = ReusePlan(d1, d2, n, growth_factor)
     if not {"d1", "d2"} <= set(form_of(reused.point.form).variables):
         raise ValueError(
-            f"form {reused.point.form!r} does not know D1; fit a two-stage form (mul, joint, ...) for advice"
+            f"form {reused.point.form!r} does not depend on D1; fit a two-stage form (mul, joint, ...) for advice"
         )
     if scratch is not None and "d1" in form_of(scratch.point.form).variables:
         raise ValueError(
@@ -125,7 +125,7 @@ def advise(
         if "alpha2" in reused.point.coefficients
         else Estimate(
             *(float("nan"),) * 3, level, reused.method, 0.0
-        )  # no exponent of D2 alone, as in `merged`
+        )  # the form has no exponent of D2, like `merged`
     )
     common = {
         "plan": plan,

@@ -1,8 +1,8 @@
 """How to split a second-stage budget: compute-optimal tokens D2 and size N for a base trained on D1 tokens.
 
 Eq. 9 of arXiv 2510.06548v1 and its Appendix E.1, in closed form; one-stage (Chinchilla) laws are the same problem
-without D1. The compute is that of the second stage only, C2 = 6 N_final D2: the base is a sunk cost. Whether it is worth
-training at all is the question of `crossover`.
+without D1. The compute is that of the second stage only, C2 = 6 N_final D2: the base is a sunk cost. `crossover` compares
+it with training from scratch.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def optimal_allocation(
     """Minimise the loss over D2 and N at C2 = 6 growth_factor N D2 (Appendix E.1).
 
     With K = C2 / (6 growth_factor): D2 = G K^a, N = K^b / G, G = (A_eff alpha_eff / (B beta))^(1 / (alpha_eff + beta)).
-    The last lines of E.1 print N ~ D2^(alpha2 - alpha3 log D1)/beta; meant is D2^((alpha2 - alpha3 log D1)/beta).
+    The last lines of E.1 print N ~ D2^(alpha2 - alpha3 log D1)/beta; the correct term is D2^((alpha2 - alpha3 log D1)/beta).
 
     Args:
         law: `joint` (Eq. 7) or `chinchilla`; natural log, raw tokens and parameters.

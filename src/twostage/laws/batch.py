@@ -1,4 +1,4 @@
-"""Several responses as one: rows of a batch that belong to different forms descend together, at the cost of one batch.
+"""Combines several responses into one, so that rows of different forms are minimised in one batch.
 
 The forms may have different numbers of coefficients; shorter vectors are padded with coordinates without effect. The
 points (m) are common. `descent` handles them as one response.
@@ -28,7 +28,7 @@ class BatchEvaluation:
 
 @dataclass(frozen=True)
 class ResponseBatch:
-    """Designs with the number of consecutive batch rows that each one owns."""
+    """Several responses, and the number of consecutive batch rows of each."""
 
     responses: tuple[Response, ...]
     counts: tuple[int, ...]

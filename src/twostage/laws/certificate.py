@@ -27,7 +27,7 @@ SAME = 1e-9
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is known about an optimum.
+    """Diagnostics of an optimum.
 
     `kkt_residual`: largest violation of stationarity over coordinates (at a bound only the inward pull counts), as a
     share of the pull that coordinate would feel if all residuals pulled one way (0 to 1). `expected_gain`: relative

@@ -12,9 +12,9 @@ _WORDS = {"d1": "D1", "d2": "D2", "n": "N"}
 
 
 def check_points(points: Points, law: Form, *, allow_degenerate: bool) -> list[str]:
-    """Raise ValueError where the form cannot be fitted; return warnings about what is weakly determined.
+    """Raise ValueError if the form cannot be fitted; return warnings about coefficients that are weakly determined.
 
-    `allow_degenerate` turns the checks on distinct values of D1, D2 and N into warnings, never the one on the count.
+    `allow_degenerate` turns the checks of distinct values of D1, D2 and N into warnings, but not the check of the number of points.
     """
     k = len(law.coefficients)
     if len(points) < k:

@@ -1,4 +1,4 @@
-"""Intervals for what is derived from fits: D*, catch-up tokens, savings, predictions, alpha_eff.
+"""Intervals of quantities that are derived from fits: D*, catch-up tokens, savings, predictions, alpha_eff.
 
 A derived number is a function of one or two laws (`crossover`). Its interval comes from evaluating that function on many
 laws, drawn from a fit's covariance (`draw_laws`) or from refits (`bootstrap_laws`). Nothing is fitted here.
@@ -75,10 +75,10 @@ class Draws:
 def draw_laws(fit: Fit, draws: int = DRAWS, *, seed: int = 0) -> Draws:
     """Draw laws from the normal approximation of a fit, in its centred coordinates.
 
-    Scales cannot be negative: a draw that leaves the allowed region is moved to its edge along the direction that the
-    covariance prescribes, which is what refitting with the bound would do for a quadratic objective. Coefficients that
-    sit at a bound in the fit stay there. Where E is soft the ridge of good fits is curved and these straight draws are
-    too wide; with the points at hand, prefer `laws_of`.
+    Scales cannot be negative: a draw outside the bounds is moved to the bound along the direction given by the
+    covariance, as a refit with the bound would do for a quadratic objective. Coefficients that
+    sit at a bound in the fit stay there. If E is weakly determined, the set of good fits is curved, and these draws are
+    too wide; if the points are available, prefer `laws_of`.
 
     Raises:
         ValueError: the fit has no covariance (its coefficients are not identified), or `draws` < 2.
@@ -90,7 +90,7 @@ def draw_laws(fit: Fit, draws: int = DRAWS, *, seed: int = 0) -> Draws:
     known = ~np.isnan(np.diag(fit.covariance))
     if not known.any():
         raise ValueError(
-            f"form {fit.form!r}: the coefficients are not identified by the points, so there is no interval to carry over"
+            f"form {fit.form!r}: the coefficients are not identified by the points, so there is no interval"
         )
     positions = np.array(order)[known]
     jacobian = form.raw_jacobian(theta, centre)[np.ix_(known, positions)]
@@ -122,9 +122,9 @@ def bootstrap_laws(fit: Fit, refits: FloatArray) -> Draws:
 
 
 def laws_of(fit: Fit, points: Points | None, draws: int = DRAWS, *, seed: int = 0) -> Draws:
-    """Draws of a fit: refits to resampled residuals where the points are at hand, else from the covariance.
+    """Return draws of a fit: refits to resampled residuals if the points are given, else draws from the covariance.
 
-    Refits respect the bounds and follow the curved ridge along which A, E and the exponents trade off.
+    Refits respect the bounds and follow the strong, nonlinear correlation of A, E and the exponents.
     """
     if points is None:
         return draw_laws(fit, draws, seed=seed)
@@ -296,7 +296,7 @@ def saving_estimate(
         try:
             tokens[i] = scratch_tokens(scratch.at(i), loss, n_final)
         except ValueError:
-            continue  # this draw's law from scratch does not fall with tokens: no answer, counted in exists_share
+            continue  # the law from scratch of this draw does not fall with tokens; exists_share counts such draws
     method = _methods(scratch, reused)
     return {
         "loss_nats": estimate(point.loss_nats, losses, level=level, method=method),

@@ -20,8 +20,8 @@ def score_moments(residuals: FloatArray, spec: Objective, k: int) -> tuple[float
 
     Expectations are over the residuals, widened by sqrt(m / (m - k)) for the degrees of freedom and smoothed by a
     Gaussian of Silverman's width (variance kept): with 25 points the plain share of residuals inside [-delta, delta]
-    would be a count of a few. Where delta is far below the noise a fit drives k residuals to about zero, which says
-    nothing about the noise; those are left out instead of widening the rest. For `lad`, psi = sign and
+    would be a count of a few. Where delta is far below the noise a fit drives k residuals to about zero, which carries no
+    information about the noise; those are left out instead of widening the others. For `lad`, psi = sign and
     E psi' = twice the density at zero.
     """
     m, size = residuals.size, np.sort(np.abs(residuals))
@@ -56,7 +56,7 @@ def small_sample_factor(share: float, m: int, k: int) -> float:
 def variance_scale(residuals: FloatArray, spec: Objective, k: int) -> tuple[float, float]:
     """(tau^2, E psi'): the covariance of the estimates is tau^2 (J^T J)^-1, the objective's curvature E psi' J^T J.
 
-    NaN where there are as many free coefficients as residuals: an exact fit then says nothing about the noise.
+    NaN where there are as many free coefficients as residuals: an exact fit has no information about the noise.
     """
     if residuals.size <= k:
         return np.nan, 1.0

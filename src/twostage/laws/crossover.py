@@ -1,4 +1,4 @@
-"""Reuse the base model or train from scratch: where the two laws cross (Eq. 8, Figures 4 right, 10 and 11).
+"""Compare reuse of a base model with training from scratch: where the two laws cross (Eq. 8, Figures 4 right, 10 and 11).
 
 Pure functions of two laws, one for models trained from scratch and one for the second stage; their intervals are in
 `consequences`. Natural logarithms, D in tokens, N in parameters, losses in nats per token. The law of the second
@@ -20,8 +20,8 @@ from twostage.laws.forms import form_of
 FloatArray = NDArray[np.float64]
 Coefficient = float | FloatArray
 
-# Roots are searched in this range of tokens. It exceeds any corpus on purpose: a crossover at 1e20 tokens
-# ("never, in practice") differs from laws that do not cross.
+# Roots are searched in this range of tokens. It is larger than any corpus, to distinguish a
+# crossover at 1e20 tokens from laws that do not cross.
 SEARCH_TOKENS = (1e4, 1e40)
 _GRID_POINTS = 800
 _BISECTIONS = 60  # 0.1 / 2^60 in ln D: below one part in 1e16
@@ -62,7 +62,7 @@ class Law:
 
 
 class FittedLaw(Protocol):
-    """What this module needs of a `fit.Fit`."""
+    """The attributes of `fit.Fit` that this module uses."""
 
     @property
     def form(self) -> str: ...  # noqa: D102
@@ -78,7 +78,7 @@ def law_of(fit: FittedLaw) -> Law:
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where from-scratch training overtakes reuse for good.
+    """The number of tokens above which training from scratch is better than reuse.
 
     Attributes:
         tokens: the crossover in tokens; NaN where the laws do not cross within `SEARCH_TOKENS`.

@@ -1,4 +1,4 @@
-"""The tables behind Figures 4, 9, 10 and 11: from laws or fits to tidy rows, one row per plotted value.
+"""Tables of the numbers in Figures 4, 9, 10 and 11, computed from laws or fits; one row per plotted value.
 
 The figures only draw these tables. Bands come from `consequences.Draws`; without draws (published
 coefficients have no covariance) they are NaN, and no band is drawn.

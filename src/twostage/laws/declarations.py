@@ -1,7 +1,7 @@
 """The laws, each declared once; equation numbers are those of arXiv 2510.06548.
 
 To add one, add it here: `--form`, `compare`, a study's `laws.forms`, the tables and the table in `docs/laws.md` follow
-from the declaration (see `docs/recipe-law.md`). This module imports no numpy, so that names and equations cost nothing.
+from the declaration (see `docs/recipe-law.md`). This module imports no numpy, so that it is fast to import.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
-# The saturating exponent is not invariant to the unit of D2: it says at which D2 the curves of all D1 differ by the
-# factor D1^-alpha1 alone. Our choice: 1e9 tokens, inside the grid of the paper (0.58e9 to 74e9).
+# The saturating exponent is not invariant to the unit of D2: at this D2 the curves of all D1 differ only by the
+# factor D1^-alpha1. Our choice: 1e9 tokens, inside the grid of the paper (0.58e9 to 74e9).
 TREE_D2_SCALE_TOKENS = 1e9
 
 
@@ -48,12 +48,12 @@ class Declaration:
     Attributes:
         name: as in `--form`, in a study's `laws.forms` and in fit files.
         title: heading in tables.
-        equation: where it comes from, and the law as text.
+        equation: the source, and the law as text.
         coefficients: name -> unit and bounds, in printing order.
         variables: the columns that it needs, of `d1`, `d2`, `n`.
         terms: of a sum of power laws, in the order of the scales. A monomial `("d1", "d2")` is the interaction of
             `alpha3`; `("d",)` is D1 + D2.
-        calculus: `module:class`, e.g. `twostage.laws.tree:TreeForm`, that holds the derivatives; a subclass of `form.Form` for laws that
+        calculus: `module:class`, e.g. `twostage.laws.tree:TreeForm`, with the derivatives; a subclass of `form.Form` for laws that
             are not sums of power laws.
         constants: fixed numbers with units, written to fit files.
         contains: a form nested in this one, and the coefficients with which this form equals it. The fit is then never

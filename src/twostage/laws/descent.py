@@ -104,7 +104,7 @@ def descend(
     its start. A row stops when an undamped Newton step promises less than `tolerance` of the value. Coordinates marked
     in `frozen` (k,) keep their starting values (for profiles).
     """
-    with np.errstate(all="ignore"):  # a trial far outside overflows to inf or NaN and is refused
+    with np.errstate(all="ignore"):  # a trial far outside the data overflows to inf or NaN and is rejected
         return _descend(response, y, weights, theta, box, delta, max_steps, tolerance, frozen)
 
 
@@ -200,7 +200,7 @@ def step_length(
 ) -> FloatArray:
     """Length (B,) that minimises the model with all kinks, sum w Huber(r + t J d) + t^2 d.C.d / 2, within the bounds.
 
-    C is the curvature of the residuals. Safeguarded Newton on the derivative, which rises wherever C does not win.
+    C is the curvature of the residuals. Safeguarded Newton on the derivative, which increases except where C is negative enough.
     """
     pull = weights * change
     squares = pull * change
@@ -239,7 +239,7 @@ def newton_step(
 ) -> tuple[FloatArray, FloatArray]:
     """Damped Newton step that respects the bounds, and the decrease it promises: (B, k), (B,).
 
-    A coordinate that the step would carry past its bound is set to the bound and the others solve again given that.
+    A coordinate that the step would move past its bound is set to the bound, and the step of the others is solved again.
     """
     low, high = box.lower - theta, box.upper - theta
     fixed = ((low >= 0) & (gradient > 0)) | ((high <= 0) & (gradient < 0))

@@ -30,7 +30,7 @@ UNITS = {"d1": "tokens", "d2": "tokens", "n": "non-embedding parameters", "loss"
 
 
 def at_bound(name: str) -> str:
-    """The warning of a fit whose coefficient is not determined: its best value is the end of what is allowed."""
+    """Return the warning for a coefficient whose best value is at its bound, so that it is not determined."""
     return f"{name} sits at its bound"
 
 
@@ -177,7 +177,7 @@ def fit_law(
 
     objective: `huber` (sum of Huber(delta) of log residuals) or `lad` (sum of |log residual|). ValueError where the
     points cannot identify the form (fewer cells than coefficients, one D1, fewer than three sizes over 4x in N for
-    `joint`); `allow_degenerate` fits all the same, except with fewer points than coefficients, and warns of what is not identified.
+    `joint`); `allow_degenerate` fits nevertheless, except with fewer points than coefficients, and warns of coefficients that are not identified.
     """
     law, spec = form_of(form), Objective(objective, delta)
     warnings = check_points(points, law, allow_degenerate=allow_degenerate)

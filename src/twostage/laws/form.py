@@ -113,7 +113,7 @@ class Form(Declaration, ABC):
 
     @abstractmethod
     def loss(self, coefficients: Mapping[str, float], logs: Mapping[str, FloatArray]) -> FloatArray:
-        """The law itself: loss in nats per token from raw coefficients and logarithms."""
+        """Return the loss in nats per token from raw coefficients and logarithms."""
 
     @abstractmethod
     def response(self, logs: Mapping[str, FloatArray], centre: Mapping[str, float]) -> Response:
@@ -139,12 +139,12 @@ class MonomialForm(Form):
     """A sum of terms, each a scale times a product of powers: the declaration's `terms`."""
 
     def combined(self, values: dict[str, FloatArray]) -> dict[str, FloatArray]:
-        """D1 + D2 alone where the terms use it."""
+        """Return D1 + D2 if the terms use it, else the variables."""
         merged = any(monomial == ("d",) for term in self.terms for _, monomial in term.exponents)
         return {"d": values["d1"] + values["d2"]} if merged else values
 
     def loss(self, coefficients: Mapping[str, float], logs: Mapping[str, FloatArray]) -> FloatArray:
-        """The law itself: loss in nats per token from raw coefficients and logarithms."""
+        """Return the loss in nats per token from raw coefficients and logarithms."""
         shape = next(iter(logs.values())).shape
         total: Any = np.zeros(shape)
         for term in self.terms:

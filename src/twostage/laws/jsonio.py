@@ -27,7 +27,7 @@ def dumps(value: Any, indent: int = 0) -> str:
 
 
 def loads(text: str) -> Any:
-    """Plain JSON; ValueError saying where it breaks."""
+    """Plain JSON; ValueError with the line of a syntax error."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

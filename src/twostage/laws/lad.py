@@ -38,7 +38,7 @@ def finish(response: Response, y: FloatArray, weights: FloatArray, theta: FloatA
     value = np.inf
     with np.errstate(all="ignore"):
         for _ in range(MAX_RESTARTS):
-            # a path may end where its sets do not fit any more: choose them again while that lowers the value
+            # the sets may no longer be valid at the end of a path: choose them again while that lowers the value
             state = _ActiveSet(response, y, weights, theta, box)
             theta = state.run()
             if state.value >= value * (1 - 1e-13):

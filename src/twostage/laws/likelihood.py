@@ -62,9 +62,8 @@ class Likelihood:
     def draws(self, count: int, seed: int = 0) -> FloatArray:
         """Internal vectors (count, k) of refits to simulated losses: fitted plus resampled residuals.
 
-        The residuals are centred on their median and widened by sqrt(m / (m - k)); the grid stays as it is. The refits
-        respect the bounds and follow the bent ridge along which A, E and the exponents trade off, which draws from a
-        covariance do not.
+        The residuals are centred on their median and widened by sqrt(m / (m - k)); the grid stays as it is. Unlike draws from
+        a covariance, the refits respect the bounds and follow the nonlinear correlation of A, E and the exponents.
         """
         problem, m = self.problem, self.problem.y.size
         fitted = problem.response.log_predict(self.theta[None])[0]
@@ -100,7 +99,7 @@ def likelihood_of(points: Points, fit: Fit) -> Likelihood:
     residuals = problem.response.log_predict(fit.theta[None])[0] - problem.y
     spec, theta, optimum = fit.objective_spec, fit.theta, fit.objective
     size = np.sort(np.abs(residuals))
-    # `lad` meets k points exactly; the others show the noise
+    # `lad` fits k points exactly; the noise is estimated from the others
     smallest = SMOOTHING_SHARE * float(np.median(size[min(len(fit.theta), size.size - 1) :]))
     if spec.name == "lad" or spec.delta < smallest:
         spec = Objective("huber", max(smallest, 1e-15))

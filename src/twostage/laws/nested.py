@@ -46,7 +46,7 @@ def not_worse(problem: Problem, family: Family, inner: Family, spec: Objective) 
     starts = embedded(problem, inner.thetas[worse])
     weights = family.weights[worse]
     ends, values = minimise(problem.response, problem.y, weights, starts, problem.box, spec)
-    # rounding of the change of coordinates must not matter: return the start where the descent gained nothing
+    # return the start if the descent gained nothing, so that rounding in the change of coordinates has no effect
     kept = np.vecdot(spec.per_point(problem.response.log_predict(starts) - problem.y), weights)
     ends = np.where((values <= kept)[:, None], ends, starts)
     thetas, best = family.thetas.copy(), family.values.copy()

@@ -1,6 +1,6 @@
-"""Measured losses as the laws see them: one row per cell and seed, checked on entry.
+"""Measured losses as input of the fits: one row per cell and seed, validated when created.
 
-A `Points` object is what every fit takes. It holds which rows are left out together in leave-one-out (`cell`) and which
+Every fit takes a `Points` object. Its labels say which rows leave-one-out leaves out together (`cell`) and which rows
 share noise (`trunk`). `Points.from_frame` takes a pandas table.
 """
 
@@ -71,7 +71,7 @@ class Points:
         return np.log(self.loss)
 
     def variable(self, name: str) -> FloatArray | None:
-        """Values of `d1`, `d2` or `n`, shape (m,), or None where this table has none."""
+        """Values of `d1`, `d2` or `n`, shape (m,), or None if the table does not have it."""
         values: FloatArray | None = getattr(self, name)
         return values
 

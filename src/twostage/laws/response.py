@@ -47,7 +47,7 @@ class Evaluation:
 
 
 class Calculus(Protocol):
-    """What the descent needs of a response (`Response`, or several of them as a `batch.ResponseBatch`)."""
+    """The interface of a response that the descent uses (`Response`, or several of them as a `batch.ResponseBatch`)."""
 
     @property
     def size(self) -> int:

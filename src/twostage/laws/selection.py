@@ -1,4 +1,4 @@
-"""Which form? Leave-one-out error, information criteria, extrapolation to the lowest losses, and the seed noise floor.
+"""Comparison of forms: leave-one-out error, information criteria, extrapolation to the lowest losses, and seed noise.
 
 A cell is left out with all its seeds. Errors are predicted minus measured loss in nats per token.
 """

@@ -1,4 +1,4 @@
-"""The law of the toy model, with an exponent of D2 that saturates in D1: an example of a form that is no sum of monomials."""
+"""The law of the toy model, with an exponent of D2 that saturates in D1: an example of a form that is not a sum of power laws."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TreeForm(Form):
         return super().centre(points) | {"d2": float(np.log(TREE_D2_SCALE_TOKENS))}
 
     def loss(self, coefficients: Mapping[str, float], logs: Mapping[str, FloatArray]) -> FloatArray:
-        """The law itself: loss in nats per token from raw coefficients and logarithms."""
+        """Return the loss in nats per token from raw coefficients and logarithms."""
         c: Mapping[str, Any] = coefficients
         bend = 1.0 + c["kappa"] * logs["d1"]
         power = -c["alpha1"] * logs["d1"] + -c["alpha2"] * (logs["d2"] - np.log(TREE_D2_SCALE_TOKENS)) / bend
@@ -68,7 +68,7 @@ class TreeForm(Form):
         return lower, upper
 
     def raw_coordinates(self, at: RawCoordinates, centre: Mapping[str, float], name: str) -> RawCoordinates:
-        """As in `Form`: ln D1 is not centred in the place that the coefficient depends on."""
+        """As in `Form`: ln D1 is not centred in the factor that the coefficient depends on."""
         response, raw = at.response, self.to_raw(at.theta, centre)
         assert isinstance(response, TreeResponse)
         theta, lower, upper = at.theta.copy(), at.lower.copy(), at.upper.copy()

@@ -1,6 +1,6 @@
 """Uncertainty of a fit: profile-likelihood intervals, bootstrap over points, trunks or seeds.
 
-The intervals we print are profile-likelihood ones; percentile bootstrap on 25 points undercovers. Interval of any scalar
+The intervals we print are profile-likelihood ones; the coverage of a percentile bootstrap on 25 points is too low. Interval of any scalar
 function of the coefficients: `interval_of` (from `functional`). No fitting of new forms here.
 """
 

@@ -1,8 +1,8 @@
 """The methods of stage 2, one module for each kind: continual pretraining, and each kind of model growth.
 
-`base` says what the library asks of a method (`Method`, `Growth`). A kind is one class in one module (`cpt`, `stack`,
+`base` has the interface of methods (`Method`, `Growth`). A kind is one class in one module (`cpt`, `stack`,
 `expand`): its section of the study file, the shape of the grown model, what identifies its growth job, its operator on
-weights (`expand_weights` is the one of `expand`), its title. `AnyMethod` lists the kinds; nothing else does. Importing this
+weights (`expand_weights` is the one of `expand`), its title. Only `AnyMethod` lists the kinds. Importing this
 package does not import torch. Imports `common`.
 """
 

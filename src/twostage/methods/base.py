@@ -1,6 +1,6 @@
-"""What all methods of stage 2 have in common: `Method`, and `Growth` for those that start from a grown model.
+"""Base classes of the methods of stage 2: `Method`, and `Growth` for those that start from a grown model.
 
-The rest of the library asks these classes, and never which kind of method it has.
+The rest of the library uses only these interfaces and never tests the kind of a method.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ScheduleKind = Literal["wsd", "constant", "cosine"]
 
 
 class Method(Frozen):
-    """One entry of a study's `methods`: what all kinds of stage 2 share."""
+    """One entry of a study's `methods`, with the keys that all kinds share."""
 
     #: Keys that may differ from their defaults in a main method (Table 1); see `exhibits.presentation.deviations`.
     free_keys: ClassVar[frozenset[str]] = frozenset()
@@ -84,10 +84,10 @@ class Method(Frozen):
         return isinstance(self, Growth)
 
     def check(self, base_corpus: str, models: Collection[str]) -> None:
-        """Check what depends on the rest of the study: its base corpus and the names of its models.
+        """Check the values that depend on other sections: the base corpus and the names of the models.
 
         Raises:
-            ValueError: something does not fit; the message starts with the key inside this section.
+            ValueError: a value is not valid; the message starts with its key in this section.
         """
 
     def architecture(self, base: Architecture, model: str) -> Architecture:
@@ -114,7 +114,7 @@ class Growth(Method):
     def _has_a_rule_for_the_optimizer(self) -> Growth:
         if self.start == "trunk" and not self.carries_optimizer:
             raise ValueError(
-                f"start: trunk carries the optimizer's state, and kind {self.kind} has no exact rule to grow it; use "
+                f"start: trunk continues with the optimizer's state, and kind {self.kind} has no exact rule to grow it; use "
                 "start: decay, or kind: stack"
             )
         return self
@@ -130,7 +130,7 @@ class Growth(Method):
 
     @abstractmethod
     def spec_options(self, init_std: float) -> dict[str, Any]:
-        """Return what the growth job's spec holds besides the two shapes and the seed: all that `grow` depends on.
+        """Return everything else that `grow` depends on, for the growth job's spec: all but the two shapes and the seed.
 
         Args:
             init_std: standard deviation of the base model's initial weights, for kinds that draw new weights.
@@ -154,7 +154,7 @@ class Growth(Method):
         Args:
             state: weights of the base model under canonical names; where `carries_optimizer`, also a moment of Adam.
             source, target: shapes of the base and of the grown model.
-            seed: seeds everything that is drawn.
+            seed: seed of all random numbers.
             init_std: as `spec_options` gave it.
 
         Raises:

@@ -104,7 +104,7 @@ def expanded_architecture(
     f' = 1.4 f, with which N'/N = 1.995 (sqrt(2) instead of 1.4 would give 2.03). d' is the multiple of 16 nearest to
     1.4 d, and f' the multiple of 16 nearest to 1.4 f among those that keep N'/N within 1 % of 2. Where no such shape
     exists, multiples of 8, 4, 2 and 1 are tried in turn. If none fits, as in tiny models, the shape with N' nearest to
-    2 N is returned: `n_params` of the two architectures tells the ratio.
+    2 N is returned: `n_params` of the two architectures gives the ratio.
 
     The norm epsilon becomes epsilon d / d', without which expansion does not preserve the function.
 

@@ -65,7 +65,7 @@ def expand_width(
             the symmetry between copies; with `equal` (1/r each) copies stay equal.
         init: `duplicate` or `zero`.
         init_std: standard deviation of random readers, as in the base model's own initialisation. `zero` needs
-            it; `duplicate` has no random readers.
+            it; `duplicate` does not use it.
 
     Returns:
         Weights of `target`, on the CPU, sharing no memory with `state`.
@@ -182,7 +182,7 @@ class _Duplication:
 
 
 class _ZeroPadding:
-    """New neurons that add zero to the residual stream at first; the weights that feed or read them are random."""
+    """New neurons that initially add zero to the residual stream; the weights that feed or read them are random."""
 
     def __init__(self, target: Architecture, seed: int, init_std: float) -> None:
         self.shapes, self.seed, self.init_std = canonical_shapes(target), seed, init_std

@@ -19,7 +19,7 @@ class Stack(Growth):
 
     heading: ClassVar = "Model growth\nby stacking layers"
     sketch: ClassVar = ((1.0, 0.0),) * 4 + ((0.0, 1.0),) * 4
-    carries_optimizer: ClassVar = True  # a copied layer takes its original's moments
+    carries_optimizer: ClassVar = True  # the moments of a layer are copied with it
 
     kind: Literal["stack"]
     factor: int = Field(2, ge=2, le=16)

@@ -131,7 +131,7 @@ def statistical_intervals(
 ) -> pd.DataFrame:
     """The effect of noise in the losses on D* at 100B: refits of simulated grids of the paper's size.
 
-    Truth is Table 8. Each simulation draws 6 sizes x 5 x 5 cells of stacking and 6 sizes x 5 models from scratch
+    The true coefficients are those of Table 8. Each simulation draws 6 sizes x 5 x 5 cells of stacking and 6 sizes x 5 models from scratch
     (tokens log-spaced up to the maximum of Table 5), with normal noise on the log loss, and fits both laws again.
 
     Returns:
@@ -192,7 +192,7 @@ def alpha_eff_table() -> pd.DataFrame:
 
 
 def alpha3_needed_for_300b() -> float:
-    """alpha3 of CPT (code) at which training from scratch catches up at exactly 300B, all else as printed."""
+    """alpha3 of CPT (code) at which training from scratch catches up at exactly 300B, the other coefficients as printed."""
     laws = published_joint_laws()
     scratch, cpt = laws["From-scratch (code)"].law, laws["CPT (code)"].law
     target = float(scratch.loss(3e11, n=N_7B))
@@ -289,7 +289,7 @@ def reproduction_table(box: dict[str, float] | None = None) -> pd.DataFrame:
             "Appendix B.2",
             "n_layer/d_model in 32 to 64",
             f"d_model/n_layer = {_ratio().min():.1f} to {_ratio().max():.1f}",
-            "holds for the inverse ratio: printed upside down",
+            "holds for the inverse ratio; the printed ratio is a misprint",
         ),
         _row(
             "identity below Eq. 4",

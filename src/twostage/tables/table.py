@@ -29,7 +29,7 @@ class Table:
     page: str = ""
 
     def write(self, files: Sequence[Path]) -> None:
-        """Write the numbers (.csv), the table as a page (.html) and `page` (.md), those that are asked for."""
+        """Write the numbers (.csv), the table as a page (.html) and `page` (.md) that are requested."""
         for path in files:
             if path.suffix == ".csv":
                 write_table(self.numbers, path)
