@@ -12,7 +12,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Replaced as a whole by `--config study=config/mine.yaml`; a study file that builds on another says so (`extends`).
+# `--config study=config/mine.yaml` selects another study. A study file can build on another one with its key `extends`.
 config.setdefault("study", "config/tiny.yaml")
 
 

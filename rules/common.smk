@@ -1,5 +1,5 @@
-# The study, its paths, and in common/ ALL input and parameter functions by topic (those of a cluster: cluster.smk). Rules
-# hold only wiring; what a path means is decided in src/twostage/design/design.py and paths.py.
+# The study and its paths. All input and parameter functions are in common/, by topic; those for clusters are in cluster.smk.
+# The meaning of a path is defined in src/twostage/design/design.py and paths.py.
 import functools
 import os
 import shlex
@@ -43,7 +43,7 @@ shell.prefix(
 
 
 def explained(function):
-    """Turn a user's mistake into Snakemake's own kind of error: the message, no traceback."""
+    """Decorator: turn a `UserError` into Snakemake's `WorkflowError`, which prints the message without a traceback."""
 
     @functools.wraps(function)  # Snakemake reads the parameters' names
     def wrapper(*args, **kwargs):
@@ -64,11 +64,11 @@ ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
 for folder in (RESULTS, ROLLING):
     explained(check_folder)(folder)
-# Relative, since inputs are compared by name too: a project that is moved or cloned must not look new.
+# Relative, because Snakemake compares inputs by name: a moved or cloned project must not run its jobs again.
 ROOT = Path(os.path.relpath(workflow.basedir))
 LIBRARY = ROOT / "src/twostage"
 
-# What everything is fitted to and drawn from: measured (cells.smk), or taken from elsewhere (imported.smk).
+# The tables that fits and figures are made from. They are measured (cells.smk) or imported (imported.smk).
 CELLS = f"{RESULTS}/{entry.CELLS}"
 BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
 CURVES = f"{RESULTS}/{entry.CURVES}"
@@ -87,7 +87,10 @@ def in_results(path):
 
 
 def program(script, *modules):
-    """Inputs `script` and `code`, what script and modules import: rules that take seconds run again when it changes."""
+    """Return the inputs `script` and `code` (all modules that script and `modules` import) of a rule that takes seconds.
+
+    The rule then runs again if its code changes. Training rules do not use this.
+    """
     path = ROOT / "workflow/scripts" / script
     code = [str(file) for file in code_files(LIBRARY, path, *modules) if file != path]
     return {"script": str(path), "code": code}

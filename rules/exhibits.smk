@@ -1,7 +1,6 @@
-# Figures and tables. All are declared in src/twostage/exhibits (figure_entries.py, table_entries.py): what each is made
-# from, and whether a study can have it; each is made again, alone, when what it reads, its code or its part of the study changes.
-# One figure: snakemake results/<study>/figures/figure-1.png. A figure is PDF, PNG and the plotted numbers (CSV), a table
-# its numbers and a page for the report (HTML).
+# Figures and tables: one rule for each declaration in src/twostage/exhibits (figure_entries.py, table_entries.py). A job runs
+# again if its input files, its code or the settings that it shows change. One figure:
+# snakemake --profile profiles/local -- results/<study>/figures/figure-1.png
 
 
 for one in catalogue.ALL:
@@ -49,14 +48,14 @@ rule all_tables:
         files_drawn("tables"),
 
 
-# Pictures of the study itself: they need nothing but its file.
+# Illustrations of the study. They are drawn from the study file alone.
 rule illustrations:
     input:
         rules.plot_figure_2.output,
         rules.plot_dag.output,
 
 
-# Figures from the coefficients that the paper prints, without any study. They never stand for figures of a study's own.
+# Figures from the paper's printed coefficients. They need no study and have their own folder.
 PUBLISHED_FIGURES = {
     name: entry.published
     for name, entry in catalogue.FIGURES.items()

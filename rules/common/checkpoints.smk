@@ -1,9 +1,9 @@
-# What happens to checkpoints after training. This is not part of an identity, so a change of it retrains nothing.
+# Which checkpoints are deleted after use or made read-only. This is not part of a spec, so changing it retrains nothing.
 
 
 @functools.cache
 def released_checkpoints():
-    """Return manifest of each checkpoint that is deleted after use -> manifests of all jobs that are planned from it."""
+    """Return the checkpoints that are deleted after use: their manifest -> manifests of all planned jobs that read it."""
     return jobs.releases(design, jobs.planned_jobs(design))
 
 

@@ -2,7 +2,7 @@
 
 
 def sources_of(entry):
-    """Input function: the tables and fits that a figure or table is made from."""
+    """Return the input function of a figure or table: the tables and fits that it is made from."""
 
     def files(wildcards):
         if reason := entry.lacks(study):
@@ -15,7 +15,7 @@ def sources_of(entry):
 
 
 def files_of(entry):
-    """Output files; the one to look at is in the report, with its caption."""
+    """Return the output files. The PNG or HTML file is in the report, with the caption."""
     files = {kind: in_results(path) for kind, path in entry.files.items()}
     kind = "png" if entry.key == "figures" else "html"
     files[kind] = report(
@@ -28,6 +28,6 @@ def files_of(entry):
 
 
 def files_drawn(key):
-    """All files of the figures, or of the tables, that the study gets."""
+    """Return all files of the `figures` or `tables` that the study gets."""
     entries = [entry for entry in catalogue.drawn_entries(study) if entry.key == key]
     return [in_results(path) for entry in entries for path in entry.files.values()]

@@ -14,7 +14,9 @@ def main() -> None:
         "--checkpoint", type=Path, required=True, help="manifest of a weights-only checkpoint"
     )
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of its training data")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write; the model goes beside it")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="manifest to write; the model is written next to it"
+    )
     args = parser.parse_args()
 
     from twostage.evaluation.downstream_spec import ExportSpec

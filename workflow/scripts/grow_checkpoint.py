@@ -11,7 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="canonical JSON of a GrowSpec")
     parser.add_argument("--base", type=Path, required=True, help="manifest of the base checkpoint")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write; the weights go beside it")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="manifest to write; the weights are written next to it"
+    )
     args = parser.parse_args()
 
     from twostage.design.specs import GrowSpec

@@ -10,7 +10,7 @@ def main() -> None:
     """Parse the command line and prepare the corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="canonical JSON of a CorpusSpec")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write, beside the documents")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write, next to the documents")
     args = parser.parse_args()
 
     from twostage.corpora.corpus import prepare_corpus

@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument("--spec", required=True, help="canonical JSON of a TokenizeSpec")
     parser.add_argument("--documents", type=Path, required=True, help="manifest of the prepared corpus")
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True, help="manifest to write, beside the token files")
+    parser.add_argument("--out", type=Path, required=True, help="manifest to write, next to the token files")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on it")
     args = parser.parse_args()
 

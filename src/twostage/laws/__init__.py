@@ -36,13 +36,13 @@ Example:
 | `Law`, `law_of`, `optimal_allocation` | a law without uncertainty; compute-optimal D2 and N (Eq. 9) |
 | `fit_unified` | one law for base, from-scratch and reused models together (Appendix D.3) |
 
-Modules: `points` the data; `declarations` the laws, `forms_table` their table
-in the documentation, `form`, `forms`, `tree` their
-calculus; `response` a law on given points with exact
-derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
-`lad`, `solver`, `nested`, `refits`, `bfgs` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `jsonio`
-the result and its file; `covariance`, `likelihood`, `profile`, `functional`, `uncertainty` intervals; `selection` the
-choice between laws; `crossover`, `allocation`, `consequences`, `advice`, `curves`, `unified` what follows from a fit.
+Modules: `points` holds the data. `declarations` declares the laws, `forms_table` prints them for the
+documentation, and `form`, `forms`, `tree` implement their calculus. `response` is a law on given points with exact
+derivatives, `batch` several of them. `objective` and `problem` define what is minimised, `checks` whether the points suffice;
+`seeds`, `descent`, `lad`, `solver`, `nested`, `refits`, `bfgs` minimise it, and `certificate` checks the optimum. `fit`,
+`fit_file`, `jsonio`: the result and its file. `covariance`, `likelihood`, `profile`, `functional`, `uncertainty`: intervals.
+`selection`: the choice between laws. `crossover`, `allocation`, `consequences`, `advice`, `curves`, `unified`: what follows
+from a fit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What all methods of stage 2 have in common: `Method`, and `Growth` for those that start from a grown model.
 
-The rest of the library asks these classes, and never which kind of method it has.
+The rest of the library uses this interface and does not test for single kinds.
 """
 
 from __future__ import annotations
@@ -130,13 +130,13 @@ class Growth(Method):
 
     @abstractmethod
     def spec_options(self, init_std: float) -> dict[str, Any]:
-        """Return what the growth job's spec holds besides the two shapes and the seed: all that `grow` depends on.
+        """Return the remaining fields of the growth job's spec: all that `grow` depends on except the two shapes and the seed.
 
         Args:
             init_std: standard deviation of the base model's initial weights, for kinds that draw new weights.
 
         Returns:
-            Values of fields of this section, and `init_std` where `grow` uses it.
+            Values of keys of this section, and `init_std` if `grow` uses it.
         """
 
     @abstractmethod
