@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from twostage.laws.bfgs import log_features, objective_in_logs, random_starts
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from paper_procedure import log_features, objective_in_logs, random_starts
+
 from twostage.laws.fit import fit_law
 from twostage.laws.forms import FORMS
 from twostage.laws.objective import Objective

@@ -41,7 +41,7 @@ CODE |= {name: modules(ROOT / f"workflow/scripts/{name}.py") for name in ("fit_l
         ("tables/table.py", {entry.rule_name for entry in ALL if entry.key == "tables"}, {"plot_figure_1", "plot_dag", "fit_law"}),
         ("figures/style.py", {entry.rule_name for entry in ALL if entry.key == "figures"}, {"make_table_1", "fit_law"}),
         ("figures/figure_1.py", {"plot_figure_1"}, {"plot_figure_3", "plot_figure_8", "make_table_1"}),
-        ("figures/figure_10.py", {"plot_figure_10"}, {"plot_figure_11", "plot_figure_9"}),
+        ("figures/figures_10_11.py", {"plot_figure_10", "plot_figure_11"}, {"plot_figure_9"}),
         ("laws/forms.py", {"fit_law", "plot_figure_1", "make_table_7"}, {"plot_figure_2", "list_not_drawn", "aggregate_cells"}),
         ("paper/data/table_7.csv", {"make_table_7", "make_table_3"}, {"plot_figure_1", "fit_law"}),
         ("exhibits/figure_entries.py", {"list_not_drawn", "write_summary", "plot_dag"}, {"plot_figure_1", "make_table_1", "fit_law", "aggregate_cells"}),

@@ -11,10 +11,11 @@ import pytest
 from grids import SIZES, TOKENS, TRUTHS, simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paper_procedure import fit_bfgs_multistart
 from scipy.optimize import linprog, minimize
 from scipy.special import huber as scipy_huber
 
-from twostage.laws.fit import Fit, fit_bfgs_multistart, fit_law
+from twostage.laws.fit import Fit, fit_law
 from twostage.laws.forms import FORMS
 from twostage.laws.points import Points
 

@@ -229,7 +229,7 @@ numbers are in ``figure-9.csv``.
         title="Figure 10",
         shows="tokens from scratch to catch up with stacking",
         needs=f"stacking at {_SIZES}, and models from scratch on its corpus",
-        draw="twostage.figures.figure_10:draw_study",
+        draw="twostage.figures.figures_10_11:draw_figure_10",
         published="twostage.figures.published:draw_figure_10",
         caption="""
 **Catching up with model growth (Figure 10 of the paper).** *Left:* predicted loss of a model trained from scratch (black) and of
@@ -247,7 +247,7 @@ parameter are the paper's. Numbers: ``figure-10.csv``.
         title="Figure 11",
         shows="tokens from scratch to catch up with continual pretraining",
         needs=f"continual pretraining at {_SIZES}, and models from scratch on its corpus (scratch)",
-        draw="twostage.figures.figure_11:draw_study",
+        draw="twostage.figures.figures_10_11:draw_figure_11",
         published="twostage.figures.published:draw_figure_11",
         caption="""
 **Catching up with continual pretraining (Figure 11 of the paper).** As Figure 10, for the study's first method of continual

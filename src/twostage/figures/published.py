@@ -6,7 +6,7 @@ The figures use the rounded coefficients. A note below each states where the res
 from __future__ import annotations
 
 from twostage.analysis.sources import Sources
-from twostage.figures import figure_4_right, figure_10, figure_11
+from twostage.figures import figure_4_right, figures_10_11
 from twostage.figures.style import Drawing
 from twostage.laws.crossover import catch_up
 from twostage.laws.curves import catch_up_curves, d_star_curve
@@ -42,7 +42,9 @@ def draw_figure_10(study: None, sources: Sources) -> Drawing:
         laws["Base (Slimpajama)"].law, laws["Stack"].law, n_base=n_final / factor, growth_factor=factor
     )
     note = f"{_SOURCE}. 7B after growth, 3.5B before."
-    return Drawing(*figure_10.draw(table, n_final=n_final, note=note))
+    return Drawing(
+        *figures_10_11.draw(table, n_final=n_final, kind="Model growth", method="stacking", note=note)
+    )
 
 
 def draw_figure_11(study: None, sources: Sources) -> Drawing:
@@ -60,4 +62,7 @@ def draw_figure_11(study: None, sources: Sources) -> Drawing:
         f"{_SOURCE}.\nAccording to the paper's text, training from scratch overtakes a 10T-token base after 300B tokens."
         f" With the printed coefficients {found}, so the claim is not reproduced."
     )
-    return Drawing(*figure_11.draw(catch_up_curves(scratch, reused, n_base=n), n_final=n, note=note))
+    table = catch_up_curves(scratch, reused, n_base=n)
+    return Drawing(
+        *figures_10_11.draw(table, n_final=n, kind="Continual pretraining", method="CPT on code", note=note)
+    )

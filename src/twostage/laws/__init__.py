@@ -25,7 +25,7 @@ Example:
 | --- | --- |
 | `Points` | measured losses, checked; `Points.from_frame` reads a pandas table |
 | `FORMS`, `Form` | the laws by name: equation, coefficients with units and bounds, columns |
-| `fit_law`, `fit_bfgs_multistart`, `Fit` | the certified global optimum; the paper's own procedure; what both return |
+| `fit_law`, `Fit` | the certified global optimum; what it returns |
 | `fit_record`, `read_fit` | a fit and its points as JSON text, and back from a file |
 | `profile_interval`, `profile_intervals`, `interval_of`, `Interval` | intervals of coefficients and functions of them |
 | `bootstrap`, `standard_errors` | refits to resampled points, trunks, seeds or residuals |
@@ -39,7 +39,7 @@ Example:
 Modules: `points` holds the data. `declarations` declares the laws, `forms_table` prints them for the
 documentation, and `form`, `forms`, `tree` implement their calculus. `response` is a law on given points with exact
 derivatives, `batch` several of them. `objective` and `problem` define what is minimised, `checks` whether the points suffice;
-`seeds`, `descent`, `lad`, `solver`, `nested`, `refits`, `bfgs` minimise it, and `certificate` checks the optimum. `fit`,
+`seeds`, `descent`, `lad`, `solver`, `nested`, `refits` minimise it, and `certificate` checks the optimum. `fit`,
 `fit_file`, `jsonio`: the result and its file. `covariance`, `likelihood`, `profile`, `functional`, `uncertainty`: intervals.
 `selection`: the choice between laws. `crossover`, `allocation`, `consequences`, `advice`, `curves`, `unified`: what follows
 from a fit.
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         saving_estimate,
     )
     from twostage.laws.crossover import Law, law_of
-    from twostage.laws.fit import Fit, Interval, fit_bfgs_multistart, fit_law
+    from twostage.laws.fit import Fit, Interval, fit_law
     from twostage.laws.fit_file import fit_record, read_fit
     from twostage.laws.form import Form
     from twostage.laws.forms import FORMS
@@ -78,39 +78,21 @@ if TYPE_CHECKING:
     )
     from twostage.laws.unified import fit_unified
 
-_MODULE_OF = {
-    name: module
-    for module, names in {
-        "advice": ("Advice", "advise"),
-        "allocation": ("optimal_allocation",),
-        "consequences": (
-            "Draws",
-            "Estimate",
-            "catch_up_estimate",
-            "d_star_estimate",
-            "laws_of",
-            "predict",
-            "saving_estimate",
-        ),
-        "crossover": ("Law", "law_of"),
-        "fit": ("Fit", "Interval", "fit_bfgs_multistart", "fit_law"),
-        "fit_file": ("fit_record", "read_fit"),
-        "form": ("Form",),
-        "forms": ("FORMS",),
-        "points": ("Points",),
-        "selection": ("compare", "extrapolation_test", "leave_one_out", "noise_floor"),
-        "unified": ("fit_unified",),
-        "uncertainty": (
-            "bootstrap",
-            "interval_of",
-            "profile_interval",
-            "profile_intervals",
-            "standard_errors",
-        ),
-    }.items()
-    for name in names
+_NAMES = {
+    "advice": "Advice advise",
+    "allocation": "optimal_allocation",
+    "consequences": "Draws Estimate catch_up_estimate d_star_estimate laws_of predict saving_estimate",
+    "crossover": "Law law_of",
+    "fit": "Fit Interval fit_law",
+    "fit_file": "fit_record read_fit",
+    "form": "Form",
+    "forms": "FORMS",
+    "points": "Points",
+    "selection": "compare extrapolation_test leave_one_out noise_floor",
+    "unified": "fit_unified",
+    "uncertainty": "bootstrap interval_of profile_interval profile_intervals standard_errors",
 }
-
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "FORMS",
@@ -128,7 +110,6 @@ __all__ = [
     "compare",
     "d_star_estimate",
     "extrapolation_test",
-    "fit_bfgs_multistart",
     "fit_law",
     "fit_record",
     "fit_unified",

@@ -1,6 +1,6 @@
 """Fit one law to points: coefficients with covariance and a certificate of the optimum, and its JSON file.
 
-`fit_law` is the exact solver; `fit_bfgs_multistart` is the paper's procedure, for comparison. Intervals are in
+`fit_law` is the exact solver. Intervals are in
 `uncertainty`, the choice between forms in `selection`.
 """
 
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twostage.laws.bfgs import run_bfgs
 from twostage.laws.certificate import Certificate, certify
 from twostage.laws.checks import check_points
 from twostage.laws.covariance import covariance_of
@@ -243,27 +242,3 @@ def assemble(
         standard_errors_source="covariance",
         warnings=tuple(warnings),
     )
-
-
-def fit_bfgs_multistart(
-    points: Points,
-    form: str,
-    starts: int = 1000,
-    seed: int = 0,
-    *,
-    objective: str = "huber",
-    delta: float = 1e-3,
-) -> Fit:
-    """The paper's procedure: SciPy BFGS, log-sum-exp, `starts` random starts in raw units; not certified to be optimal.
-
-    For comparison only. Its certificate reports the KKT residual it reached and how many starts agreed with its best.
-    """
-    law, spec = form_of(form), Objective(objective, delta)
-    warnings = check_points(points, law, allow_degenerate=False)
-    parameters, value, values = run_bfgs(points, law, starts, seed, spec)
-    t = len(law.scales)
-    raw = dict(zip(law.internal, [*np.exp(parameters[:t]), *parameters[t:]], strict=True))
-    problem = Problem.of(points, law)
-    theta = law.from_raw(raw, problem.centre)
-    solution = Solution(theta, value, np.sort(values), starts)
-    return assemble(problem, theta, value, spec, certify(problem, solution, spec), warnings)

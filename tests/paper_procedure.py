@@ -7,7 +7,10 @@ loss with delta = 1e-3, BFGS with finite-difference gradients in raw units, best
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import minimize
 
+from twostage.laws.checks import check_points
+from twostage.laws.fit import Fit, Problem, Solution, assemble, certify, form_of
 from twostage.laws.form import Form, MonomialForm
 from twostage.laws.objective import Objective
 from twostage.laws.points import FloatArray, Points
@@ -55,8 +58,6 @@ def run_bfgs(
     points: Points, law: Form, starts: int, seed: int, spec: Objective
 ) -> tuple[FloatArray, float, FloatArray]:
     """Best (ln scales, raw exponents), its objective, and the objective of every start (starts,)."""
-    from scipy.optimize import minimize
-
     if not isinstance(law, MonomialForm):
         raise ValueError(f"the paper's procedure is defined for sums of power laws; {law.name!r} is not one")
     features, y = log_features(points, law), points.log_loss
@@ -70,3 +71,27 @@ def run_bfgs(
     if best is None:
         raise ValueError(f"none of {starts} random starts gave a finite objective")
     return best, best_value, np.array(values)
+
+
+def fit_bfgs_multistart(
+    points: Points,
+    form: str,
+    starts: int = 1000,
+    seed: int = 0,
+    *,
+    objective: str = "huber",
+    delta: float = 1e-3,
+) -> Fit:
+    """The paper's procedure: SciPy BFGS, log-sum-exp, `starts` random starts in raw units; not certified to be optimal.
+
+    For comparison only. Its certificate reports the KKT residual it reached and how many starts agreed with its best.
+    """
+    law, spec = form_of(form), Objective(objective, delta)
+    warnings = check_points(points, law, allow_degenerate=False)
+    parameters, value, values = run_bfgs(points, law, starts, seed, spec)
+    t = len(law.scales)
+    raw = dict(zip(law.internal, [*np.exp(parameters[:t]), *parameters[t:]], strict=True))
+    problem = Problem.of(points, law)
+    theta = law.from_raw(raw, problem.centre)
+    solution = Solution(theta, value, np.sort(values), starts)
+    return assemble(problem, theta, value, spec, certify(problem, solution, spec), warnings)
