@@ -12,7 +12,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# Choose another study with `--config study=config/mine.yaml`. A study file can extend another one (key `extends`).
+# `--config study=config/mine.yaml` selects another study. A study file can build on another one with its key `extends`.
 config.setdefault("study", "config/tiny.yaml")
 
 

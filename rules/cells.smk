@@ -1,5 +1,4 @@
-# From evaluations to tables: all cells of the study, those of one method at one size, and loss curves. They take
-# seconds, so they list their code as inputs and run again when it changes.
+# From evaluations to tables: all cells of the study, the cells of one method at one size, and loss curves.
 
 
 rule aggregate_cells:
@@ -35,8 +34,8 @@ rule aggregate_cells:
         "--cells {output.cells} --base-cells {output.base_cells} > {log} 2>&1"
 
 
-# Target for one method at one size: trains and measures only what its cells need, for example
-# results/<study>/cells/stack/0.1B.csv. As method, `scratch` selects base models and models from scratch.
+# Request this file to train and measure one method at one size only, e.g. results/<study>/cells/stack/0.1B.csv. The method
+# `scratch` means base models and models from scratch.
 rule aggregate_method_cells:
     input:
         **program("aggregate_cells.py"),

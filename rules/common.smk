@@ -1,5 +1,5 @@
-# The study and its paths. common/ has the input and parameter functions of all rules, by topic (those for a cluster are in
-# cluster.smk). Rules only connect files; src/twostage/design/design.py and paths.py define what a path means.
+# The study and its paths. All input and parameter functions are in common/, by topic; those for clusters are in cluster.smk.
+# The meaning of a path is defined in src/twostage/design/design.py and paths.py.
 import functools
 import os
 import shlex
@@ -43,7 +43,7 @@ shell.prefix(
 
 
 def explained(function):
-    """Wrap a function: its `UserError` becomes a `WorkflowError`, which Snakemake prints without a traceback."""
+    """Decorator: turn a `UserError` into Snakemake's `WorkflowError`, which prints the message without a traceback."""
 
     @functools.wraps(function)  # Snakemake reads the parameters' names
     def wrapper(*args, **kwargs):
@@ -64,11 +64,11 @@ ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
 for folder in (RESULTS, ROLLING):
     explained(check_folder)(folder)
-# A relative path, because Snakemake also compares the names of inputs: moving or cloning the project must not cause reruns.
+# Relative, because Snakemake compares inputs by name: a moved or cloned project must not run its jobs again.
 ROOT = Path(os.path.relpath(workflow.basedir))
 LIBRARY = ROOT / "src/twostage"
 
-# The tables that fits and figures use: measured (cells.smk) or imported (imported.smk).
+# The tables that fits and figures are made from. They are measured (cells.smk) or imported (imported.smk).
 CELLS = f"{RESULTS}/{entry.CELLS}"
 BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
 CURVES = f"{RESULTS}/{entry.CURVES}"
@@ -87,7 +87,10 @@ def in_results(path):
 
 
 def program(script, *modules):
-    """Return the inputs `script` and `code` (the library files that script and modules import): a change reruns the rule."""
+    """Return the inputs `script` and `code` (all modules that script and `modules` import) of a rule that takes seconds.
+
+    The rule then runs again if its code changes. Training rules do not use this.
+    """
     path = ROOT / "workflow/scripts" / script
     code = [str(file) for file in code_files(LIBRARY, path, *modules) if file != path]
     return {"script": str(path), "code": code}

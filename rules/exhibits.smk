@@ -1,7 +1,6 @@
-# Figures and tables, one rule for each declaration in src/twostage/exhibits (figure_entries.py, table_entries.py). A figure or
-# table is made again if its input files, its code or its part of the study changes.
-# One figure: snakemake results/<study>/figures/figure-1.png. The files of a figure are PDF, PNG
-# and the plotted numbers (CSV); those of a table are its numbers (CSV) and a page for the report (HTML).
+# Figures and tables: one rule for each declaration in src/twostage/exhibits (figure_entries.py, table_entries.py). A job runs
+# again if its input files, its code or the settings that it shows change. One figure:
+# snakemake --profile profiles/local -- results/<study>/figures/figure-1.png
 
 
 for one in catalogue.ALL:
@@ -49,14 +48,14 @@ rule all_tables:
         files_drawn("tables"),
 
 
-# Figures that need only the study file.
+# Illustrations of the study. They are drawn from the study file alone.
 rule illustrations:
     input:
         rules.plot_figure_2.output,
         rules.plot_dag.output,
 
 
-# Figures from the coefficients that the paper prints. They use no results of a study.
+# Figures from the paper's printed coefficients. They need no study and have their own folder.
 PUBLISHED_FIGURES = {
     name: entry.published
     for name, entry in catalogue.FIGURES.items()

@@ -53,7 +53,7 @@ def test_tokens_of_the_papers_longest_runs():
             },
             grid={stage: {"trunk_steps": [1000, trunk]} for stage in ("d1", "d2")},
         )
-        assert design.decay_tokens("33k", trunk) == tokens
+        assert design.branch_tokens("33k", trunk) == tokens
 
 
 def test_every_d_is_an_integer_multiple_and_round_trips(tiny):

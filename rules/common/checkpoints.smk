@@ -1,9 +1,9 @@
-# Protection and release of checkpoints. They are not part of a job's identity, so changing them retrains nothing.
+# Which checkpoints are deleted after use or made read-only. This is not part of a spec, so changing it retrains nothing.
 
 
 @functools.cache
 def released_checkpoints():
-    """Return {manifest of a checkpoint that is deleted after use: manifests of all planned jobs that read it}."""
+    """Return the checkpoints that are deleted after use: their manifest -> manifests of all planned jobs that read it."""
     return jobs.releases(design, jobs.planned_jobs(design))
 
 

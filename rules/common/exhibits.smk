@@ -15,7 +15,7 @@ def sources_of(entry):
 
 
 def files_of(entry):
-    """Return the output files of a figure or table; its PNG or HTML file is in the report, with the caption."""
+    """Return the output files. The PNG or HTML file is in the report, with the caption."""
     files = {kind: in_results(path) for kind, path in entry.files.items()}
     kind = "png" if entry.key == "figures" else "html"
     files[kind] = report(
@@ -28,6 +28,6 @@ def files_of(entry):
 
 
 def files_drawn(key):
-    """Return all files of the figures (or tables) that the study gets."""
+    """Return all files of the `figures` or `tables` that the study gets."""
     entries = [entry for entry in catalogue.drawn_entries(study) if entry.key == key]
     return [in_results(path) for entry in entries for path in entry.files.values()]

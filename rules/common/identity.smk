@@ -1,4 +1,5 @@
-# Identity (params.spec): everything that changes a job's numbers, as canonical JSON.
+# The spec of each job (params.spec): everything that changes its numbers, as canonical JSON; see
+# src/twostage/design/specs.py. If it changes, Snakemake runs the job again.
 
 
 @explained

@@ -1,4 +1,4 @@
-# Input files of jobs: data, parents, checkpoints to evaluate, evaluations and fits.
+# Input functions: the data, parents, checkpoints, evaluations and metrics that a job reads.
 
 
 @explained
@@ -15,13 +15,13 @@ def _parent(job):
 
 @explained
 def segment_parent(wildcards):
-    """The checkpoint that a trunk segment starts from; empty for the first segment of a stage-1 run."""
+    """The checkpoint that a trunk segment starts from; none for the first segment of a stage-1 run."""
     return _parent(segment_of(wildcards))
 
 
 @explained
 def branch_parent(wildcards):
-    """The checkpoint that a decay branch starts from; empty if the branch is a complete stage-1 run (cosine)."""
+    """The checkpoint that a decay branch starts from; none if the branch is a complete stage-1 run (cosine)."""
     return _parent(branch_of(wildcards))
 
 
@@ -38,13 +38,13 @@ def evaluated_checkpoint(wildcards):
 
 
 def tokenizer_corpora(wildcards):
-    """Manifests of the corpora that the tokenizer is trained on, in the study's order; empty for an existing file."""
+    """Manifests of the corpora that the tokenizer is trained on; none if the study uses an existing tokenizer."""
     corpora = dataspecs.tokenizer_spec(study).corpora
     return [f"{RESULTS}/corpora/{corpus}/manifest.json" for corpus in corpora]
 
 
 def tokenizer_file(wildcards):
-    """The study's own tokenizer.json; left out if it is missing, so that a dry run works without it."""
+    """The tokenizer.json that the study names; none if it is missing, so that a dry run works without it."""
     path = getattr(study.tokenizer, "path", None)
     return [path] if path and Path(path).is_file() else []
 
@@ -67,7 +67,7 @@ def all_metrics(wildcards):
 
 @explained
 def method_branches(wildcards):
-    """Every evaluated branch of one method (or `scratch`) at one size, and the base checkpoints it starts from."""
+    """Metrics of every evaluated branch of one method (or `scratch`) at one size, and of its base checkpoints."""
     branches = dict.fromkeys(
         cell.branch for cell in design.cells_of(wildcards.method, wildcards.model)
     )
@@ -83,7 +83,7 @@ def method_evaluations(wildcards):
 
 
 def curve_metrics(wildcards):
-    """The metrics of every job behind the study's loss curves: trunk segments, then the branch."""
+    """Metrics of every job of the loss curves that figures draw: trunk segments and branches."""
     jobs = [
         job
         for branch in catalogue.wanted_branches(design)
@@ -94,19 +94,19 @@ def curve_metrics(wildcards):
 
 @explained
 def joint_cells(wildcards):
-    """The cells; `WorkflowError` if the joint law of the method cannot be fitted."""
+    """The cells, if the joint law of the method can be fitted; otherwise an error."""
     joint_design.check_joint(study, wildcards.method)
     return CELLS
 
 
 @explained
 def scratch_cells(wildcards):
-    """The cells; `WorkflowError` if the from-scratch law of the corpus cannot be fitted."""
+    """The cells, if the from-scratch law of the corpus can be fitted; otherwise an error."""
     joint_design.check_scratch(study, wildcards.corpus)
     return CELLS
 
 
 @explained
 def own_tasks(wildcards):
-    """All files of the study's own benchmark tasks; empty if it uses the harness's tasks only."""
+    """The files of benchmark tasks that the study defines; none if it uses those of the harness."""
     return downstream_specs.own_task_files(design)

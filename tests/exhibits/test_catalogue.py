@@ -279,7 +279,7 @@ def test_wanted_branches_are_runs_of_the_design():
     assert {(b.run.method, b.run.seed) for b in drawn} == {
         (method, seed) for method in ("stack", "stack-fresh") for seed in (0, 1)
     }
-    assert {b.run.d1_tokens for b in drawn} == {design.decay_tokens("0.1M", 800)}
+    assert {b.run.d1_tokens for b in drawn} == {design.branch_tokens("0.1M", 800)}
 
 
 def test_a_chain_trains_every_step_of_its_run_once():

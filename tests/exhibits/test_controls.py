@@ -39,9 +39,9 @@ def test_the_control_has_the_corpus_and_the_size_after_stage_2():
 def test_common_d2_are_tokens_of_both():
     design = make_design(**WITH_CONTROLS)
     found = {(one.method, one.model): one.d2_tokens for one in controls(design.study)}
-    assert found["cpt-code", "33k"] == tuple(design.decay_tokens("33k", steps) for steps in (100, 200))
+    assert found["cpt-code", "33k"] == tuple(design.branch_tokens("33k", steps) for steps in (100, 200))
     assert len(found["stack", "33k"]) == 4
-    assert found["stack-one", "33k"] == (design.decay_tokens("33k", 200),)
+    assert found["stack-one", "33k"] == (design.branch_tokens("33k", 200),)
 
 
 def test_another_batch_size_has_other_tokens():

@@ -36,6 +36,26 @@ TRUTHS = {
     ),
     "chinchilla": ("chinchilla", {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28}),
 }
+#: Every law as a plain expression, independent of `Form.predict`. Coefficients may be complex, for complex-step derivatives.
+EQUATIONS = {
+    "power": lambda c, d1, d2, n: c["A"] * d2 ** -c["alpha"] + c["E"],
+    "mul": lambda c, d1, d2, n: (
+        c["A"] * d1 ** -c["alpha1"] * d2 ** (-c["alpha2"] + c["alpha3"] * np.log(d1)) + c["E"]
+    ),
+    "mul0": lambda c, d1, d2, n: c["A"] * d1 ** -c["alpha1"] * d2 ** -c["alpha2"] + c["E"],
+    "add": lambda c, d1, d2, n: c["A"] * d1 ** -c["alpha1"] + c["F"] * d2 ** -c["alpha2"] + c["E"],
+    "hyb": lambda c, d1, d2, n: (c["A"] * d1 ** -c["alpha1"] + c["F"]) * d2 ** -c["alpha2"] + c["E"],
+    "merged": lambda c, d1, d2, n: c["A"] * (d1 + d2) ** -c["alpha"] + c["E"],
+    "joint": lambda c, d1, d2, n: (
+        c["A"] * d1 ** -c["alpha1"] * d2 ** (-c["alpha2"] + c["alpha3"] * np.log(d1))
+        + c["B"] * n ** -c["beta"]
+        + c["E"]
+    ),
+    "chinchilla": lambda c, d1, d2, n: c["A"] / n ** c["alpha"] + c["B"] / d2 ** c["beta"] + c["E"],
+    "tree": lambda c, d1, d2, n: (
+        c["A"] * d1 ** -c["alpha1"] * (d2 / 1e9) ** (-c["alpha2"] / (1 + c["kappa"] * np.log(d1))) + c["E"]
+    ),
+}
 
 
 def simulated(truth: str, noise: float = 0.0, seed: int = 0, repeats: int = 1) -> Points:

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from grids import SIZES, TOKENS, TRUTHS, simulated
+from grids import EQUATIONS, SIZES, TOKENS, TRUTHS, simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twostage.laws.forms import FORMS, form_of
 from twostage.laws.problem import Problem
-
-# The paper's equations once more, independently of `Form.predict`; they take complex numbers for the complex step.
-BY_HAND = {
-    "power": lambda c, d1, d2, n: c["A"] * d2 ** -c["alpha"] + c["E"],
-    "mul": lambda c, d1, d2, n: (
-        c["A"] * d1 ** -c["alpha1"] * d2 ** (-c["alpha2"] + c["alpha3"] * np.log(d1)) + c["E"]
-    ),
-    "mul0": lambda c, d1, d2, n: c["A"] * d1 ** -c["alpha1"] * d2 ** -c["alpha2"] + c["E"],
-    "add": lambda c, d1, d2, n: c["A"] * d1 ** -c["alpha1"] + c["F"] * d2 ** -c["alpha2"] + c["E"],
-    "hyb": lambda c, d1, d2, n: (c["A"] * d1 ** -c["alpha1"] + c["F"]) * d2 ** -c["alpha2"] + c["E"],
-    "merged": lambda c, d1, d2, n: c["A"] * (d1 + d2) ** -c["alpha"] + c["E"],
-    "joint": lambda c, d1, d2, n: (
-        c["A"] * d1 ** -c["alpha1"] * d2 ** (-c["alpha2"] + c["alpha3"] * np.log(d1))
-        + c["B"] * n ** -c["beta"]
-        + c["E"]
-    ),
-    "chinchilla": lambda c, d1, d2, n: c["A"] / n ** c["alpha"] + c["B"] / d2 ** c["beta"] + c["E"],
-    "tree": lambda c, d1, d2, n: (
-        c["A"] * d1 ** -c["alpha1"] * (d2 / 1e9) ** (-c["alpha2"] / (1 + c["kappa"] * np.log(d1))) + c["E"]
-    ),
-}
 
 
 def inputs(form: str) -> dict[str, np.ndarray]:
@@ -41,7 +20,7 @@ def inputs(form: str) -> dict[str, np.ndarray]:
 def log_loss_by_hand(form: str, internal: np.ndarray, centre: dict[str, float]) -> np.ndarray:
     raw = FORMS[form].to_raw(internal, centre)
     given_inputs = dict.fromkeys(("d1", "d2", "n")) | inputs(form)
-    return np.log(BY_HAND[form](raw, **given_inputs))
+    return np.log(EQUATIONS[form](raw, **given_inputs))
 
 
 def problem_of(form: str) -> tuple[Problem, np.ndarray]:
@@ -58,7 +37,7 @@ def problem_of(form: str) -> tuple[Problem, np.ndarray]:
 def test_predictions_are_the_printed_equation(form: str):
     truth = next(c for f, c in TRUTHS.values() if f == form)
     given_inputs = dict.fromkeys(("d1", "d2", "n")) | inputs(form)
-    expected = BY_HAND[form](truth, **given_inputs)
+    expected = EQUATIONS[form](truth, **given_inputs)
     np.testing.assert_allclose(FORMS[form].predict(truth, **inputs(form)), expected, rtol=1e-13)
     assert set(truth) == set(FORMS[form].coefficients)
 

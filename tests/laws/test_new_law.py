@@ -1,12 +1,15 @@
-"""The recipe of docs/recipe-law.md, done for real: laws are added to a copy of the library and used by the commands."""
+"""The recipe of docs/recipe-law.md, done for real: laws are added to a copy of the project and used by the commands."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +21,13 @@ ROOT = Path(__file__).parents[2]
 DECLARATIONS = Path("src/twostage/laws/declarations.py")
 DOCS = Path("docs/laws.md")
 
-ADDITIVE = """    Declaration(
-        name="hyb1",
-        title="Hyb. in D1",
-        equation="Hybrid with the stages exchanged: L = (A + F D2^-alpha2) D1^-alpha1 + E",
-        coefficients={"A": SCALE, "alpha1": EXPONENT, "F": SCALE, "alpha2": EXPONENT, "E": SCALE},
-        variables=("d1", "d2"),
-        terms=(Term("A", (("alpha1", _D1),)), Term("F", (("alpha1", _D1), ("alpha2", _D2))), _E),
-    ),
-"""
+ADDITIVE = textwrap.indent(
+    textwrap.dedent(
+        (ROOT / "docs/recipe-law.md").read_text().split("```python\n")[1].partition("```")[0]
+    ).rstrip()
+    + "\n",
+    "    ",
+)
 CURVED = """    Declaration(
         name="effective",
         title="Effective data",
@@ -90,6 +91,22 @@ def test_a_law_is_added_in_at_most_three_files(name: str, declared: str, files: 
     after = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     touched = [str(path.relative_to(copy)) for path in after if before.get(path) != after[path]]
     assert len(touched) == files, touched
+    if name == "hyb1":
+        run_the_tests_of_the_law(copy, python)
+
+
+def run_the_tests_of_the_law(copy: Path, python: Callable[..., str]) -> None:
+    """Step 3 of the recipe: the equation and the coefficients of the page, then the tests of the law."""
+    page = (ROOT / "docs/recipe-law.md").read_text()
+    equation, truth = re.findall(r'^ +("hyb1": .*\n)', page, re.MULTILINE)
+    for part in ("tests/laws/grids.py", "tests/laws/test_forms.py"):
+        (copy / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / part, copy / part)
+    grids = copy / "tests/laws/grids.py"
+    source = grids.read_text().replace("EQUATIONS = {\n", "EQUATIONS = {\n    " + equation)
+    grids.write_text(source.replace("TRUTHS = {\n", "TRUTHS = {\n    " + truth))
+    said = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/laws/test_forms.py", "-k", "hyb1")
+    assert re.search(r"\d passed", said), said
 
 
 def test_the_table_in_the_documentation_is_that_of_the_declarations(tmp_path: Path):

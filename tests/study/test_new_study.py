@@ -134,11 +134,11 @@ def test_the_wider_shape_in_the_comment_doubles_the_model(here, start):
 def test_token_counts_in_the_comments_are_right(here):
     tiny = new("a").read_text()
     design = Design(load_study("config/a.yaml"))
-    lengths = [design.decay_tokens("33k", steps) for steps in (100, 200, 400, 800)]
+    lengths = [design.branch_tokens("33k", steps) for steps in (100, 200, 400, 800)]
     assert "D1 = " + ", ".join(f"{tokens / 1e3:.0f}k" for tokens in lengths) + " tokens" in tiny
     paper = " ".join(new("b", "--from", "paper").read_text().replace("\n#", "").split())
     design = Design(load_study("config/b.yaml"))
-    lengths = [design.decay_tokens("0.1B", steps) / 1e9 for steps in (1000, 2000, 4000, 8000, 16000)]
+    lengths = [design.branch_tokens("0.1B", steps) / 1e9 for steps in (1000, 2000, 4000, 8000, 16000)]
     assert ", ".join(f"{length:.2f}" for length in lengths[:4]) + f" and {lengths[4]:.2f} billion" in paper
 
 

@@ -12,19 +12,14 @@ from twostage.study import load_study
 def main() -> None:
     """Parse the command line, draw, write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("function", help="module:function, from `draw` of the declaration")
-    parser.add_argument("--study", help="the study file, or file:subset; default: no study")
-    # "*", because some need only the study file.
+    parser.add_argument("function", help="module:function, from `draw` of a declaration")
     parser.add_argument(
-        "--reads",
-        type=Path,
-        nargs="*",
-        default=[],
-        help="input files, in the order of `reads` of the declaration",
+        "--study", help="the study file, or file:subset; omit it for figures that need no study"
     )
     parser.add_argument(
-        "--out", type=Path, nargs="+", required=True, help="files to write; the suffix determines the content"
+        "--reads", type=Path, nargs="*", default=[], help="input files, in the order of `reads`; may be empty"
     )
+    parser.add_argument("--out", type=Path, nargs="+", required=True, help="files to write")
     args = parser.parse_args()
 
     module, _, name = args.function.partition(":")

@@ -1,4 +1,4 @@
-"""Fit laws to the cells: of a method at one size, over sizes, from scratch, or over both stages; see `twostage.analysis`."""
+"""Fit laws to the cells: of one method and size, over sizes, of models from scratch, or over both stages."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,9 @@ def main() -> None:
     method = laws.add_parser("method", help="all laws and curves of one method and base model")
     method.add_argument("method")
     method.add_argument("model", help="the base model")
-    method.add_argument("--forms", nargs="+", required=True, help="laws to fit: mul, mul0, add, hyb")
+    method.add_argument(
+        "--forms", nargs="+", required=True, help="laws to fit; names as in `laws.forms` of a study"
+    )
     joint = laws.add_parser("joint", help="a method's joint law over model sizes (Eq. 7)")
     joint.add_argument("method")
     scratch = laws.add_parser("scratch", help="the law of models trained from scratch on a corpus")

@@ -1,4 +1,4 @@
-"""Delete the payload of a checkpoint that no planned job will read again; see `twostage.common.storage.release_payload`."""
+"""Delete the payload of a checkpoint that no planned job reads; see `twostage.common.storage.release_payload`."""
 
 import argparse
 from pathlib import Path

@@ -13,7 +13,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="canonical JSON of a TrainSpec")
     parser.add_argument(
-        "--parent", type=Path, nargs="*", default=[], help="manifest of the checkpoint to start from"
+        "--parent",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="manifest of the checkpoint to start from; empty: random weights",
     )
     parser.add_argument(
         "--data", type=Path, nargs="+", required=True, help="manifest of each corpus of the mixture"
@@ -22,24 +26,20 @@ def main() -> None:
         "--out",
         type=Path,
         required=True,
-        help="manifest to write; metrics.json is written to the folder above",
+        help="manifest to write, in checkpoint/; metrics.json is written to the folder above",
     )
-    parser.add_argument("--rolling", type=Path, required=True, help="folder of the restart state")
+    parser.add_argument("--rolling", type=Path, required=True, help="folder of the rolling state")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: the whole batch")
+    parser.add_argument("--micro-batch", type=int, help="samples per forward pass; default: all")
     parser.add_argument("--save-every-s", type=float, default=600.0, help="seconds between rolling states")
     parser.add_argument(
         "--checkpoint-files", choices=("keep", "protect"), default="keep", help="protect: make them read-only"
     )
+    parser.add_argument("--pipelined", action=argparse.BooleanOptionalAction, help="default: on CUDA")
+    parser.add_argument("--compile", action="store_true", help="fuse each layer by torch.compile")
     parser.add_argument(
-        "--pipelined",
-        action=argparse.BooleanOptionalAction,
-        help="overlap the work of host and device; default: on CUDA only",
-    )
-    parser.add_argument("--compile", action="store_true", help="fuse each layer with torch.compile")
-    parser.add_argument(
-        "--deterministic", action="store_true", help="bitwise reproducible results on CUDA too; slower"
+        "--deterministic", action="store_true", help="use deterministic algorithms on CUDA; slower"
     )
     args = parser.parse_args()
 

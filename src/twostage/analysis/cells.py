@@ -161,7 +161,7 @@ class _Reader:
         return value
 
     def row(self, cell: Cell) -> dict[str, Any]:
-        """One row of `cells`."""
+        """Return one row of `cells`."""
         design, branch, run = self.design, cell.branch, cell.branch.run
         base = design.study.stage1.corpus
         start: dict[str, Any]
@@ -192,7 +192,7 @@ class _Reader:
         }
 
     def base_row(self, cell: Cell) -> dict[str, Any]:
-        """One row of `base_cells`."""
+        """Return one row of `base_cells`."""
         branch, run = cell.branch, cell.branch.run
         return {
             "model": run.model,

@@ -1,4 +1,4 @@
-"""The files that a figure or table is made from: those that its declaration names for the study, and no others."""
+"""Opens the input files of a figure or table, the ones that its declaration lists in `reads`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ class Sources:
     files: Sequence[Path] = ()
 
     def cells(self) -> pd.DataFrame:
-        """The table of cells."""
+        """Return the table of cells."""
         return read_cells(self._file("cells.csv"))
 
     def curves(self) -> pd.DataFrame:
-        """The table of loss curves."""
+        """Return the table of loss curves."""
         return pd.read_csv(self._file("curves.csv"))
 
     def has(self, name: str) -> bool:
-        """Return whether a file of this name is among them."""
+        """Return whether there is a file of this name."""
         return any(path.name == name for path in self.files)
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All tables except the cells, by file name."""
+        """Return all tables except the cells, by the stem of the file name."""
         paths = [path for path in self.files if path.suffix == ".csv" and path.name != "cells.csv"]
         return {path.stem: pd.read_csv(path) for path in paths}
 
     def texts(self) -> list[str]:
-        """The JSON files (fits, scores) as text."""
+        """Return the text of each JSON file (fits, scores)."""
         return [path.read_text(encoding="utf-8") for path in self.files if path.suffix == ".json"]
 
     def _file(self, name: str) -> Path:

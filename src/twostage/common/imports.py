@@ -1,4 +1,4 @@
-"""Which files of the library a script or module depends on: its imports, followed through the package.
+"""Finds the files of the library that a script or module depends on, by following its imports.
 
 Rules that take seconds list these files as inputs, so they run again when their code changes. Imports are read from the
 source (also those inside functions, but not those for types alone); nothing is executed. A module that mentions

@@ -58,7 +58,7 @@ class Design:
         """Return the tokens of one optimizer step."""
         return self.study.models[self._known_model(model)].batch_size * self.study.context
 
-    def decay_tokens(self, model: str, trunk_steps: int) -> int:
+    def branch_tokens(self, model: str, trunk_steps: int) -> int:
         """Return D of the branch that starts after `trunk_steps`: the trunk plus a tenth of it for the decay."""
         return total_with_decay(trunk_steps) * self.tokens_per_step(model)
 
@@ -167,7 +167,7 @@ class Design:
         """Return D1 for a point of the stage-1 grid, without the decay if the method starts from the trunk."""
         if self.study.methods[method].start == "trunk" and self.study.recipe.schedule == "wsd":
             return d1_steps * self.tokens_per_step(model)
-        return self.decay_tokens(model, d1_steps)
+        return self.branch_tokens(model, d1_steps)
 
     def _runs(self) -> tuple[Run, ...]:
         return (*self.stage1_runs(), *self.stage2_runs())
@@ -241,7 +241,7 @@ class Design:
         return steps
 
     def _d1_of(self, model: str, steps: int) -> tuple[int, int]:
-        return steps * self.tokens_per_step(model), self.decay_tokens(model, steps)
+        return steps * self.tokens_per_step(model), self.branch_tokens(model, steps)
 
     def _trunk(self, run: Run) -> dict[int, int]:
         """Return a run's trunk segments as {end: start}, in steps."""

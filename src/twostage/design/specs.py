@@ -77,9 +77,9 @@ class TrainSpec(Spec):
 class GrowSpec(Spec):
     """The growth of a base checkpoint, or of a training state where `carries_optimizer`.
 
-    `kind` and its options are keys of the method's section, see `twostage.methods`. The four options below are in every
-    spec, null where the kind does not have them. The options of other kinds are further keys of their own specs only, so
-    that a new kind changes no identity.
+    `kind` and its options are keys of the method's section, see `twostage.methods`. `factor`, `split`, `init` and `init_std`
+    are in every spec, and null if the kind does not use them. Options of later kinds are extra keys in the specs of that kind
+    only, so that a new kind changes no existing identity.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -92,12 +92,12 @@ class GrowSpec(Spec):
     split: str | None = None
     init: str | None = None
     init_std: float | None = None  # of weights that the operator draws
-    carries_optimizer: bool = False
+    carries_optimizer: bool = False  # also grow Adam's moments
     seed: int
 
     @property
     def growth(self) -> Growth:
-        """The method with the options of this spec: it has the operator."""
+        """The growth method with the options of this spec."""
         shared = {"revision", "source", "target", "init_std", "carries_optimizer", "seed"}
         return growth_of(self.model_dump(exclude=shared, exclude_none=True))
 

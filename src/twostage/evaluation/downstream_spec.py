@@ -101,7 +101,7 @@ def downstream_branches(design: Design) -> list[Branch]:
                 f"{key}.d1_steps: {steps} is not on the grid {list(grid)} of model {point.model}; nearest: {nearest}"
             )
         run = Stage1Run(study.stage1.corpus, point.model, study.seeds[0])
-        branches.append(Branch(run, design.decay_tokens(point.model, steps)))
+        branches.append(Branch(run, design.branch_tokens(point.model, steps)))
     if len(set(branches)) != len(branches):
         raise UserError("downstream.points: a checkpoint is listed twice; list it once")
     return branches

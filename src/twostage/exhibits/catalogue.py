@@ -1,8 +1,8 @@
-"""The figures and tables that a study gets, and the reason why it does not get the others.
+"""Which figures and tables a study gets, and the reason for each that it does not get.
 
-The names that a study may select, the workflow's rules, the report and `twostage figures` all use the declarations
-(`figure_entries`, `table_entries`) through this module. Pure functions of a study that import none of torch, pandas,
-matplotlib and numpy, so that parsing the DAG stays fast. Functions that draw are imported when they run.
+The Snakemake rules, the report, `twostage figures` and the names allowed in a study file are all computed from the
+declarations in `figure_entries` and `table_entries`. Pure functions of a study, without torch, pandas, matplotlib or
+numpy, so that building the DAG stays fast. The functions that draw are given by name only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from twostage.exhibits.table_entries import TABLES, TABLES_OF_OURS, excluded
 from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study, load_study, study_file
 
-#: Tables that are not in the paper. Every study that has the cells gets them, whatever its key `tables` selects.
+#: Tables that are not in the paper. They are made for every study that has the cells; `tables` does not select them.
 OTHER_TABLES: dict[str, TableEntry] = TABLES_OF_OURS | by_name(
     TableEntry(
         name="not-drawn",
@@ -56,7 +56,7 @@ ALL: tuple[Entry, ...] = (*FIGURES.values(), *TABLES.values(), *OTHER_TABLES.val
 
 
 def _claimed_tables(study: Study) -> list[str]:
-    """Return the tables that are used to check the paper's claims, of those that the study has."""
+    """Return the tables of this study that the claims of the paper are tested with."""
     wanted = [
         TABLES[name]
         for name in drawable_tables(study)
@@ -76,23 +76,27 @@ def _get(entries: Mapping[str, Entry], key: str, name: str) -> Entry:
 
 
 def figure_obstacle(study: Study, name: str) -> str:
-    """Return why the study cannot draw a figure, with the key and the fix; "" if it can. `UserError`: no such figure."""
+    """Return why the study cannot have a figure, with the key to change and the fix; "" if it can.
+
+    Raises:
+        UserError: there is no figure of that name.
+    """
     return _get(FIGURES, "figures", name).lacks(study)
 
 
 def table_obstacle(study: Study, name: str) -> str:
-    """Return why the study cannot make a table; see `figure_obstacle`."""
+    """Return why the study cannot have a table; see `figure_obstacle`."""
     return _get(TABLES, "tables", name).lacks(study)
 
 
 def drawable_figures(study: Study) -> tuple[str, ...]:
-    """Return the figures to draw: those that the key `figures` selects (default: all) and that the study has the cells for."""
+    """Return the figures selected by `figures` (default: all) that the study has the cells for."""
     chosen = tuple(FIGURES) if study.figures is None else study.figures
     return tuple(name for name in chosen if not figure_obstacle(study, name))
 
 
 def drawable_tables(study: Study) -> tuple[str, ...]:
-    """Return the tables to make; see `drawable_figures`."""
+    """Return the tables selected by `tables` (default: all) that the study has the cells for."""
     chosen = tuple(TABLES) if study.tables is None else study.tables
     return tuple(name for name in chosen if not table_obstacle(study, name))
 
@@ -105,7 +109,7 @@ def drawn_entries(study: Study) -> list[Entry]:
 
 
 def not_drawn(study: Study) -> list[tuple[str, str]]:
-    """Return (name, reason) of every figure and table that is not drawn: what the study lacks, or that it is not selected."""
+    """Return (name, reason) of every figure and table that the study lacks the cells for or does not select."""
     drawn = drawn_entries(study)
     return [
         (entry.name, entry.lacks(study) or f"{entry.key}: not selected; add {entry.name!r}")
@@ -115,20 +119,24 @@ def not_drawn(study: Study) -> list[tuple[str, str]]:
 
 
 def wanted_branches(design: Design) -> list[Branch]:
-    """Return the branches whose loss curves the study's figures draw, each once. A curve includes the trunk before the branch."""
+    """Return the decay branches whose loss curves the study's figures draw, each once."""
     figures = [FIGURES[name] for name in drawable_figures(design.study)]
     return list(dict.fromkeys(branch for figure in figures for branch in figure.curves(design)))
 
 
 def curves_wanted(study: Study) -> bool:
-    """Return whether the study has a table of loss curves: a figure needs it, or `cells_table` names one."""
+    """Return whether the study has a table of loss curves: one that figures need, or an imported one."""
     if study.cells_table is not None:
         return study.cells_table.curves is not None
     return any(CURVES in FIGURES[name].reads(study) for name in drawable_figures(study))
 
 
 def check_chosen(study: Study) -> None:
-    """Raise `UserError`, with the key and the fix, if the study selects a law, figure or table that it cannot have."""
+    """Check that the study can have each law, figure and table that it selects.
+
+    Raises:
+        UserError: it cannot; the message names the key and the fix.
+    """
     for name in study.laws.forms:
         if name not in GRID_FORMS:
             raise UserError(
@@ -141,13 +149,11 @@ def check_chosen(study: Study) -> None:
 
 
 def load_checked(path: str | Path) -> Study:
-    """Load a study file as `study.load_study` does, and reject figures and tables that it selects but cannot have.
+    """Load a study file like `study.load_study`, and check the laws, figures and tables that it selects.
 
     Raises:
         UserError: as `load_study`, or as `check_chosen`.
     """
-    whole = load_study(
-        f"{study_file(path)}:full"
-    )  # a subset may lack the cells of a figure that the complete study has
-    check_chosen(whole)
+    # A subset may lack the cells of a figure that the complete study has, so the complete study is checked.
+    check_chosen(load_study(f"{study_file(path)}:full"))
     return load_study(path)

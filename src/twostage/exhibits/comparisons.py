@@ -1,7 +1,6 @@
-"""Pairs of methods that differ in one setting, and the runs whose loss curves are compared (Figures 5, 6, 7, gradient norms).
+"""Selects methods that differ in one setting, and the runs whose loss curves are drawn (Figures 5, 6, 7, gradient norms).
 
-Pure functions of a study and its design, for `catalogue`, rules and figures. Reads no curve: `curves.csv` is gathered
-from the runs that `catalogue.wanted_branches` names.
+Pure functions of a study and its design, for `catalogue`, rules and figures. The curves themselves are in `curves.csv`.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from twostage.exhibits.presentation import PLACES, shown_pairs
 from twostage.methods import Method
 from twostage.study import Study
 
-#: Keys of a method that may differ between those that are compared: Figure 6, Figure 7.
+#: Keys in which the compared methods differ: in Figure 6, in Figure 7.
 DATA_KEYS = ("data",)
 RATE_KEYS = ("schedule", "peak_lr_fraction", "warmup_steps")
 
@@ -25,7 +24,7 @@ class Panel:
 
     Attributes:
         methods: names; the method with the default settings comes first.
-        d1_steps, d2_steps: trunk lengths, points of the model's grid.
+        d1_steps, d2_steps: trunk lengths, which are points of the model's grid.
     """
 
     methods: tuple[str, ...]
@@ -35,9 +34,10 @@ class Panel:
 
 
 def ablation_pairs(study: Study, keys: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Return (method, twin): a method that sets any of `keys`, and a method with their defaults and otherwise equal settings.
+    """Return pairs (method, twin). The method changes some of `keys`; its twin has their defaults and is otherwise equal.
 
-    Models and points do not count, but twins share at least one of each. Continual pretraining comes first.
+    They may differ in models and grid points, but have at least one model, D1 and D2 in common. Continual pretraining
+    comes first.
     """
     pairs = []
     for name, method in study.methods.items():
@@ -64,7 +64,7 @@ def _rest(method: Method, keys: tuple[str, ...]) -> dict[str, object]:
 
 
 def _meet(study: Study, names: tuple[str, ...]) -> Panel | None:
-    """Return the first base model that the methods share, and the largest D1 and D2 that they share at it."""
+    """Return the first base model that all methods have, with the largest D1 and D2 that all have; None if there is none."""
     methods = [study.methods[name] for name in names]
     for model in study.models_of(names[-1]):
         if any(model not in study.models_of(name) for name in names):
@@ -78,7 +78,7 @@ def _meet(study: Study, names: tuple[str, ...]) -> Panel | None:
 
 
 def panels(study: Study, keys: tuple[str, ...]) -> list[Panel]:
-    """Return one panel for each twin, with all methods that differ from it in `keys`, at points that they share."""
+    """Return one panel for each twin with all methods that differ from it in `keys`, or several if these share no grid point."""
     arms: dict[str, list[str]] = {}
     for name, twin in ablation_pairs(study, keys):
         arms.setdefault(twin, []).append(name)
@@ -93,10 +93,10 @@ def panels(study: Study, keys: tuple[str, ...]) -> list[Panel]:
 
 
 def panel_branches(design: Design, keys: tuple[str, ...]) -> list[Branch]:
-    """Return the runs of all panels: every method and every seed of the study."""
+    """Return the decay branches of all panels: every method and every seed of the study."""
     branches = []
     for panel in panels(design.study, keys):
-        d2 = design.decay_tokens(panel.model, panel.d2_steps)
+        d2 = design.branch_tokens(panel.model, panel.d2_steps)
         for name in panel.methods:
             d1 = design.d1_tokens(name, panel.model, panel.d1_steps)
             runs = [Stage2Run(name, panel.model, seed, d1) for seed in design.study.seeds]
@@ -105,7 +105,7 @@ def panel_branches(design: Design, keys: tuple[str, ...]) -> list[Branch]:
 
 
 def schedule_branches(design: Design) -> list[Branch]:
-    """Return the two runs of Figure 5, the recipe's schedule first; empty without `ablations.schedule`."""
+    """Return the two branches of Figure 5, the recipe's schedule first; [] without `ablations.schedule`."""
     study, ablation = design.study, design.study.ablations.schedule
     if ablation is None:
         return []
@@ -117,11 +117,11 @@ def schedule_branches(design: Design) -> list[Branch]:
 
 
 def trajectory_branches(design: Design) -> list[Branch]:
-    """Return the runs whose gradient norms are drawn: for each method, the longest D2 at each D1, first seed."""
+    """Return the branches whose gradient norms are drawn: each method at each D1, with its longest D2 and the first seed."""
     branches = []
     for method, model in shown_pairs(design.study):
         section, grid = design.study.methods[method], design.study.grid_of(model)
-        d2 = design.decay_tokens(model, max(section.d2_steps or grid.d2.points))
+        d2 = design.branch_tokens(model, max(section.d2_steps or grid.d2.points))
         for steps in section.d1_steps or grid.d1.points:
             run = Stage2Run(method, model, design.study.seeds[0], design.d1_tokens(method, model, steps))
             branches.append(Branch(run, d2))
@@ -129,7 +129,7 @@ def trajectory_branches(design: Design) -> list[Branch]:
 
 
 def chain(design: Design, branch: Branch) -> list[Segment | Branch]:
-    """Return the jobs of one stage that lead to a branch, in order of training: its trunk segments, then the branch."""
+    """Return the jobs of a run that lead to a branch, in order of training: trunk segments, then the branch."""
     jobs: list[Segment | Branch] = [branch]
     before = design.branch_parent(branch)
     while before is not None:

@@ -1,4 +1,4 @@
-"""The classes of declarations, `FigureEntry` and `TableEntry`; `catalogue` has one object for each figure and table."""
+"""The declaration of a figure (`FigureEntry`) or of a table (`TableEntry`)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ class Entry:
     """One figure or table.
 
     Attributes:
-        name: name in the study file, and stem of the output files.
+        name: stem of the output files, and the name in the study file.
         title: label in the report.
-        shows: short description, for lists.
-        needs: what a study must have, for lists; default: nothing.
-        lacks: function of a study; returns why the study cannot have it, with the key and the fix, or "" if it can.
+        shows: content in a few words, printed by `twostage figures`.
+        needs: what a study must have, printed by `twostage figures`; default: nothing.
+        lacks: returns why the given study cannot have it, with the key to change and the fix; "" if it can.
         draw: `module:function`; the function takes (study, `analysis.sources.Sources`) and returns `figures.style.Drawing` or
             `tables.table.Table`.
-        reads: function of a study; returns the input files, relative to `results/<study>/`.
-        choice: function of a study; returns the values of the study file that it uses in addition. If they change, it is made
-            again.
-        message: message of the workflow's rule; default: from the title. It may contain `{study.name}`.
-        rule: name of the workflow's rule; default: from the name.
-        caption: caption in the report, reStructuredText.
+        reads: returns the input files, relative to `results/<study>/`.
+        choice: returns the settings of the study that the result depends on in addition to the input files. If they change, it is
+            made again.
+        message: printed by Snakemake while the job runs; default: from the title. `{study.name}` is replaced.
+        rule: name of the Snakemake rule; default: from the name.
+        caption: text for the report, in reStructuredText.
+        key: the key of the study file that selects it, and the output folder: `figures` or `tables`.
+        suffixes: suffixes of the output files.
+        verb: first part of the default rule name.
     """
 
     name: str
@@ -52,7 +55,7 @@ class Entry:
 
     @property
     def rule_name(self) -> str:
-        """Name of the workflow's rule."""
+        """Name of the Snakemake rule."""
         return self.rule or f"{self.verb}_{self.name.replace('-', '_')}"
 
     @property
@@ -62,18 +65,18 @@ class Entry:
 
     @property
     def module(self) -> str:
-        """The module that `draw` is in."""
+        """The module of the function `draw`."""
         return self.draw.partition(":")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FigureEntry(Entry):
-    """A figure: PDF, PNG (in the report) and the plotted numbers.
+    """A figure: PDF, PNG (in the report) and the plotted numbers as CSV.
 
     Attributes:
-        curves: the runs whose loss curves (`tables/curves.csv`) it draws.
-        columns: columns of the study's tables that only this figure needs: (key of `cells_table`, column).
-        published: like `draw`, for the figure from the coefficients that the paper prints; "" if there is none.
+        curves: returns the decay branches whose loss curves (`tables/curves.csv`) are drawn.
+        columns: columns of imported tables that only this figure needs, as (key of `cells_table`, column).
+        published: like `draw`, for the same figure from the paper's printed coefficients; "" if there is none.
     """
 
     curves: Callable[[Design], list[Branch]] = lambda design: []
@@ -87,10 +90,10 @@ class FigureEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class TableEntry(Entry):
-    """A table: the numbers, and a page for the report.
+    """A table: the numbers as CSV, and HTML for the report.
 
     Attributes:
-        page: an additional page to write, relative to `results/<study>/`.
+        page: an additional output file, relative to `results/<study>/`.
     """
 
     page: str = ""
@@ -101,7 +104,7 @@ class TableEntry(Entry):
 
     @property
     def files(self) -> dict[str, str]:
-        """As `Entry.files`, with the page."""
+        """Output files by suffix, and the additional file as `page`."""
         return super().files | ({"page": self.page} if self.page else {})
 
 
@@ -109,5 +112,5 @@ E = TypeVar("E", bound=Entry)
 
 
 def by_name(*entries: E) -> dict[str, E]:
-    """Declarations by their names, in the order given."""
+    """Return declarations by name, in the given order."""
     return {entry.name: entry for entry in entries}

@@ -1,6 +1,7 @@
 """Every figure, declared once: what it shows, needs and reads, the function that draws it, and its caption.
 
-CONTRIBUTING.md says how to add one. Functions that draw are named here and imported when they run, so that parsing the DAG stays fast.
+docs/recipe-figure.md explains how to add one. Drawing functions are given by name and not imported, so that building the DAG stays
+fast.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from twostage.study import Study
 
 
 def _of_methods(pairs: Callable[[Study], list[tuple[str, str]]], **fields: Any) -> FigureEntry:
-    """A figure of the cells and fits of some methods."""
+    """Declare a figure of the cells and fits of some methods."""
     return FigureEntry(
         reads=lambda study: [CELLS, *(fit_path(*pair) for pair in pairs(study))],
         choice=lambda study: [method_title(study, name) for name, _ in pairs(study)],
@@ -34,7 +35,7 @@ def _of_methods(pairs: Callable[[Study], list[tuple[str, str]]], **fields: Any) 
 
 
 def _of_twins(keys: tuple[str, ...], **fields: Any) -> FigureEntry:
-    """A figure of the loss curves of methods that differ in some keys only."""
+    """Declare a figure of the loss curves of methods that differ in `keys` only."""
     return FigureEntry(
         reads=lambda study: [CELLS, CURVES],
         choice=lambda study: [repr(panel) for panel in panels(study, keys)],
@@ -44,7 +45,7 @@ def _of_twins(keys: tuple[str, ...], **fields: Any) -> FigureEntry:
 
 
 def _over_sizes(kind: str, *, scratch: bool, **fields: Any) -> FigureEntry:
-    """A figure of the joint law of the first method of a kind, and of models from scratch."""
+    """Declare a figure of the joint law of the first method of a kind, and with `scratch` of the law of models from scratch."""
     return FigureEntry(
         lacks=lambda study: joint_obstacle(study, kind, scratch=scratch),
         reads=lambda study: joint_fits(study, kind, scratch=scratch),

@@ -1,6 +1,6 @@
-"""Functions that return what a study lacks for a figure or table, with the key to change and the fix; "" if nothing is missing.
+"""Why a study cannot have a figure or table. Each function returns one sentence with the key to change and the fix, or "".
 
-Those about laws over model sizes are in `joint_design`, those about models from scratch in `controls`.
+The reasons about laws over model sizes are in `joint_design`, those about models from scratch in `controls`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from twostage.study import Study
 
 
 def no_grid(study: Study) -> str:
-    """Why no method has a grid to fit laws to."""
+    """Return why no method has a grid that laws can be fitted to."""
     if shown_pairs(study):
         return ""
     return (
@@ -20,7 +20,7 @@ def no_grid(study: Study) -> str:
 
 
 def no_others(study: Study) -> str:
-    """Why no methods are left for Figure 8."""
+    """Return why no method is left for Figure 8."""
     if problem := no_grid(study):
         return problem
     if other_pairs(study):
@@ -29,7 +29,7 @@ def no_others(study: Study) -> str:
 
 
 def no_curves(study: Study) -> str:
-    """Why there are no losses during training."""
+    """Return why there are no loss curves."""
     if study.cells_table is not None:
         missing = study.cells_table.curves is None
         return "cells_table.curves: there are no loss curves; name a curves.csv" if missing else ""
@@ -41,7 +41,7 @@ def no_curves(study: Study) -> str:
 
 
 def no_schedule_ablation(study: Study) -> str:
-    """Why there are no two runs under different schedules."""
+    """Return why there is no pair of runs with different schedules."""
     ablation = study.ablations.schedule
     if ablation is None:
         return (
@@ -54,14 +54,14 @@ def no_schedule_ablation(study: Study) -> str:
 
 
 def no_fresh_data(study: Study) -> str:
-    """Why no growth method on fresh data can be compared with one on the data of stage 1."""
+    """Return why no growth method with fresh data can be compared with one that repeats the data of stage 1."""
     if ablation_pairs(study, DATA_KEYS):
         return no_curves(study)
     return "methods: no two growth methods differ only in data: fresh; add such a copy of one"
 
 
 def no_changed_rate(study: Study) -> str:
-    """Why no two methods differ only in the learning rate."""
+    """Return why no two methods differ only in the learning rate."""
     if ablation_pairs(study, RATE_KEYS):
         return no_curves(study)
     return (
@@ -71,7 +71,7 @@ def no_changed_rate(study: Study) -> str:
 
 
 def no_downstream(study: Study) -> str:
-    """Why there are no scores of benchmark tasks."""
+    """Return why there are no scores of benchmark tasks."""
     if study.cells_table is not None:
         return "cells_table: scores of tasks are measured on checkpoints, and nothing is trained; remove cells_table"
     if getattr(study, "downstream", None) is None:

@@ -1,6 +1,6 @@
-"""The fits and figure rows of a study, the paths of the fits, and titles of methods in figures.
+"""Which fits a study has, which methods and model sizes its figures and tables show, and their titles.
 
-Pure functions of the study for rules, tables and figures; without pandas or matplotlib, so that parsing the DAG stays
+Pure functions of the study for rules, tables and figures; without pandas or matplotlib, so that building the DAG stays
 fast. `catalogue` decides whether a figure can be drawn.
 """
 
@@ -22,8 +22,8 @@ PAPER_VARIANTS = {
     "stack-x4": "Stack (x4)",
     "stack-stable": "Stack (stable)",
 }
-MIN_POINTS = 2  # smallest number of distinct D1 and of distinct D2 for a fit
-#: Keys that select the models and points of a method; they do not make it a variant.
+MIN_POINTS = 2  # distinct D1 and distinct D2: with one of either there is no curve to fit
+#: Keys that say at which models and grid points a method is run; they do not change the method itself.
 PLACES = ("models", "d1_steps", "d2_steps")
 
 
@@ -31,55 +31,56 @@ PLACES = ("models", "d1_steps", "d2_steps")
 
 
 def all_pairs(study: Study) -> list[tuple[str, str]]:
-    """Every (method, base model) of the study, in its order."""
+    """Return every (method, base model), in the order of the study file."""
     return [(name, model) for name in study.methods for model in study.models_of(name)]
 
 
 def has_grid(study: Study, method: str, model: str) -> bool:
-    """Return whether a method has two or more D1 and two or more D2 at a size."""
+    """Return whether a method has two or more D1 and two or more D2 at a base model."""
     section, grid = study.methods[method], study.grid_of(model)
     sizes = (len(section.d1_steps or grid.d1.points), len(section.d2_steps or grid.d2.points))
     return min(sizes) >= MIN_POINTS
 
 
 def fitted_pairs(study: Study) -> list[tuple[str, str]]:
-    """Every (method, base model) with a grid of at least 2 x 2, in the study's order: one fit file each."""
+    """Return every (method, base model) with a grid of at least 2 x 2, in the order of the study file. Each has a fit file."""
     return [pair for pair in all_pairs(study) if has_grid(study, *pair)]
 
 
 def main_methods(study: Study) -> list[str]:
-    """Methods of Table 1: all keys have the defaults of their kind, except the corpus of continual pretraining."""
+    """Return the methods of Table 1: those without `deviations`."""
     return [name for name in study.methods if not deviations(study, name)]
 
 
 def deviations(study: Study, name: str) -> list[str]:
-    """Keys in which a method deviates from the defaults of its kind; any makes it a variant (Table 2).
+    """Return the keys that differ from the defaults of the method's kind. A method with any is a variant (Table 2).
 
-    Models, points and explicit shapes are no deviations, nor is the corpus of continual pretraining; that of growth is.
+    `PLACES` and the `free_keys` of the kind do not count. So another corpus makes a growth method a variant, but not a
+    continual-pretraining method.
     """
     method = study.methods[name]
     free = {"kind", *PLACES, *method.free_keys}
     fields = type(method).model_fields
     changed = [key for key in fields if key not in free and getattr(method, key) != fields[key].default]
     if method.corpus == study.stage1.corpus and "corpus" in changed:
-        changed.remove("corpus")  # set explicitly to the default value
+        changed.remove("corpus")  # the default, written explicitly
     return changed
 
 
 def main_pairs(study: Study) -> list[tuple[str, str]]:
-    """The (method, base model) of Table 1: main methods with a grid."""
+    """Return the (method, base model) of Table 1: main methods with a grid."""
     main = main_methods(study)
     return [pair for pair in fitted_pairs(study) if pair[0] in main]
 
 
 def variant_pairs(study: Study) -> list[tuple[str, str]]:
-    """The (method, base model) of Table 2: all others with a grid."""
+    """Return the (method, base model) of Table 2: variants with a grid."""
     main = main_methods(study)
     return [pair for pair in fitted_pairs(study) if pair[0] not in main]
 
 
 def fit_path(method: str, model: str) -> str:
-    """The fit file, relative to `results/<study>/`."""
+    """Return the path of a fit file, relative to `results/<study>/`."""
     return f"fits/{method}/{model}.json"
 
 
@@ -87,9 +88,10 @@ def fit_path(method: str, model: str) -> str:
 
 
 def shown_model(study: Study, method: str) -> str:
-    """The base model at which figures show a method: of its sizes with a grid, the one that most methods have.
+    """Return the base model for which figures show a method.
 
-    All rows of a figure then show one size, if there is a common one. On a tie, the method's first size is used.
+    Of the method's base models with a grid, this is the one that most methods have, so that the rows of a figure show the same
+    size if possible. Among equals it is the first.
 
     Raises:
         UserError: the method has no grid of at least 2 x 2.
@@ -103,7 +105,7 @@ def shown_model(study: Study, method: str) -> str:
 
 
 def shown_pairs(study: Study) -> list[tuple[str, str]]:
-    """The (method, base model) that Figures 1 and 3 and gradient norms show, a row or panel each.
+    """Return the (method, base model) of the rows or panels of Figures 1 and 3 and of the gradient norms.
 
     `figure_1_methods`, or the first continual pretraining and the first growth method; only methods with a grid.
     """
@@ -114,9 +116,9 @@ def shown_pairs(study: Study) -> list[tuple[str, str]]:
 
 
 def other_pairs(study: Study) -> list[tuple[str, str]]:
-    """The (method, base model) of Figure 8: the main methods that Figure 3 leaves out.
+    """Return the (method, base model) of Figure 8: the main methods that Figure 3 does not show.
 
-    If there are none, the variants that it leaves out; continual pretraining first.
+    If there are none, the variants that it does not show. Continual pretraining comes first.
     """
     shown = {method for method, _ in shown_pairs(study)}
     others = [name for name in chain(*_fitted_methods(study)) if name not in shown]
@@ -126,12 +128,12 @@ def other_pairs(study: Study) -> list[tuple[str, str]]:
 
 
 def _fitted_methods(study: Study) -> tuple[list[str], list[str]]:
-    """Methods with a grid: continual pretraining, growth."""
+    """Return the methods with a grid: those of continual pretraining, and those of growth."""
     names = list(dict.fromkeys(name for name, _ in fitted_pairs(study)))
     continued = [name for name in names if not study.methods[name].grows]
     return continued, [name for name in names if name not in continued]
 
 
 def method_title(study: Study, name: str) -> str:
-    """A method's title for a figure, e.g. `Continual pretraining on code (cpt-code)`."""
+    """Return the title of a method for a figure, e.g. `Continual pretraining on code (cpt-code)`."""
     return study.methods[name].title(name, study.stage1.corpus)

@@ -1,6 +1,7 @@
 """Every table, declared once: what it shows, needs and reads, the function that makes it, and its caption.
 
-CONTRIBUTING.md says how to add one. Functions that make tables are named here and imported when they run, so that parsing the DAG stays fast.
+docs/recipe-figure.md explains how to add one. The functions that make them are given by name and not imported, so that building the
+DAG stays fast.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _GRID = "add points to grid.d1 and grid.d2 (or to d1_steps and d2_steps)"
 
 
 def _of_laws(pairs: Callable[[Study], list[tuple[str, str]]], lack: str, **fields: Any) -> TableEntry:
-    """Declare a table with one row per method, made from fits."""
+    """Declare a table with one row for each (method, base model) of `pairs`, made from their fits."""
     return TableEntry(
         needs="methods with two or more D1 and D2",
         lacks=lambda study: "" if pairs(study) else lack,
@@ -32,12 +33,12 @@ def _of_laws(pairs: Callable[[Study], list[tuple[str, str]]], lack: str, **field
 
 
 def _of_study(*sections: str, **fields: Any) -> TableEntry:
-    """Declare a table of sections of the study file."""
+    """Declare a table of some sections of the study file."""
     return TableEntry(choice=lambda study: study.model_dump_json(include=set(sections)), **fields)
 
 
 def excluded(study: Study) -> list[dict[str, Any]]:
-    """Return the excluded cells, which are listed below tables."""
+    """Return the excluded cells of the study, which tables list."""
     return [entry.model_dump() for entry in study.excluded_cells]
 
 
@@ -154,7 +155,7 @@ numbers are in ``table-8.csv``; covariances and certificates of the optimum are 
 """,
     ),
 )
-#: Tables that are not in the paper; `catalogue.OTHER_TABLES` includes them.
+#: Tables of cells and fits that are not in the paper; `catalogue.OTHER_TABLES` adds those about the study itself.
 TABLES_OF_OURS: dict[str, TableEntry] = by_name(
     TableEntry(
         name="alpha3",

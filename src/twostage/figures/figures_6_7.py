@@ -36,7 +36,7 @@ def _draw(
     corpora: dict[str, str] = {}
     for panel in panels(study, keys):
         d1 = [design.d1_tokens(method, panel.model, panel.d1_steps) for method in panel.methods]
-        d2 = design.decay_tokens(panel.model, panel.d2_steps)
+        d2 = design.branch_tokens(panel.model, panel.d2_steps)
         title = f"{method_title(study, panel.methods[0])}, {panel.model}, $D_1$ = {format_tokens(d1[0])}"
         rows[title] = [
             Arm(label(study, method), method, panel.model, tokens, d2)

@@ -53,8 +53,8 @@ class Declaration:
         variables: the columns that it needs, of `d1`, `d2`, `n`.
         terms: of a sum of power laws, in the order of the scales. A monomial `("d1", "d2")` is the interaction of
             `alpha3`; `("d",)` is D1 + D2.
-        calculus: `module:class`, e.g. `twostage.laws.tree:TreeForm`, with the derivatives; a subclass of `form.Form` for laws that
-            are not sums of power laws.
+        calculus: `module:class` of the subclass of `form.Form` that implements the derivatives. Set it for laws that are not
+            sums of power laws, e.g. `twostage.laws.tree:TreeForm`.
         constants: fixed numbers with units, written to fit files.
         contains: a form nested in this one, and the coefficients with which this form equals it. The fit is then never
             worse than that of the nested form.

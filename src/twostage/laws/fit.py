@@ -30,13 +30,13 @@ UNITS = {"d1": "tokens", "d2": "tokens", "n": "non-embedding parameters", "loss"
 
 
 def at_bound(name: str) -> str:
-    """Return the warning for a coefficient whose best value is at its bound, so that it is not determined."""
+    """Return the warning that the best value of a coefficient is one of its bounds."""
     return f"{name} sits at its bound"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval. `note` explains an end at a bound of the coefficient, or one that was not found (None)."""
+    """A confidence interval. An end that was not found is None. `note` explains this, or an end at a bound of the coefficient."""
 
     lower: float | None
     upper: float | None
@@ -71,7 +71,7 @@ class Fit:
 
     @property
     def objective_spec(self) -> Objective:
-        """The objective as the solver takes it."""
+        """The objective as an argument of the solver."""
         return Objective(self.objective_name, self.delta if self.delta is not None else 1e-3)
 
     @cached_property
@@ -98,7 +98,7 @@ class Fit:
         return np.log(self.predict(**points.variables_for(self.law.variables))) - points.log_loss
 
     def estimate(self, name: str) -> tuple[float, float | None, float | None]:
-        """A coefficient and the ends of its interval, which are None where it has none."""
+        """Return a coefficient and the ends of its interval; the ends are None if it has no interval."""
         interval = self.intervals.get(name)
         ends = (None, None) if interval is None else (interval.lower, interval.upper)
         return self.coefficients[name], *ends
@@ -139,7 +139,7 @@ class Fit:
 
     @classmethod
     def from_json(cls, text: str) -> Fit:
-        """Read a fit file back; ValueError naming the missing key."""
+        """Read a fit file; ValueError names a missing key."""
         data = loads(text)
         try:
             return cls(
@@ -173,11 +173,19 @@ def fit_law(
     delta: float = 1e-3,
     allow_degenerate: bool = False,
 ) -> Fit:
-    """The global minimum of the objective for one form.
+    """Fit a form at the global minimum of the objective.
 
-    objective: `huber` (sum of Huber(delta) of log residuals) or `lad` (sum of |log residual|). ValueError where the
-    points cannot identify the form (fewer cells than coefficients, one D1, fewer than three sizes over 4x in N for
-    `joint`); `allow_degenerate` fits nevertheless, except with fewer points than coefficients, and warns of coefficients that are not identified.
+    Args:
+        points: the measured losses.
+        form: name of a law in `FORMS`.
+        objective: `huber` (sum of Huber(delta) of log residuals) or `lad` (sum of |log residual|).
+        delta: threshold of the Huber loss.
+        allow_degenerate: fit points that cannot identify the form, and warn which coefficients are not identified. There must
+            be at least as many points as coefficients.
+
+    Raises:
+        ValueError: the points cannot identify the form: fewer cells than coefficients, one D1, or for `joint` fewer than
+            three sizes over 4x in N.
     """
     law, spec = form_of(form), Objective(objective, delta)
     warnings = check_points(points, law, allow_degenerate=allow_degenerate)
@@ -188,7 +196,7 @@ def fit_law(
 
 
 def solve_problem(problem: Problem, spec: Objective) -> Solution:
-    """The global minimum of one problem, never worse than that of a form nested in it."""
+    """Return the global minimum of one problem. It is never worse than that of a nested form."""
     return solve_problems([problem], helper_weights(problem.weights), spec, verify=True)[0].member(0)
 
 
@@ -200,7 +208,7 @@ def assemble(
     certificate: Certificate,
     warnings: list[str],
 ) -> Fit:
-    """A Fit from internal parameters: raw coefficients, covariance, warnings about bounds and identification."""
+    """Return the `Fit` of internal parameters, with raw coefficients, covariance and warnings about bounds and identification."""
     law = problem.law
     with np.errstate(all="ignore"):
         raw = {name: float(np.real(v)) for name, v in law.to_raw(theta, problem.centre).items()}

@@ -1,9 +1,9 @@
 """The methods of stage 2, one module for each kind: continual pretraining, and each kind of model growth.
 
-`base` has the interface of methods (`Method`, `Growth`). A kind is one class in one module (`cpt`, `stack`,
-`expand`): its section of the study file, the shape of the grown model, what identifies its growth job, its operator on
-weights (`expand_weights` is the one of `expand`), its title. Only `AnyMethod` lists the kinds. Importing this
-package does not import torch. Imports `common`.
+`base` defines the interface (`Method`, `Growth`). Each kind is one class in one module (`cpt`, `stack`, `expand`). The class
+has the keys of its section in the study file, the shape of the grown model, the options of its growth job, the operator on
+weights (for `expand` in `expand_weights`) and the title. `AnyMethod` is the only list of kinds. Importing this package does
+not import torch. Imports `common`.
 """
 
 from typing import Annotated, Any

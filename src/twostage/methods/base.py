@@ -1,6 +1,6 @@
 """Base classes of the methods of stage 2: `Method`, and `Growth` for those that start from a grown model.
 
-The rest of the library uses only these interfaces and never tests the kind of a method.
+The rest of the library uses this interface and does not test for single kinds.
 """
 
 from __future__ import annotations
@@ -130,13 +130,13 @@ class Growth(Method):
 
     @abstractmethod
     def spec_options(self, init_std: float) -> dict[str, Any]:
-        """Return everything else that `grow` depends on, for the growth job's spec: all but the two shapes and the seed.
+        """Return the remaining fields of the growth job's spec: all that `grow` depends on except the two shapes and the seed.
 
         Args:
             init_std: standard deviation of the base model's initial weights, for kinds that draw new weights.
 
         Returns:
-            Values of fields of this section, and `init_std` where `grow` uses it.
+            Values of keys of this section, and `init_std` if `grow` uses it.
         """
 
     @abstractmethod
