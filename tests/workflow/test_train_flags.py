@@ -104,7 +104,7 @@ def test_walltime_follows_the_benchmark_where_it_covers_the_model(tmp_path, monk
     write_speeds(workflow.root / "made-up.json", [size(2 * model.n_params, speed)], machine=GPU)
     said, minutes = plan()
     assert said.count(f"site.throughput: no speed for a model of {model.n_params:,} parameters") == 1
-    assert "its walltime follows from assumed_mfu: 0.3" in said
+    assert "its walltime is estimated from assumed_mfu: 0.3" in said
     assert minutes == 21  # a short training, rounded up
 
 
