@@ -340,7 +340,7 @@ def test_a_repository_gives_what_its_file_gives(
         ({"repository": "owner/none"}, "not found on the Hub"),
         ({"repository": "owner/empty"}, "the repository has no file tokenizer.model"),
         ({"revision": "e" * 40}, "no such revision.*PIN_ME"),
-        ({"vocab_size": 32000}, "owner/llama/tokenizer.model: gives a vocabulary of 700"),
+        ({"vocab_size": 32000}, "owner/llama/tokenizer.model: has a vocabulary of 700"),
     ],
 )
 def test_a_repository_that_cannot_be_used_is_explained(

@@ -12,7 +12,7 @@ import pytest
 from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import build, make_design, synthetic_curves
 
-from twostage.analysis.cells import aggregate_cells, read_cells, write_table
+from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.method_fit import fit_method
 from twostage.analysis.sources import Sources
 from twostage.common.errors import UserError
@@ -174,7 +174,7 @@ def test_intervals_average_every_step_once():
 
 def test_figure_8_is_figure_3_of_the_other_methods(drawn, tmp_path):
     design, sources = drawn
-    study, cells = design.study, read_cells(sources.cells)
+    study, cells = design.study, sources.cells()
     assert other_pairs(study) == [("expand", "33k")]
     paths = []
     for relative in [fit_path(*pair) for pair in other_pairs(study)]:

@@ -60,7 +60,7 @@ def check_headers(study: Study, results: str | Path) -> None:
         key = f"cells_table.{kind}"
         if Path(path).resolve().is_relative_to(Path(results).resolve()):
             raise UserError(
-                f"{key}: {path} is in {results}, which this study writes; copy it elsewhere, e.g. next to the study file"
+                f"{key}: {path} is in {results}, the folder that this study writes; copy it elsewhere, e.g. next to the study file"
             )
         present = _header(key, Path(path))
         for column in COLUMNS[kind]:
