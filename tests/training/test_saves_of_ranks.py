@@ -195,7 +195,7 @@ def test_a_damaged_state_of_two_ranks_falls_back_to_the_one_before(
     [payload] = tmp_path.glob("rolling/state/*/step-40/state/__0_0.distcp")
     payload.write_bytes(payload.read_bytes()[:-100])
     out = run(SPEC, tmp_path, corpus_folder)
-    assert "step-40: damaged rolling state, falling back to the one before" in caplog.text
+    assert "step-40: damaged rolling state, trying an earlier one" in caplog.text
     assert metrics(out)["resumed_from_step"] == 20
     assert losses(out)[:20] == losses(waiting)[:20]
     assert losses(out) == pytest.approx(losses(waiting), rel=1e-5)

@@ -149,7 +149,7 @@ def test_the_error_of_a_released_payload_explains_how_to_remake_it(released, tmp
     done = workflow.snakemake("--cores", "1", *CONFIG, "--", target, check=False)
     assert done.returncode != 0
     log = (workflow.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/trunk-15360.log").read_text()
-    assert "payload file is missing, released after its last planned use" in log
+    assert "file is missing (deleted after its last planned use" in log
     assert f"snakemake -f {INTERIOR}/manifest.json" in log
     # The suggested commands work one after another: the grown model, its first trunk, then the new branch.
     before = (workflow.root / INTERIOR / "manifest.json").read_bytes()
