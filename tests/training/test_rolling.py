@@ -44,7 +44,7 @@ def test_nothing_saved_is_none(tmp_path):
 def test_a_damaged_state_is_reported_removed_and_the_one_before_used(state, caplog):
     (state.folder / "step-10/data").write_text("state in .step-10.tmq")
     assert state.newest() == state.folder / "step-9"
-    assert "step-10: damaged rolling state, falling back to the one before" in caplog.text
+    assert "step-10: damaged rolling state, trying an earlier one" in caplog.text
     assert "SHA-256 differs" in caplog.text
     assert names(state) == ["step-9"]
     (state.folder / "step-9/manifest.json").unlink()
@@ -57,7 +57,7 @@ def test_state_of_another_layout_is_taken_over_with_a_warning_and_a_record(state
     wider.discard_others()
     assert wider.newest() == state.folder / "step-10"
     assert (
-        "step-10: saved by another layout, {'ranks': 1, 'threads': 1}; going on with {'ranks': 2"
+        "step-10: saved with another layout, {'ranks': 1, 'threads': 1}; continuing with {'ranks': 2"
         in caplog.text
     )
     assert wider.layouts == [ONE_RANK, TWO_RANKS | {"from_step": 10}]
