@@ -1,7 +1,7 @@
 # `make figures` draws the tiny study, `make test-fast` is for use while editing, `make test` tests everything in minutes.
 # All of them make `.venv` if it is missing, and update it only when the lock changes.
 #
-#   PYTHON    interpreter for the virtual environment (3.11 to 3.13)
+#   PYTHON    interpreter for the virtual environment (3.11 and 3.12)
 #   PIP_ARGS  extra arguments for pip, for example PyTorch's CPU build instead of the much larger default one:
 #             make figures PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 #   STUDY     study file of `make figures` and `make report`

@@ -2,7 +2,7 @@
 # Make a virtual environment from envs/gpu.txt: bash envs/install-gpu.sh [FOLDER, default .venv-gpu].
 # The last step is NOT RUN: it needs a GPU build of torch, which has not been installed yet. Installs more than 6 GB.
 #
-#   PYTHON    interpreter, 3.11 to 3.13, with its headers (default: python3)
+#   PYTHON    interpreter, 3.11 and 3.12, with its headers (default: python3)
 #   PIP_ARGS  extra arguments for pip
 #   CUDA_HOME toolkit of CUDA 13 with nvcc (default: /usr/local/cuda; on clusters usually `module load cuda/13...`)
 #   MAX_JOBS  compiler processes at the same time; flash-attn takes up to 9 GB of memory for each

@@ -309,7 +309,7 @@ with on_cpu():
     settings = this.model.ddp_config
     assert settings.overlap_grad_reduce and settings.overlap_param_gather
     pairs = [this.update(step, batches()[step - 1][share]) for step in range(1, 7)]
-    held = sum(part.main.numel() for part in map(this.masters._piece, this.masters._parameters) if part)
+    held = sum(part.main.numel() for part in map(this.masters._shard, this.masters._parameters) if part)
     training_state.save_training_state(this, folder / "state", {"step": 6})
     this.gather_parameters()
     masters = this.masters.weights()

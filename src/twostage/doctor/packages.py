@@ -18,7 +18,7 @@ from twostage.doctor.check import Check, Group
 
 GROUP = Group("environment")
 #: As `requires-python` in pyproject.toml, which a container image does not hold.
-PYTHONS = SpecifierSet(">=3.11,<3.14")
+PYTHONS = SpecifierSet(">=3.11,<3.13")
 #: Extras that every study needs in addition to the base set.
 NEEDED_EXTRAS = ("train", "workflow")
 #: Optional packages, checked in `gpu`.
