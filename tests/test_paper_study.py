@@ -11,7 +11,7 @@ from design_totals import planned_tokens, run_identity
 from twostage.design.design import SCRATCH, Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
 from twostage.design.specs import branch_spec, segment_spec
-from twostage.exhibits.comparisons import ablation_pairs
+from twostage.exhibits.comparisons import DATA_KEYS, RATE_KEYS, ablation_pairs
 from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.paper.published import published_table
 from twostage.study import load_study
@@ -171,14 +171,14 @@ def test_subsets_nest():
 
 
 @pytest.mark.parametrize(
-    ("figure", "key", "arms"),
+    ("keys", "key", "arms"),
     [
-        ("figure-6", "first_sample", {("stack-fresh", "stack")}),
-        ("figure-7", "schedule", {("cpt-code-low-lr", "cpt-code"), ("stack-low-lr", "stack")}),
+        (DATA_KEYS, "first_sample", {("stack-fresh", "stack")}),
+        (RATE_KEYS, "schedule", {("cpt-code-low-lr", "cpt-code"), ("stack-low-lr", "stack")}),
     ],
 )
-def test_ablation_pairs_differ_in_exactly_one_key(paper, figure, key, arms):
-    assert set(ablation_pairs(paper.study, figure)) == arms
+def test_ablation_pairs_differ_in_exactly_one_key(paper, keys, key, arms):
+    assert set(ablation_pairs(paper.study, keys)) == arms
     for arm, twin in arms:
         runs = {
             run.d1_tokens: run for run in paper.stage2_runs(twin) if run.model == "0.1B" and run.seed == 0

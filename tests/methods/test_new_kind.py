@@ -77,6 +77,6 @@ def test_the_new_kind_works_and_no_other_file_has_to_change(extended: Path) -> N
     """Runs the kind's own test, and the tests of the project that check every new module and key."""
     python(
         extended, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", TEST, "tests/test_packages.py",
-        "tests/study/test_study.py::test_schema_file_is_in_step_with_the_models",
-        "tests/study/test_new_study.py::test_every_key_of_a_study_stands_in_it",
+        "tests/study/test_study.py::test_schema_file_is_up_to_date",
+        "tests/study/test_new_study.py::test_the_templates_have_every_key_of_a_study",
     )  # fmt: skip

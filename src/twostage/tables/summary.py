@@ -121,8 +121,7 @@ def _claims(found: Sequence[Claim]) -> pd.DataFrame:
 
 
 def _errors(tables: Tables) -> pd.DataFrame:
-    rows = []
-    measured = loo_rows(tables)
+    rows, measured = [], list(loo_rows(tables))
     fitted = [form for form in DECLARED if any(f"rms_{form}" in row for row in measured)]
     forms = list(dict.fromkeys((*PAPER_FORMS, *fitted)))
     for row in measured:
