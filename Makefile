@@ -60,7 +60,7 @@ docs: .venv-docs/.installed ## the documentation site, site/index.html; a broken
 	touch $@
 
 schema: $(VENV)/.installed ## write config/study.schema.json from the models
-	$(BIN)/python -m twostage.exhibits.schema config/study.schema.json
+	$(BIN)/python -m twostage.catalogue.schema config/study.schema.json
 
 # Torch first and alone: any other package would install its newest build, with gigabytes of CUDA libraries.
 $(VENV)/.installed: envs/cpu.txt pyproject.toml

@@ -30,7 +30,7 @@ include: "rules/downstream.smk"
 include: "rules/release.smk"
 include: "rules/imported.smk" if study.cells_table else "rules/cells.smk"
 include: "rules/analysis.smk"
-include: "rules/exhibits.smk"
+include: "rules/figures_and_tables.smk"
 include: "rules/toy.smk"
 
 

@@ -78,7 +78,7 @@ rule gather_curves:
     params:
         study=STUDY_FILE,
         results=subpath(output[0], ancestor=2),
-        wanted=[branch.folder for branch in catalogue.wanted_branches(design)],
+        wanted=[branch.folder for branch in lookup.wanted_branches(design)],
     message:
         "gather the loss curves of study {study.name}"
     shell:

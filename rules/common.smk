@@ -16,8 +16,8 @@ from twostage.design.design import Design
 from twostage.common.errors import UserError
 from twostage.common.imports import code_files
 from twostage.evaluation import downstream_spec as downstream_specs
-from twostage.exhibits import catalogue, comparisons, entry, given_tables
-from twostage.exhibits import joint_design, presentation
+from twostage.catalogue import lookup, compared_methods, entry, imported_tables
+from twostage.catalogue import laws_over_sizes, shown_methods
 from twostage.planning import jobs
 
 # Jobs use the environment that runs Snakemake, activated or not, and find the scripts from any working directory. In a
@@ -56,7 +56,7 @@ def explained(function):
 
 
 STUDY_FILE = config["study"]
-study = explained(catalogue.load_checked)(STUDY_FILE)
+study = explained(lookup.load_checked)(STUDY_FILE)
 design = Design(study)
 
 RESULTS = f"results/{study.name}"
@@ -72,7 +72,7 @@ LIBRARY = ROOT / "src/twostage"
 CELLS = f"{RESULTS}/{entry.CELLS}"
 BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
 CURVES = f"{RESULTS}/{entry.CURVES}"
-explained(given_tables.check_headers)(study, RESULTS)
+explained(imported_tables.check_headers)(study, RESULTS)
 
 
 wildcard_constraints:
@@ -110,6 +110,6 @@ def branch_of(wildcards):
 
 
 include: "common/inputs.smk"
-include: "common/exhibits.smk"
+include: "common/figures_and_tables.smk"
 include: "common/identity.smk"
 include: "common/checkpoints.smk"

@@ -1,7 +1,7 @@
 # Replaces cells.smk for a study with `cells_table`: the tables are checked and copied, and nothing is trained. There is one
 # rule for each table that the study names.
 
-TABLES_FROM = given_tables.table_paths(study)
+TABLES_FROM = imported_tables.table_paths(study)
 
 
 rule import_cells:
@@ -22,7 +22,7 @@ rule import_cells:
     params:
         study=STUDY_FILE,
         kind="cells",
-        declared=[list(pair) for pair in presentation.all_pairs(study)],
+        declared=[list(pair) for pair in shown_methods.all_pairs(study)],
     message:
         "import {params.kind} from {input.table}"
     shell:

@@ -29,7 +29,8 @@ rule train_trunk_segment:
         "--checkpoint-files {resources.checkpoint_files} {resources.train_flags}"
 
 
-rule train_decay_branch:
+# A decay branch differs in what it starts from and in its name.
+use rule train_trunk_segment as train_decay_branch with:
     input:
         data=training_data,
         parent=branch_parent,
@@ -46,11 +47,3 @@ rule train_decay_branch:
         rolling=f"{ROLLING}/{{run}}/decay-{{branch}}",
     message:
         "train decay {wildcards.run} to {wildcards.branch}"
-    shell:
-        "OMP_NUM_THREADS={threads} exec python $SCRIPTS/supervise.py --log {log} -- "
-        "{resources.launcher} python $SCRIPTS/train.py --spec {params.spec:q} "
-        "--parent {input.parent} --data {input.data} "
-        "--out {output.manifest} --rolling {params.rolling} "
-        "--device {resources.device} --threads {threads} "
-        "--save-every-s {resources.save_every_s} "
-        "--checkpoint-files {resources.checkpoint_files} {resources.train_flags}"

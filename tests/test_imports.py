@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from twostage.catalogue.lookup import ALL, FIGURES
 from twostage.common.imports import code_files
-from twostage.exhibits.catalogue import ALL, FIGURES
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src/twostage"
@@ -44,7 +44,7 @@ CODE |= {name: modules(ROOT / f"workflow/scripts/{name}.py") for name in ("fit_l
         ("figures/figures_10_11.py", {"plot_figure_10", "plot_figure_11"}, {"plot_figure_9"}),
         ("laws/forms.py", {"fit_law", "plot_figure_1", "make_table_7"}, {"plot_figure_2", "list_not_drawn", "aggregate_cells"}),
         ("paper/data/table_7.csv", {"make_table_7", "make_table_3"}, {"plot_figure_1", "fit_law"}),
-        ("exhibits/figure_entries.py", {"list_not_drawn", "write_summary", "plot_dag"}, {"plot_figure_1", "make_table_1", "fit_law", "aggregate_cells"}),
+        ("catalogue/figure_entries.py", {"list_not_drawn", "write_summary", "plot_dag"}, {"plot_figure_1", "make_table_1", "fit_law", "aggregate_cells"}),
     ],
 )  # fmt: skip
 def test_a_module_belongs_to_the_rules_that_use_it(module, rules, others):

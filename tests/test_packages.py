@@ -22,7 +22,7 @@ ORDER = (
     "evaluation",
     "laws",
     "paper",
-    "exhibits",
+    "catalogue",
     "analysis",
     "planning",
     "toy",

@@ -168,9 +168,8 @@ def run_part(args: argparse.Namespace) -> int:
 def machine(device: str) -> dict[str, Any]:
     import torch
 
-    from twostage.common import provenance
-    from twostage.design.device_peaks import peak_tflops
-    from twostage.study import attention
+    from twostage.cluster.device_peaks import peak_tflops
+    from twostage.common import attention, provenance
 
     name = provenance.device_kind(device)
     memory = torch.cuda.get_device_properties(0).total_memory if device == "cuda" else None

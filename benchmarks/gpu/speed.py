@@ -26,11 +26,11 @@ from material import (
     transformers_loop,
 )
 
+from twostage.common import attention
 from twostage.common.errors import UserError
 from twostage.design.flops import flops_per_token
 from twostage.model import checkpoint
 from twostage.model.build import start_process_group
-from twostage.study import attention
 from twostage.training import state as training_state
 from twostage.training.trainer import Execution, Trainer, fetch
 

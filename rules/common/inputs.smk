@@ -86,8 +86,8 @@ def curve_metrics(wildcards):
     """Metrics of every job of the loss curves that figures draw: trunk segments and branches."""
     jobs = [
         job
-        for branch in catalogue.wanted_branches(design)
-        for job in comparisons.chain(design, branch)
+        for branch in lookup.wanted_branches(design)
+        for job in compared_methods.chain(design, branch)
     ]
     return [in_results(job.metrics) for job in dict.fromkeys(jobs)]
 
@@ -95,14 +95,14 @@ def curve_metrics(wildcards):
 @explained
 def joint_cells(wildcards):
     """The cells, if the joint law of the method can be fitted; otherwise an error."""
-    joint_design.check_joint(study, wildcards.method)
+    laws_over_sizes.check_joint(study, wildcards.method)
     return CELLS
 
 
 @explained
 def scratch_cells(wildcards):
     """The cells, if the from-scratch law of the corpus can be fitted; otherwise an error."""
-    joint_design.check_scratch(study, wildcards.corpus)
+    laws_over_sizes.check_scratch(study, wildcards.corpus)
     return CELLS
 
 

@@ -24,10 +24,10 @@ from study_changes import put
 from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.joint_fit import SizesFit, fit_joint, fit_scratch
 from twostage.analysis.sources import Sources
+from twostage.catalogue import laws_over_sizes
+from twostage.catalogue.lookup import FIGURES, load_checked
 from twostage.common.errors import UserError
 from twostage.design.paths import Stage2Run
-from twostage.exhibits import joint_design
-from twostage.exhibits.catalogue import FIGURES, load_checked
 from twostage.laws import checks
 from twostage.study import load_study
 from twostage.tables.sizes import COEFFICIENTS, table_8
@@ -278,7 +278,10 @@ def test_sources_of_the_figures(fields, tmp_path):
 
 
 def test_limits_are_those_of_the_laws():
-    assert (joint_design.MIN_SIZES, joint_design.MIN_SIZE_RANGE) == (checks.MIN_SIZES, checks.MIN_SIZE_RANGE)
+    assert (laws_over_sizes.MIN_SIZES, laws_over_sizes.MIN_SIZE_RANGE) == (
+        checks.MIN_SIZES,
+        checks.MIN_SIZE_RANGE,
+    )
 
 
 def drop(section, key):
@@ -340,7 +343,7 @@ def test_only_the_chosen_figures_are_checked(fields, tmp_path):
     fields["models"].pop("0.5M")
     fields["figures"] = ["figure-1"]
     study = load(fields, tmp_path)
-    for check, name in ((joint_design.check_joint, "stack"), (joint_design.check_scratch, "generic")):
+    for check, name in ((laws_over_sizes.check_joint, "stack"), (laws_over_sizes.check_scratch, "generic")):
         with pytest.raises(UserError, match="fewer than 3 sizes"):
             check(study, name)
 

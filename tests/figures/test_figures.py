@@ -17,7 +17,7 @@ from results_tree import build, make_design
 
 from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.method_fit import fit_method
-from twostage.exhibits.catalogue import FIGURES, TABLES
+from twostage.catalogue.lookup import FIGURES, TABLES
 from twostage.figures import figure_1, figure_3
 from twostage.figures.style import (
     d1_palette,

@@ -15,9 +15,9 @@ from results_tree import build, make_design, synthetic_curves
 from twostage.analysis.cells import aggregate_cells, write_table
 from twostage.analysis.method_fit import fit_method
 from twostage.analysis.sources import Sources
+from twostage.catalogue.lookup import wanted_branches
+from twostage.catalogue.shown_methods import fit_path, other_pairs
 from twostage.common.errors import UserError
-from twostage.exhibits.catalogue import wanted_branches
-from twostage.exhibits.presentation import fit_path, other_pairs
 from twostage.figures import figure_3, figure_5, figures_6_7, gradient_norm
 from twostage.figures.figures_6_7 import data_label, rate_label
 from twostage.figures.gradient_norm import interval_means

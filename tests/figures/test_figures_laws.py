@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from twostage.analysis.sources import Sources
-from twostage.exhibits.catalogue import FIGURES
+from twostage.catalogue.lookup import FIGURES
 from twostage.figures import figure_4_right, figures_4_9, figures_10_11, published
 from twostage.figures.style import save_figure
 from twostage.laws.consequences import draw_laws

@@ -12,8 +12,8 @@ import pytest
 from drawn_text import assert_apart, assert_inside, texts_of
 from results_tree import make_design
 
+from twostage.catalogue.lookup import FIGURES
 from twostage.design.design import Design
-from twostage.exhibits.catalogue import FIGURES
 from twostage.figures import dag, figure_2
 from twostage.planning.dag import rule_jobs
 from twostage.study import load_study

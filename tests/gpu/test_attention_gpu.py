@@ -7,8 +7,8 @@ import pytest
 import torch
 from gpu_training import SMALL, run, trainer
 
+from twostage.common import attention
 from twostage.model.build import FlashCoreAttention, SdpaCoreAttention
-from twostage.study import attention
 from twostage.training import state as training_state
 
 needs_flash = pytest.mark.skipif(

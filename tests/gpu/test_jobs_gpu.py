@@ -12,7 +12,7 @@ import torch
 from gpu_training import SMALL
 from tiny_training import arguments, identity, job, metrics, rolling_steps, train_spec, wait_until
 
-from twostage.design.device_peaks import peak_tflops
+from twostage.cluster.device_peaks import peak_tflops
 from twostage.study import OptimizerRecipe
 
 SPEC = train_spec(

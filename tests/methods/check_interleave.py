@@ -9,11 +9,11 @@ import torch
 import yaml
 from drawn_text import texts_of
 
+from twostage.catalogue.shown_methods import fitted_pairs, main_methods, method_title, variant_pairs
 from twostage.common.canonical import canonical_shapes
 from twostage.common.errors import UserError
 from twostage.design.design import Design
 from twostage.design.specs import GrowSpec, grow_spec
-from twostage.exhibits.presentation import fitted_pairs, main_methods, method_title, variant_pairs
 from twostage.figures import figure_2
 from twostage.model.checkpoint import load_weights, save_weights
 from twostage.study import load_study

@@ -14,8 +14,8 @@ import yaml
 from pydantic import ValidationError
 from study_changes import put
 
+from twostage.catalogue.schema import study_schema
 from twostage.common.errors import UserError
-from twostage.exhibits.schema import study_schema
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]

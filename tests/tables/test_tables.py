@@ -15,13 +15,13 @@ from results_tree import LAW, build, make_design
 from twostage.analysis.cells import aggregate_cells, method_cells
 from twostage.analysis.method_fit import MethodFit, fit_method
 from twostage.analysis.sources import Sources
-from twostage.common.errors import UserError
-from twostage.exhibits.presentation import (
+from twostage.catalogue.shown_methods import (
     fitted_pairs,
     method_title,
     other_pairs,
     shown_pairs,
 )
+from twostage.common.errors import UserError
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
 from twostage.laws.selection import leave_one_out

@@ -20,7 +20,6 @@ from test_paper_study import (
 from working_copy import ROOT
 
 from twostage.design.design import Design
-from twostage.exhibits import catalogue
 from twostage.planning.dag import rule_jobs
 from twostage.study import load_study
 
@@ -77,8 +76,8 @@ def test_the_exact_user_command_resolves_without_slurm(paper_counts):
     assert counts["export_checkpoint"] == counts["evaluate_downstream"] == 1
     assert counts["fit_unified_law"] == counts["estimate_alpha3"] == 1
     drawn = {rule for rule in counts if rule.startswith(("plot_", "make_"))}
-    figures = {f"plot_{name.replace('-', '_')}" for name in catalogue.FIGURES}
-    assert drawn == figures | {f"make_{name.replace('-', '_')}" for name in catalogue.TABLES}
+    figures = {f"plot_{name.replace('-', '_')}" for name in lookup.FIGURES}
+    assert drawn == figures | {f"make_{name.replace('-', '_')}" for name in lookup.TABLES}
 
 
 @pytest.mark.parametrize("name", ["tiny", "paper"])
@@ -177,9 +176,9 @@ def test_every_figure_and_table_has_a_rule(pristine):
     (pristine.root / "config/everything.yaml").write_text(yaml.safe_dump(EVERYTHING))
     counts = pristine.planned("--config", "study=config/everything.yaml", "--", "all_figures", "all_tables")
     assert counts["measure_crossover"] == 1
-    for figure in catalogue.FIGURES:
+    for figure in lookup.FIGURES:
         assert counts.pop(f"plot_{figure.replace('-', '_')}") == 1
-    for table in set(catalogue.TABLES) - {"table-6"}:  # has a study of its own: it needs `downstream`
+    for table in set(lookup.TABLES) - {"table-6"}:  # has a study of its own: it needs `downstream`
         assert counts.pop(f"make_{table.replace('-', '_')}") == 1
     # By hand: cpt-code and stack at three sizes, expand and stack-x4 at one have a grid; joint laws of two methods; the law
     # from scratch on two corpora.

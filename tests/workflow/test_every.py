@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from working_copy import EVERY_STUDY, Workflow, copy_workflow, write_small_study
 
+from twostage.catalogue import lookup
 from twostage.design.design import Design
-from twostage.exhibits import catalogue
 from twostage.study import load_study
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -54,12 +54,12 @@ def test_job_counts_by_hand(design):
 def test_every_figure_and_table_is_made_and_nothing_else_is_missing(finished):
     folder = finished.root / RESULTS
     study = load_study(finished.root / "config/every.yaml")
-    assert {name for name, _ in catalogue.not_drawn(study)} == NOT_HERE
-    for name in catalogue.FIGURES:
+    assert {name for name, _ in lookup.not_drawn(study)} == NOT_HERE
+    for name in lookup.FIGURES:
         assert (folder / f"figures/{name}.png").stat().st_size > 10_000, name
         assert (folder / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF"), name
         assert len(pd.read_csv(folder / f"figures/{name}.csv")) > 1, name
-    for name in set(catalogue.TABLES) - NOT_HERE:
+    for name in set(lookup.TABLES) - NOT_HERE:
         assert len(pd.read_csv(folder / f"tables/{name}.csv")) > 0, name
         assert "<table>" in (folder / f"tables/{name}.html").read_text(), name
 
@@ -138,7 +138,7 @@ def test_the_report_holds_every_figure(finished):
     finished.snakemake(*CONFIG, "--report", "report.html", *TARGETS)
     text = (finished.root / "report.html").read_text()
     for entry in (
-        *catalogue.FIGURES.values(),
-        *(catalogue.TABLES[n] for n in set(catalogue.TABLES) - NOT_HERE),
+        *lookup.FIGURES.values(),
+        *(lookup.TABLES[n] for n in set(lookup.TABLES) - NOT_HERE),
     ):
         assert entry.title in text, entry.title

@@ -1,4 +1,4 @@
-"""Draw a figure, or make a table: call the function that its declaration names; see `twostage.exhibits.catalogue`."""
+"""Draw a figure, or make a table: call the function that its declaration names; see `twostage.catalogue.lookup`."""
 
 import argparse
 from importlib import import_module

@@ -1,6 +1,6 @@
 """Checks the rows of imported tables (`cells_table`), which a study uses in place of its own training.
 
-`exhibits.given_tables` checks the columns before any job runs. The numbers themselves are not checked.
+`catalogue.imported_tables` checks the columns before any job runs. The numbers themselves are not checked.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from twostage.catalogue.shown_methods import all_pairs
 from twostage.common.errors import UserError
-from twostage.exhibits.presentation import all_pairs
 from twostage.study import Study
 
 

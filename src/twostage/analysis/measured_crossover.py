@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twostage.analysis.cells import method_cells
+from twostage.catalogue.scratch_controls import nearest_size
 from twostage.common.errors import UserError
 from twostage.design.design import SCRATCH
-from twostage.exhibits.controls import nearest_size
 from twostage.laws.points import Points
 from twostage.laws.selection import NoiseFloor, noise_floor
 

@@ -14,7 +14,7 @@ from twostage.common.errors import UserError
 
 @dataclass(frozen=True)
 class Sources:
-    """Paths below `results/<study>/`, in the order of `exhibits.entry.Entry.reads`."""
+    """Paths below `results/<study>/`, in the order of `catalogue.entry.Entry.reads`."""
 
     files: Sequence[Path] = ()
 

@@ -50,8 +50,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the checks and print them."""
+    from twostage.catalogue.lookup import load_checked
     from twostage.doctor import examine, failed
-    from twostage.exhibits.catalogue import load_checked
 
     for option, path, exists in (("--root", args.root, Path.is_dir), ("--lock", args.lock, Path.is_file)):
         if path is not None and not exists(path):

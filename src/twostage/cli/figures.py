@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List and print."""
-    from twostage.exhibits.catalogue import load_checked
+    from twostage.catalogue.lookup import load_checked
 
     if args.study is None:
         name, rows = None, requirements()
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
 def requirements() -> list[dict[str, str]]:
     """Return name, shows and needs (what a study must have) of each entry."""
-    from twostage.exhibits.figure_entries import FIGURES
-    from twostage.exhibits.table_entries import TABLES
+    from twostage.catalogue.figure_entries import FIGURES
+    from twostage.catalogue.table_entries import TABLES
 
     entries = [*FIGURES.values(), *TABLES.values()]
     return [{"name": one.name, "shows": one.shows, "needs": one.needs or "nothing"} for one in entries]
@@ -73,9 +73,9 @@ def listing(study: Study, results: Path) -> list[dict[str, str]]:
     Args:
         results: the study's results folder.
     """
-    from twostage.exhibits.catalogue import not_drawn
-    from twostage.exhibits.figure_entries import FIGURES
-    from twostage.exhibits.table_entries import TABLES
+    from twostage.catalogue.figure_entries import FIGURES
+    from twostage.catalogue.lookup import not_drawn
+    from twostage.catalogue.table_entries import TABLES
 
     reasons = dict(not_drawn(study))
     rows = []

@@ -68,7 +68,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
-    from twostage.exhibits.catalogue import load_checked
+    from twostage.catalogue.lookup import load_checked
     from twostage.planning.plan import plan_study
     from twostage.study import load_study, study_file
 

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the status."""
-    from twostage.exhibits.catalogue import load_checked
+    from twostage.catalogue.lookup import load_checked
     from twostage.planning.status import study_status
 
     if args.state and not (args.cells or args.jobs):

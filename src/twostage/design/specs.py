@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from twostage.common.architecture import Architecture
+from twostage.common.attention import Backend, candidates
 from twostage.common.errors import UserError
 from twostage.common.revisions import EVALUATE_REVISION, GROW_REVISION, TRAIN_REVISION
 from twostage.design.design import Design
@@ -19,7 +20,6 @@ from twostage.design.paths import Branch, Run, Segment, Stage1Run, Stage2Run
 from twostage.design.schedule import Schedule
 from twostage.methods import Growth, growth_of
 from twostage.study import OptimizerRecipe
-from twostage.study.attention import Backend, candidates
 
 
 class Spec(BaseModel):

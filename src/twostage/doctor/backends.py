@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from twostage.common.attention import BACKEND_PACKAGES, Precision, Requested, candidates, choose
 from twostage.common.errors import UserError
 from twostage.doctor.check import Check, Group
-from twostage.study.attention import BACKEND_PACKAGES, Precision, Requested, candidates, choose
 
 GROUP = Group("attention")
 

@@ -19,9 +19,9 @@ from matplotlib.patches import Patch
 
 from twostage.analysis.measured_crossover import Comparison, compare, find_crossing
 from twostage.analysis.sources import Sources
+from twostage.catalogue.scratch_controls import shown_controls
+from twostage.catalogue.shown_methods import method_title
 from twostage.common.errors import UserError
-from twostage.exhibits.controls import shown_controls
-from twostage.exhibits.presentation import method_title
 from twostage.figures.curve_panel import LEGEND_COLUMNS, Colour
 from twostage.figures.style import (
     INK,

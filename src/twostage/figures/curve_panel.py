@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from twostage.analysis.method_fit import CurveFit, MethodFit
 from twostage.analysis.sources import Sources
-from twostage.exhibits.presentation import method_title
+from twostage.catalogue.shown_methods import method_title
 from twostage.figures.style import format_tokens, seed_markers, token_axis
 from twostage.study import Study
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from twostage.analysis.sources import Sources
+from twostage.catalogue.compared_methods import schedule_branches
 from twostage.design.design import Design
-from twostage.exhibits.comparisons import schedule_branches
 from twostage.figures.loss_curves import SCHEDULES, Arm, draw_rows
 from twostage.figures.style import Drawing
 from twostage.study import Study

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twostage.analysis.sources import Sources
+from twostage.catalogue.compared_methods import DATA_KEYS, RATE_KEYS, panels
+from twostage.catalogue.shown_methods import method_title
 from twostage.design.design import Design
-from twostage.exhibits.comparisons import DATA_KEYS, RATE_KEYS, panels
-from twostage.exhibits.presentation import method_title
 from twostage.figures.loss_curves import SCHEDULES, Arm, draw_rows
 from twostage.figures.style import Drawing, format_tokens
 from twostage.study import Study

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from twostage.analysis.cells import method_cells
 from twostage.analysis.norm_slope import norm_slope
 from twostage.analysis.sources import Sources
+from twostage.catalogue.shown_methods import method_title, shown_pairs
 from twostage.common.errors import UserError
-from twostage.exhibits.presentation import method_title, shown_pairs
 from twostage.figures.curve_panel import LEGEND_INCHES, Colour, draw_legend
 from twostage.figures.loss_curves import token_ticks
 from twostage.figures.style import (

@@ -24,7 +24,7 @@ ScheduleKind = Literal["wsd", "constant", "cosine"]
 class Method(Frozen):
     """One entry of a study's `methods`, with the keys that all kinds share."""
 
-    #: Keys that may differ from their defaults in a main method (Table 1); see `exhibits.presentation.deviations`.
+    #: Keys that may differ from their defaults in a main method (Table 1); see `catalogue.shown_methods.deviations`.
     free_keys: ClassVar[frozenset[str]] = frozenset()
     #: Name of the kind in Figure 2.
     heading: ClassVar[str]

@@ -1,7 +1,7 @@
 """Builds a Megatron `GPTModel`.
 
 The model is LLaMA-like: RMSNorm, SwiGLU, rotary positions, no biases, untied embeddings (paper, B.2). It uses Megatron's local
-layer spec with the core attention of a backend, or transformer-engine's layers. `study/attention.py` chooses the backend.
+layer spec with the core attention of a backend, or transformer-engine's layers. `common/attention.py` chooses the backend.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from twostage.common.architecture import Architecture
+from twostage.common.attention import Backend, padded_head_dim
 from twostage.model import megatron_cpu
 from twostage.model import transformer_engine_names as te_names
-from twostage.study.attention import Backend, padded_head_dim
 
 if TYPE_CHECKING:
     from megatron.core.models.gpt import GPTModel

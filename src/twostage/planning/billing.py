@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twostage.common.attention import Precision
 from twostage.design.flops import SECONDS_PER_HOUR, Machine
 from twostage.planning.plan import Work
 from twostage.planning.throughput import Throughput
-from twostage.study.attention import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

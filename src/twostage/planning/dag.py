@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twostage.catalogue import lookup
 from twostage.corpora import dataspecs
 from twostage.design.design import Design
 from twostage.design.paths import Stage2Run
-from twostage.exhibits import catalogue
 from twostage.study import Study
 
 
@@ -30,7 +30,7 @@ def rule_jobs(study: Study, design: Design) -> list[RuleJobs]:
     Parts: data, stage 1, stage 2, losses, laws, results. `plot_figure` and `make_table` count all
     figures and tables of the study.
     """
-    entries = catalogue.drawn_entries(study)
+    entries = lookup.drawn_entries(study)
     fits = {path for entry in entries for path in entry.reads(study) if path.startswith("fits/")}
     segments, branches = design.jobs()
     runs = design.runs()

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from twostage.cluster.site import Site
 from twostage.common.architecture import Architecture
+from twostage.common.attention import Precision
 from twostage.common.errors import UserError
 from twostage.common.units import format_quantity
 from twostage.design.flops import flops_per_token
-from twostage.study.attention import Precision
 
 KIND, SCHEMA = "twostage-gpu-benchmark", 1
 _FIX = "create it on the GPU with: python benchmarks/gpu/run.py --out FILE"

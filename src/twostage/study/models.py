@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from twostage.common.attention import Precision, Requested
 from twostage.common.sections import Frozen, Steps
 from twostage.methods import ScheduleKind
-from twostage.study.attention import Precision, Requested
 
 
 class Grid(Frozen):

@@ -14,7 +14,7 @@ import pandas as pd
 from twostage.analysis.estimate_text import GAP, estimate_text
 from twostage.analysis.method_fit import MethodFit
 from twostage.analysis.sources import Sources
-from twostage.exhibits.presentation import PAPER_VARIANTS
+from twostage.catalogue.shown_methods import PAPER_VARIANTS
 from twostage.laws.declarations import DECLARED
 from twostage.paper.published import published_table
 from twostage.study import ExcludedCell, Study

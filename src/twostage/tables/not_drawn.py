@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from twostage.analysis.sources import Sources
-from twostage.exhibits.catalogue import not_drawn
-from twostage.exhibits.figure_entries import FIGURES
-from twostage.exhibits.table_entries import TABLES
+from twostage.catalogue.figure_entries import FIGURES
+from twostage.catalogue.lookup import not_drawn
+from twostage.catalogue.table_entries import TABLES
 from twostage.study import Study
 from twostage.tables.table import Table
 

@@ -15,10 +15,10 @@ from twostage.analysis.claims import FAILS, HOLDS, OPEN, Claim, Tables, claims, 
 from twostage.analysis.estimate_text import GAP, estimate_text, interval_text
 from twostage.analysis.measured_crossover import CROSSES
 from twostage.analysis.sources import Sources
+from twostage.catalogue.lookup import drawable_figures
 from twostage.common.markdown import markdown_table
 from twostage.common.units import format_quantity
 from twostage.design.design import SCRATCH
-from twostage.exhibits.catalogue import drawable_figures
 from twostage.laws.declarations import DECLARED, PAPER_FORMS
 from twostage.laws.fit import at_bound
 from twostage.study import Study

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 
 from twostage.cluster.gpu_slots import GPU_SHARE
-from twostage.common import provenance
+from twostage.common import attention, provenance
 from twostage.design.specs import TrainSpec
 from twostage.model.ranks import from_rank_0
-from twostage.study import attention
 from twostage.training.micro_batch import fitting_micro_batch
 from twostage.training.trainer import Execution
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from twostage.cluster.device_peaks import peak_tflops
 from twostage.common import provenance
 from twostage.corpora.samples import SampleStream
-from twostage.design.device_peaks import peak_tflops
 from twostage.design.flops import flops_per_token
 from twostage.training.progress import Progress
 from twostage.training.trainer import Execution, Trainer

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from twostage.common import provenance
+from twostage.common import attention, provenance
 from twostage.common.errors import UserError
 from twostage.design.specs import TrainSpec
 from twostage.model.build import build_model
 from twostage.model.master_weights import MasterWeights
-from twostage.study import attention
 from twostage.training.clipping import step_on_device
 
 

@@ -1,4 +1,4 @@
-# Files of a figure or table, from its declaration (src/twostage/exhibits/entry.py).
+# Files of a figure or table, from its declaration (src/twostage/catalogue/entry.py).
 
 
 def sources_of(entry):
@@ -29,5 +29,5 @@ def files_of(entry):
 
 def files_drawn(key):
     """Return all files of the `figures` or `tables` that the study gets."""
-    entries = [entry for entry in catalogue.drawn_entries(study) if entry.key == key]
+    entries = [entry for entry in lookup.drawn_entries(study) if entry.key == key]
     return [in_results(path) for entry in entries for path in entry.files.values()]

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twostage.catalogue.shown_methods import PLACES, shown_pairs
 from twostage.design.design import Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
-from twostage.exhibits.presentation import PLACES, shown_pairs
 from twostage.methods import Method
 from twostage.study import Study
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from twostage.catalogue import obstacles
+from twostage.catalogue.entry import CELLS, TableEntry, by_name
+from twostage.catalogue.laws_over_sizes import sizes_fits, sizes_obstacle
+from twostage.catalogue.scratch_controls import control_obstacle
+from twostage.catalogue.shown_methods import fit_path, fitted_pairs, main_pairs, variant_pairs
 from twostage.design.design import Design
 from twostage.evaluation.downstream_spec import downstream_branches, scores_file
-from twostage.exhibits import obstacles
-from twostage.exhibits.controls import control_obstacle
-from twostage.exhibits.entry import CELLS, TableEntry, by_name
-from twostage.exhibits.joint_design import sizes_fits, sizes_obstacle
-from twostage.exhibits.presentation import fit_path, fitted_pairs, main_pairs, variant_pairs
 from twostage.study import Study
 
 _GRID = "add points to grid.d1 and grid.d2 (or to d1_steps and d2_steps)"

@@ -13,9 +13,16 @@ import pytest
 import yaml
 from results_tree import make_design
 
-from twostage.cli.figures import listing
-from twostage.common.errors import UserError
-from twostage.exhibits.catalogue import (
+from twostage.catalogue.compared_methods import (
+    DATA_KEYS,
+    RATE_KEYS,
+    ablation_pairs,
+    chain,
+    panel_branches,
+    panels,
+    schedule_branches,
+)
+from twostage.catalogue.lookup import (
     ALL,
     FIGURES,
     TABLES,
@@ -27,16 +34,7 @@ from twostage.exhibits.catalogue import (
     table_obstacle,
     wanted_branches,
 )
-from twostage.exhibits.comparisons import (
-    DATA_KEYS,
-    RATE_KEYS,
-    ablation_pairs,
-    chain,
-    panel_branches,
-    panels,
-    schedule_branches,
-)
-from twostage.exhibits.presentation import (
+from twostage.catalogue.shown_methods import (
     deviations,
     fitted_pairs,
     main_methods,
@@ -46,6 +44,8 @@ from twostage.exhibits.presentation import (
     shown_pairs,
     variant_pairs,
 )
+from twostage.cli.figures import listing
+from twostage.common.errors import UserError
 from twostage.study import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -314,6 +314,6 @@ def test_the_command_names_reasons():
 
 
 def test_the_catalogue_needs_no_heavy_library():
-    code = "import sys, twostage.exhibits.given_tables, twostage.common.imports; print(*sys.modules)"
+    code = "import sys, twostage.catalogue.imported_tables, twostage.common.imports; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "pandas", "matplotlib", "numpy"} & set(done.stdout.split())

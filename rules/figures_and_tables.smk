@@ -1,4 +1,4 @@
-# Figures and tables: one rule for each declaration in src/twostage/exhibits (figure_entries.py, table_entries.py). A job runs
+# Figures and tables: one rule for each declaration in src/twostage/catalogue (figure_entries.py, table_entries.py). A job runs
 # again if its input files, its code or the settings that it shows change. One figure:
 # snakemake --profile profiles/local -- results/<study>/figures/figure-1.png
 
@@ -42,9 +42,9 @@ rule all_tables:
         all_released,
         CELLS,
         [BASE_CELLS, rules.fit_unified_law.output]
-        if given_tables.unified_law_wanted(study)
+        if imported_tables.unified_law_wanted(study)
         else [],
-        CURVES if catalogue.curves_wanted(study) else [],
+        CURVES if lookup.curves_wanted(study) else [],
         files_drawn("tables"),
 
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from design_totals import planned_tokens, run_identity
 
+from twostage.catalogue.compared_methods import DATA_KEYS, RATE_KEYS, ablation_pairs
+from twostage.catalogue.shown_methods import PAPER_VARIANTS
 from twostage.design.design import SCRATCH, Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
 from twostage.design.specs import branch_spec, segment_spec
-from twostage.exhibits.comparisons import DATA_KEYS, RATE_KEYS, ablation_pairs
-from twostage.exhibits.presentation import PAPER_VARIANTS
 from twostage.paper.published import published_table
 from twostage.study import load_study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDY = ROOT / "config/paper.yaml"
 SIZES = ("15M", "44M", "0.1B", "0.2B", "0.5B", "1B")
 

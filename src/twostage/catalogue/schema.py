@@ -1,6 +1,6 @@
 """The JSON schema of study files, generated from its models and the catalogue of figures and tables.
 
-Editors complete and check keys with it. `python -m twostage.exhibits.schema PATH` writes it; a test keeps `config/study.schema.json` in step with the models.
+Editors complete and check keys with it. `python -m twostage.catalogue.schema PATH` writes it; a test keeps `config/study.schema.json` in step with the models.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import json
 import sys
 from typing import Any
 
+from twostage.catalogue.figure_entries import FIGURES
+from twostage.catalogue.table_entries import TABLES
 from twostage.common.storage import write_atomic
-from twostage.exhibits.figure_entries import FIGURES
-from twostage.exhibits.table_entries import TABLES
 from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study
 

@@ -17,7 +17,7 @@ from twostage.common.storage import read_manifest, verify_payload
 from twostage.corpora.corpus import normalise, prepare_corpus, read_documents, split_of
 from twostage.corpora.dataspecs import CorpusSpec
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
 
 # Cleaning, splitting, counting ----------------------------------------------------------------------------------------

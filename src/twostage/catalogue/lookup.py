@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from twostage.catalogue.entry import CELLS, CURVES, Entry, TableEntry, by_name
+from twostage.catalogue.figure_entries import FIGURES
+from twostage.catalogue.table_entries import TABLES, TABLES_OF_OURS, excluded
 from twostage.common.errors import UserError
 from twostage.design.design import Design
 from twostage.design.paths import Branch
-from twostage.exhibits.entry import CELLS, CURVES, Entry, TableEntry, by_name
-from twostage.exhibits.figure_entries import FIGURES
-from twostage.exhibits.table_entries import TABLES, TABLES_OF_OURS, excluded
 from twostage.laws.declarations import GRID_FORMS
 from twostage.study import Study, load_study, study_file
 

@@ -22,7 +22,7 @@ from twostage.design.paths import (
 from twostage.design.specs import branch_spec, grow_spec, segment_spec
 from twostage.study import load_study, study_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LOW = {"schedule": "constant", "peak_lr_fraction": 0.1, "warmup_steps": 0}
 
 

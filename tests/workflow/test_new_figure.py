@@ -35,7 +35,7 @@ def digests(workflow: Workflow) -> dict[str, str]:
 
 def declare(workflow: Workflow, module: str, entry: str) -> None:
     """Put a declaration at the end of the first list of a module."""
-    path = workflow.root / LIBRARY / "exhibits" / module
+    path = workflow.root / LIBRARY / "catalogue" / module
     head, start, rest = path.read_text().partition(" = by_name(\n")
     before, end, after = rest.partition("\n)\n")
     path.write_text(f"{head}{start}{before}\n{entry.rstrip()}{end}{after}")
@@ -63,7 +63,7 @@ def extended(tmp_path_factory) -> tuple[Workflow, list[set[str]]]:
     ):
         declare(workflow, entries, entry)
         (workflow.root / LIBRARY / path).write_text(code)
-        python(workflow, "twostage.exhibits.schema", "config/study.schema.json")
+        python(workflow, "twostage.catalogue.schema", "config/study.schema.json")
         states.append(digests(workflow))
     touched = [
         {name for name in after if after[name] != before.get(name)}
@@ -75,8 +75,8 @@ def extended(tmp_path_factory) -> tuple[Workflow, list[set[str]]]:
 def test_a_figure_and_a_table_touch_three_files_each(extended):
     schema = "config/study.schema.json"  # generated
     assert extended[1] == [
-        {f"{LIBRARY}/exhibits/figure_entries.py", f"{LIBRARY}/figures/loss_by_size.py", schema},
-        {f"{LIBRARY}/exhibits/table_entries.py", f"{LIBRARY}/tables/cell_counts.py", schema},
+        {f"{LIBRARY}/catalogue/figure_entries.py", f"{LIBRARY}/figures/loss_by_size.py", schema},
+        {f"{LIBRARY}/catalogue/table_entries.py", f"{LIBRARY}/tables/cell_counts.py", schema},
     ]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twostage.exhibits import obstacles
-from twostage.exhibits.comparisons import (
+from twostage.catalogue import obstacles
+from twostage.catalogue.compared_methods import (
     DATA_KEYS,
     RATE_KEYS,
     panel_branches,
@@ -18,10 +18,10 @@ from twostage.exhibits.comparisons import (
     schedule_branches,
     trajectory_branches,
 )
-from twostage.exhibits.controls import control_obstacle, shown_controls
-from twostage.exhibits.entry import CELLS, CURVES, FigureEntry, by_name
-from twostage.exhibits.joint_design import joint_fits, joint_obstacle
-from twostage.exhibits.presentation import fit_path, method_title, other_pairs, shown_pairs
+from twostage.catalogue.entry import CELLS, CURVES, FigureEntry, by_name
+from twostage.catalogue.laws_over_sizes import joint_fits, joint_obstacle
+from twostage.catalogue.scratch_controls import control_obstacle, shown_controls
+from twostage.catalogue.shown_methods import fit_path, method_title, other_pairs, shown_pairs
 from twostage.study import Study
 
 

@@ -5,8 +5,8 @@ The reasons about laws over model sizes are in `joint_design`, those about model
 
 from __future__ import annotations
 
-from twostage.exhibits.comparisons import DATA_KEYS, RATE_KEYS, ablation_pairs
-from twostage.exhibits.presentation import other_pairs, shown_pairs
+from twostage.catalogue.compared_methods import DATA_KEYS, RATE_KEYS, ablation_pairs
+from twostage.catalogue.shown_methods import other_pairs, shown_pairs
 from twostage.study import Study
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from twostage.common.attention import SPEED_ORDER, candidates, choose, padded_head_dim, resolve
 from twostage.common.errors import UserError
-from twostage.study.attention import SPEED_ORDER, candidates, choose, padded_head_dim, resolve
 
 ALL = frozenset({"sdpa", "flash", "te"})
 
@@ -85,7 +85,7 @@ def test_padding_goes_to_the_next_multiple_of_eight():
 
 
 def test_the_module_needs_no_torch():
-    code = "import sys, twostage.study.attention, twostage.doctor; sys.exit('torch' in sys.modules)"
+    code = "import sys, twostage.common.attention, twostage.doctor; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -125,7 +125,7 @@ def test_a_job_on_a_cpu_uses_pytorchs_and_explains_why():
 
 
 def test_what_is_installed_is_found_without_importing_it():
-    code = "import sys; from twostage.study import attention; print(sorted(attention.installed()), 'torch' in sys.modules)"
+    code = "import sys; from twostage.common import attention; print(sorted(attention.installed()), 'torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert found.startswith("['")
     assert "'sdpa'" in found

@@ -7,7 +7,7 @@ from results_tree import WITH_CONTROLS, build, make_design
 
 from twostage.analysis.cells import aggregate_cells
 from twostage.analysis.measured_crossover import compare
-from twostage.exhibits.controls import (
+from twostage.catalogue.scratch_controls import (
     control_obstacle,
     controls,
     nearest_size,

@@ -16,7 +16,7 @@ from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, parse_a
 from twostage.design.specs import TrainSpec, branch_spec, evaluate_spec, grow_spec, segment_spec
 from twostage.study import Study
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNIT = 8 * 128  # tokens per step of the tiny model
 BASE = Stage1Run("generic", "33k", 0)
 

@@ -10,9 +10,9 @@ import csv
 from pathlib import Path
 from typing import Literal
 
+from twostage.catalogue.figure_entries import FIGURES
+from twostage.catalogue.lookup import drawable_figures
 from twostage.common.errors import UserError
-from twostage.exhibits.catalogue import drawable_figures
-from twostage.exhibits.figure_entries import FIGURES
 from twostage.study import Study
 
 Kind = Literal["cells", "base_cells", "curves"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from twostage.catalogue.shown_methods import all_pairs
 from twostage.design.design import SCRATCH, Design
 from twostage.design.paths import Stage1Run, Stage2Run
-from twostage.exhibits.presentation import all_pairs
 from twostage.study import Study
 
 SIZE_TOLERANCE = 0.01  # our choice: as for width expansion, which aims at 2N within 1 %

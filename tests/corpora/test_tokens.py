@@ -20,7 +20,7 @@ from twostage.corpora.tokenizer import END_OF_DOCUMENT, make_tokenizer
 from twostage.corpora.tokens import encode, encode_shards, token_dtype, tokenize_corpus
 from twostage.study import BpeTokenizer, FilesCorpus
 
-SCRIPTS = Path(__file__).parents[1] / "workflow/scripts"
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 
 
 @pytest.fixture(scope="module")
