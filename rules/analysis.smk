@@ -21,16 +21,16 @@ rule fit_law:
     resources:
         mem_mb=1000,
     params:
-        forms=study.laws.forms,
         delta=study.laws.huber_delta,
+        law=f"method {{method}} {{model}} --forms {' '.join(study.laws.forms)}",
     message:
         "fit laws and curves of {wildcards.method} on {wildcards.model}"
     shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
-        "method {wildcards.method} {wildcards.model} --forms {params.forms} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} "
+        "--delta {params.delta} --out {output} {params.law} > {log} 2>&1"
 
 
-rule fit_joint_law:
+use rule fit_law as fit_joint_law with:
     input:
         **program("fit_law.py"),
         cells=joint_cells,
@@ -38,20 +38,14 @@ rule fit_joint_law:
         f"{RESULTS}/fits/joint/{{method}}.json",
     log:
         f"{LOGS}/fit_joint_law/{{method}}.log",
-    wildcard_constraints:
-        method=r"[^/]+",
-    resources:
-        mem_mb=1000,
     params:
         delta=study.laws.huber_delta,
+        law="joint {method}",
     message:
         "fit the joint law of {wildcards.method}"
-    shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
-        "joint {wildcards.method} > {log} 2>&1"
 
 
-rule fit_scratch_law:
+use rule fit_law as fit_scratch_law with:
     input:
         **program("fit_law.py"),
         cells=scratch_cells,
@@ -59,18 +53,14 @@ rule fit_scratch_law:
         f"{RESULTS}/fits/scratch/{{corpus}}.json",
     log:
         f"{LOGS}/fit_scratch_law/{{corpus}}.log",
-    resources:
-        mem_mb=1000,
     params:
         delta=study.laws.huber_delta,
+        law="scratch {corpus}",
     message:
         "fit the law of models trained from scratch on {wildcards.corpus}"
-    shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
-        "scratch {wildcards.corpus} > {log} 2>&1"
 
 
-rule fit_unified_law:
+use rule fit_law as fit_unified_law with:
     input:
         **program("fit_law.py"),
         cells=CELLS,
@@ -84,12 +74,8 @@ rule fit_unified_law:
         ),
     log:
         f"{LOGS}/fit_unified_law.log",
-    resources:
-        mem_mb=1000,
     params:
         delta=study.laws.huber_delta,
+        law=f"unified {BASE_CELLS}",
     message:
         "fit one law over both stages (appendix D.3)"
-    shell:
-        "OMP_NUM_THREADS={threads} python {input.script} --cells {input.cells} --delta {params.delta} --out {output} "
-        "unified {input.base_cells} > {log} 2>&1"

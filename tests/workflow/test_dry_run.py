@@ -19,6 +19,7 @@ from test_paper_study import (
 )
 from working_copy import ROOT
 
+from twostage.catalogue import lookup
 from twostage.design.design import Design
 from twostage.planning.dag import rule_jobs
 from twostage.study import load_study
