@@ -3,7 +3,7 @@
 # snakemake --profile profiles/local -- results/<study>/figures/figure-1.png
 
 
-for one in catalogue.ALL:
+for one in lookup.ALL:
 
     rule:
         name:
@@ -58,7 +58,7 @@ rule illustrations:
 # Figures from the paper's printed coefficients. They need no study and have their own folder.
 PUBLISHED_FIGURES = {
     name: entry.published
-    for name, entry in catalogue.FIGURES.items()
+    for name, entry in lookup.FIGURES.items()
     if entry.published
 }
 
