@@ -155,7 +155,7 @@ numbers are in ``table-8.csv``; covariances and certificates of the optimum are 
 """,
     ),
 )
-#: Tables of cells and fits that are not in the paper; `catalogue.OTHER_TABLES` adds those about the study itself.
+#: Tables of cells and fits that are not in the paper; `lookup.OTHER_TABLES` adds those about the study itself.
 TABLES_OF_OURS: dict[str, TableEntry] = by_name(
     TableEntry(
         name="alpha3",
