@@ -57,9 +57,7 @@ rule illustrations:
 
 # Figures from the paper's printed coefficients. They need no study and have their own folder.
 PUBLISHED_FIGURES = {
-    name: entry.published
-    for name, entry in lookup.FIGURES.items()
-    if entry.published
+    name: entry.published for name, entry in lookup.FIGURES.items() if entry.published
 }
 
 

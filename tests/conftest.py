@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-TRAINING_FOLDERS = ("training", "exchange", "gpu", "slurm")
+TRAINING_FOLDERS = ("training", "evaluation", "model", "gpu", "slurm")
 LAST_SLURM_RUN = Path(__file__).parent / "slurm/last-run.txt"
 
 

@@ -4,11 +4,10 @@
 def sources_of(entry):
     """Return the input function of a figure or table: the tables and fits that it is made from."""
 
+    @explained
     def files(wildcards):
         if reason := entry.lacks(study):
-            raise WorkflowError(
-                f"{entry.key}: {entry.name!r} cannot be drawn: {reason}"
-            )
+            raise UserError(f"{entry.key}: {entry.name!r} cannot be drawn: {reason}")
         return [in_results(path) for path in entry.reads(study)]
 
     return files

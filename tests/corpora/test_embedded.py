@@ -33,6 +33,7 @@ from twostage.corpora.embedded import (
     without_docstrings,
     without_doctests,
 )
+from twostage.doctor.packages import NEEDED_EXTRAS
 from twostage.study import EmbeddedCorpus
 
 SOURCE = '''\
@@ -168,15 +169,18 @@ def test_formulae_decide_the_domain(package: str, text: str, expected: bool) -> 
 
 
 def test_allow_list_is_part_of_what_the_project_needs_to_run() -> None:
-    """Follows the installed requirements from the project, without its extras (tests, checks)."""
+    """Follows the installed requirements from the project with the extras that every study needs."""
     needed: set[str] = set()
     pending = ["twostage"]
     while pending:
-        for line in importlib.metadata.requires(pending.pop()) or ():
+        project = pending.pop()
+        extras = ("", *NEEDED_EXTRAS) if project == "twostage" else ("",)
+        for line in importlib.metadata.requires(project) or ():
             requirement = Requirement(line)
             name = re.sub(r"[-_.]+", "-", requirement.name).lower()
             if name not in needed and (
-                requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+                requirement.marker is None
+                or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
             ):
                 needed.add(name)
                 pending.append(name)

@@ -279,7 +279,7 @@ def test_the_error_of_a_missing_payload_names_the_command_that_remakes_it(copied
     log = (
         copied.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/eval-D2-11264-generic.log"
     ).read_text()
-    assert "payload file is missing" in log
+    assert "model.safetensors: file is missing" in log
     assert f"snakemake -f {manifest}" in log
     assert not (copied.root / CELL).exists()
 
