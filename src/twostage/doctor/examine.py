@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from twostage.common import attention
 from twostage.design.design import Design
 from twostage.doctor import backends, container, data, gpu, gpu_facts, limits, packages, slurm, storage
 from twostage.doctor.check import Check
-from twostage.study import Study, attention
+from twostage.study import Study
 
 MachineKind = Literal["cpu", "cuda"]
 
