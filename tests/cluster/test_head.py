@@ -98,7 +98,7 @@ rule one:
 
 @pytest.mark.parametrize(
     ("options", "limit"),
-    [((), "None"), (("--max-jobs-per-timespan", "50/1m"), "50")],
+    [((), "None"), (("--max-jobs-per-timespan", "50/1s"), "50")],
     ids=["default", "chosen"],
 )
 def test_only_the_default_limit_of_jobs_is_taken_away(tmp_path, options, limit):
