@@ -26,8 +26,10 @@ from twostage.laws.crossover import (
     scratch_tokens,
 )
 from twostage.laws.fit import Fit
+from twostage.laws.functional import log_loss_interval
+from twostage.laws.likelihood import likelihood_of
 from twostage.laws.points import Points
-from twostage.laws.uncertainty import bootstrap, interval_of
+from twostage.laws.uncertainty import bootstrap
 
 DRAWS = 1000  # our choice: the ends of a 95 % interval are then known to about a tenth of its width
 
@@ -236,7 +238,7 @@ def predict(
     loss = float(fit.predict(**values))
     if points is None:
         return Estimate(loss, *delta_interval(fit, level=level, **values), level, "covariance", 1.0)
-    interval = interval_of(points, fit, lambda c: float(np.log(fit.law.predict(c, **values))), level)
+    interval = log_loss_interval(likelihood_of(points, fit), level, **values)
     lower, upper = (
         float("nan") if end is None else float(np.exp(end)) for end in (interval.lower, interval.upper)
     )

@@ -1,223 +1,298 @@
-"""Profiles of the objective: the best value for each fixed value of one coefficient, and where it crosses a threshold.
+"""Profiles: the best objective for each value of a quantity, and where it crosses a threshold.
 
-The raw coefficient becomes an internal coordinate (`Form.raw_coordinates`). It is then fixed at several values, and the
-others descend, all values in one batch. `uncertainty` sets the threshold.
+One method for every interval. The quantity g (a coefficient, a loss, a number of tokens) is treated as one more
+observation, with a target t and a weight: the minimum of D(theta) + w (g(theta) - t)^2 is also the minimum of the
+deviance D among all theta with the same g, so it is a point of the profile of g. Targets move outwards from the estimate
+until the deviance crosses the threshold on both sides. The minimisation is that of the fits (`descent`), with their
+bounds, and all targets descend in one batch. No coordinates have to be chosen for g, so the result does not depend on
+units, and the same code serves several fits at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from twostage.laws.covariance import score_moments
 from twostage.laws.descent import Box, descend
-from twostage.laws.form import RawCoordinates
-from twostage.laws.objective import Objective
-from twostage.laws.points import FloatArray
-from twostage.laws.problem import Problem
+from twostage.laws.likelihood import Likelihood
+from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.quantities import Quantity
 from twostage.laws.response import Response
 from twostage.laws.solver import LEAST_SQUARES_DELTA
 
-MAX_ROUNDS = 20
-# A scale below this share of its estimate is tried at its bound, zero.
-NEARLY_ZERO = 0.02
-# In units of the depth (square root of the deviance): the ends of the interval are found to this accuracy.
+MAX_ROUNDS = 24
+# Rounds inside a bracket: enough for a smooth profile; a jump is then known to a small share of the bracket.
+MAX_REFINED = 8
+# The pull towards the target, in units of the curvature of the profile at the estimate.
+STIFFNESS = 20.0
+# First targets and the growth of the reach, in half-widths of the quadratic approximation.
+FIRST_TARGETS, GROWTH = (0.4, 0.8, 1.2), 2.5
+# In units of the depth (square root of the deviance over its threshold): accuracy of the ends.
 CROSSING_TOLERANCE = 1e-3
+# Residuals of the quantity stay quadratic up to this many half-widths.
+QUADRATIC = 1e8
+# Where a whole round of targets deepens the profile by less than this, it has become flat; where it also moves the value by
+# less than this (in half-widths), the quantity is at a bound.
+FLAT = 1e-5
+# No value is rejected up to this many half-widths: the end is open.
+OPEN = 1e4
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """The problem in coordinates where coefficient `index` is raw: response, bounds, the optimum there, and whether the
-    coefficient is stepped in its logarithm."""
+class End:
+    """One end of an interval. `kind`: `crossing`; `bound`, where the quantity cannot go further; `open`, where no value
+    is rejected; or `lost`, where the minimisation failed (`value` is then infinite). `theta` (k,): coordinates there."""
 
-    response: Response
-    box: Box
+    value: float
+    kind: str
     theta: FloatArray
-    index: int
-    in_log: bool
-
-
-def coordinates_for(problem: Problem, theta: FloatArray, name: str) -> Coordinates:
-    """Coordinates in which the raw coefficient `name` is a coordinate; theta (k,) is the optimum in the usual ones."""
-    law = problem.law
-    internal = RawCoordinates(problem.response, theta, problem.box.lower, problem.box.upper)
-    at = law.raw_coordinates(internal, problem.centre, name)
-    in_log = name in law.scales and name != "E"
-    return Coordinates(at.response, Box(at.lower, at.upper), at.theta, law.internal.index(name), in_log)
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """Values and Jacobian of `Observed`, and what its curvature needs."""
+
+    log_pred: FloatArray
+    jacobian: FloatArray
+    parts: list[object]
+    second: FloatArray
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Several responses, each with residuals in units of its Huber threshold, and a quantity in units of `unit` as
+    their last point; a `response.Calculus`."""
+
+    responses: tuple[Response, ...]
+    deltas: tuple[float, ...]
+    quantity: Quantity
+    unit: float
+    spread: FloatArray
+
+    @property
+    def size(self) -> int:
+        """Number of points, with the quantity."""
+        return sum(response.size for response in self.responses) + 1
+
+    def take(self, rows: AnyArray) -> Observed:
+        """All rows share the responses."""
+        return self
+
+    def log_predict(self, theta: FloatArray) -> FloatArray:
+        """Values (B, size)."""
+        parts = [
+            response.log_predict(theta[:, where]) / delta for response, delta, where, _ in self.places
+        ]
+        return np.concatenate([*parts, self.quantity.values(theta)[:, None] / self.unit], axis=1)
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        """Values and exact Jacobian (B, k, size)."""
+        values = np.empty((len(theta), self.size))
+        jacobian = np.zeros((*theta.shape, self.size))
+        parts: list[object] = []
+        for response, delta, where, points in self.places:
+            part = response.evaluate(theta[:, where])
+            values[:, points], jacobian[:, where, points] = part.log_pred / delta, part.jacobian / delta
+            parts.append(part)
+        values[:, -1] = self.quantity.values(theta) / self.unit
+        gradient, second = self.quantity.derivatives(theta, self.spread)
+        jacobian[:, :, -1] = gradient / self.unit
+        return Evaluation(values, jacobian, parts, second / self.unit)
+
+    def curvature(self, at: Evaluation, slope: FloatArray) -> FloatArray:
+        """As in `response.Calculus`."""
+        jacobian = at.jacobian
+        out = (jacobian * slope[:, None]) @ jacobian.transpose(0, 2, 1) + slope[:, -1, None, None] * at.second
+        for (response, delta, where, points), part in zip(self.places, at.parts, strict=True):
+            own = response.curvature(part, slope[:, points]) / delta  # type: ignore[arg-type]
+            inner = jacobian[:, where, points] * delta
+            out[:, where, where] += own - (inner * slope[:, None, points]) @ inner.transpose(0, 2, 1) / delta
+        return out
+
+    @cached_property
+    def places(self) -> list[tuple[Response, float, slice, slice]]:
+        """Response, threshold, coordinates and points of each part."""
+        places, k, m = [], 0, 0
+        for response, delta in zip(self.responses, self.deltas, strict=True):
+            places.append((response, delta, slice(k, k + response.k), slice(m, m + response.size)))
+            k, m = k + response.k, m + response.size
+        return places
+
+
 class Profile:
-    """Points of a profile, sorted by the coefficient's value: values (s,), depths (s,) = square root of the deviance in
-    units of the threshold, signed by the side of the optimum, and thetas (s, k)."""
+    """The profile of one quantity over the likelihoods of one or more fits, up to a deviance of `threshold`."""
 
-    values: FloatArray
-    depths: FloatArray
-    thetas: FloatArray
-
-
-@dataclass(frozen=True)
-class Ends:
-    """Where the profile crosses the threshold (inf where it never does), and whether each end is the bound instead."""
-
-    lower: float
-    upper: float
-    lower_at_bound: bool
-    upper_at_bound: bool
-    profile: Profile
-
-
-def trace(
-    problem: Problem, theta: FloatArray, name: str, spec: Objective, optimum: float, unit: float
-) -> Ends:
-    """Both crossings of one raw coefficient's profile: objective = optimum + unit.
-
-    theta (k,) is the optimum. Expands outwards from steps of the quadratic approximation, then interpolates the depth,
-    which is nearly linear in the coefficient (in its logarithm for the scales).
-    """
-    at = coordinates_for(problem, theta, name)
-    start = float(at.theta[at.index])
-    bounds = (at.box.lower[at.index], at.box.upper[at.index])
-    profile = Profile(np.array([start]), np.zeros(1), at.theta[None])
-    with np.errstate(all="ignore"):
-        jacobian = at.response.evaluate(at.theta[None]).jacobian[0]
-    if not np.isfinite(jacobian).all():
-        # A scale so far from 1 that it under- or overflows: exponents of hundreds, from points that identify none.
-        return Ends(-np.inf, np.inf, False, False, profile)
-    step, direction = quadratic_steps(at, jacobian, problem, spec, unit)
-    reach = 1.0
-    for _ in range(MAX_ROUNDS):
-        wanted: list[tuple[float, FloatArray]] = []
-        for side in (-1, 1):
-            wanted += _wanted(
-                profile, side, at, start, side * reach * step, direction, bounds[(side + 1) // 2]
-            )
-        if not wanted:
-            break
-        reach *= 2.5
-        values = np.array([value for value, _ in wanted])
-        profile = _solved(
-            profile, at, problem, spec, values, np.stack([t for _, t in wanted]), optimum, unit, start
+    def __init__(self, parts: Sequence[Likelihood], quantity: Quantity, threshold: float) -> None:
+        self.parts, self.quantity, self.threshold = list(parts), quantity, threshold
+        self.optimum = np.concatenate([part.theta for part in parts])
+        boxes = [part.problem.box for part in parts]
+        self.box = Box(
+            np.concatenate([box.lower for box in boxes]), np.concatenate([box.upper for box in boxes])
         )
-    lower, low_bound = _end(profile, -1, bounds[0], at)
-    upper, high_bound = _end(profile, 1, bounds[1], at)
-    return Ends(lower, upper, low_bound, high_bound, profile)
-
-
-def quadratic_steps(
-    at: Coordinates, jacobian: FloatArray, problem: Problem, spec: Objective, unit: float
-) -> tuple[float, FloatArray]:
-    """First guess of the half-width, and how the optimum follows the coefficient to first order, (k,).
-
-    jacobian (k, n) is that of ln L at `at.theta`.
-    """
-    free = (at.theta > at.box.lower) & (at.theta < at.box.upper)
-    free[at.index] = True
-    rows = jacobian[free]
-    norm = np.sqrt(np.vecdot(rows, rows)) + 1e-300
-    inverse = np.linalg.pinv((rows / norm[:, None]) @ (rows / norm[:, None]).T, rcond=1e-13, hermitian=True)
-    inverse = inverse / norm / norm[:, None]
-    place = int(np.flatnonzero(np.flatnonzero(free) == at.index)[0])
-    variance = max(float(inverse[place, place]), 1e-300)
-    direction = np.zeros(at.theta.size)
-    direction[free] = inverse[place] / variance
-    # unit is the rise of the objective; its curvature is that of least squares times the share of E psi'
-    residual = at.response.log_predict(at.theta[None])[0] - problem.y
-    slope = score_moments(residual, spec, int(free.sum()))[1]
-    return float(np.sqrt(2.0 * unit * variance / slope)), direction
-
-
-def _wanted(
-    profile: Profile,
-    side: int,
-    at: Coordinates,
-    start: float,
-    step: float,
-    direction: FloatArray,
-    bound: float,
-) -> list[tuple[float, FloatArray]]:
-    """Values (with starts) to solve next on one side: further out, or inside the bracket; none when done."""
-    depth = side * profile.depths
-    beyond = np.flatnonzero(depth >= 1.0)
-    if beyond.size == 0:
-        last = 0 if side < 0 else len(profile.values) - 1
-        near, theta = profile.values[last], profile.thetas[last]
-        if near == bound:
-            return []
-        value = (
-            start * np.exp(np.clip(step / start, -60.0, 60.0)) if at.in_log and start > 0 else start + step
+        self.middle = float(quantity.values(self.optimum[None])[0])
+        covariance = np.zeros((self.optimum.size, self.optimum.size))
+        start = 0
+        for part in parts:
+            stop = start + part.theta.size
+            root = part.whitener()
+            covariance[start:stop, start:stop] = root @ root.T
+            start = stop
+        self.spread = np.minimum(
+            np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1)
         )
-        if at.in_log and value < NEARLY_ZERO * start:
-            value = bound
-        value = float(np.clip(value, at.box.lower[at.index], at.box.upper[at.index]))
-        values = [near + share * (value - near) for share in (0.5, 1.0)]
-        return [(v, theta + (v - near) * direction) for v in values]
-    outer = int(beyond[0] if side > 0 else beyond[-1])
-    inner = outer - side
-    if min(abs(depth[inner] - 1.0), abs(depth[outer] - 1.0)) < CROSSING_TOLERANCE:
-        return []
-    share = (1.0 - depth[inner]) / (depth[outer] - depth[inner])
-    # a guess on either side of the interpolated one, so that the bracket shrinks from both ends
-    shares = [share - 0.2 * share, share, share + 0.2 * (1.0 - share)]
-    return [
-        (
-            float(profile.values[inner] + s * (profile.values[outer] - profile.values[inner])),
-            profile.thetas[inner] + s * (profile.thetas[outer] - profile.thetas[inner]),
+        gradient = quantity.derivatives(self.optimum[None], self.spread)[0][0]
+        along = covariance @ gradient
+        variance = float(gradient @ along)
+        self.half = float(np.sqrt(threshold * variance))
+        self.direction = along / variance if variance > 0 else np.zeros_like(along)
+        self.undefined = False
+        first = self.parts[0]
+        self.common = 2.0 * first.spec.delta**2 / first.scale
+        self.observed = Observed(
+            tuple(part.problem.response for part in parts),
+            tuple(part.spec.delta for part in parts),
+            quantity,
+            QUADRATIC * self.half,
+            self.spread,
         )
-        for s in shares
-    ]
+        weights = [
+            part.problem.weights * (2.0 * part.spec.delta**2 / part.scale / self.common) for part in parts
+        ]
+        pull = 2.0 * STIFFNESS * threshold / self.common * QUADRATIC**2
+        self.weights = np.concatenate([*weights, [pull]])
+        self.y = np.concatenate([part.problem.y / part.spec.delta for part in parts])
 
+    @property
+    def constant(self) -> bool:
+        """Whether the quantity does not depend on the coefficients, to first order."""
+        return not (np.isfinite(self.half) and self.half > 0)
 
-def _solved(
-    profile: Profile,
-    at: Coordinates,
-    problem: Problem,
-    spec: Objective,
-    values: FloatArray,
-    starts: FloatArray,
-    optimum: float,
-    unit: float,
-    start: float,
-) -> Profile:
-    """The profile with further values solved (one batch)."""
-    count = len(values)
-    nearest = profile.thetas[np.abs(profile.values - values[:, None]).argmin(axis=1)]
-    starts = at.box.clip(np.concatenate([starts, nearest]))
-    starts[:, at.index] = np.tile(values, 2)
-    frozen = np.zeros(at.theta.size, bool)
-    frozen[at.index] = True
+    def deviance(self, thetas: FloatArray) -> FloatArray:
+        """Sum of the fits' deviances, (B,)."""
+        total, start = np.zeros(len(thetas)), 0
+        for part in self.parts:
+            stop = start + part.theta.size
+            total += part.deviance(thetas[:, start:stop])
+            start = stop
+        return total
 
-    def solve_from(theta: FloatArray, delta: float, max_steps: int) -> FloatArray:
+    def ends(self) -> tuple[End, End]:
+        """The lower and the upper end."""
+        sides = (Side(self, -1), Side(self, 1))
+        for _ in range(MAX_ROUNDS):
+            wishes = [side.wishes() for side in sides]
+            counts = [len(targets) for targets, _ in wishes]
+            if not sum(counts):
+                break
+            targets = np.concatenate([targets for targets, _ in wishes])
+            starts = np.concatenate([starts for _, starts in wishes])
+            values, depths, thetas = self.solved(targets, starts)
+            for side, rows in zip(sides, (slice(0, counts[0]), slice(counts[0], None)), strict=True):
+                side.add(targets[rows], values[rows], depths[rows], thetas[rows])
+        return sides[0].end(), sides[1].end()
+
+    def solved(
+        self, targets: FloatArray, starts: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """For targets (B,) in half-widths from the estimate and starts (B, 2, k): values (B,), depths (B,), thetas (B, k).
+
+        Two routes lead to each target: from the extrapolated start, and from the nearest solution by way of least squares.
+        """
+        count = len(targets)
+        y = np.empty((count, self.y.size + 1))
+        y[:, :-1], y[:, -1] = self.y, (self.middle + targets * self.half) / self.observed.unit
+        squares = self._descend(y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, 8)
+        ends = self._descend(np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, 60)
+        with np.errstate(all="ignore"):
+            reached = self.quantity.values(ends).reshape(2, count)
+            deviance = self.deviance(ends).reshape(2, count)
+        thetas = ends.reshape(2, count, -1)
+        pull = STIFFNESS * self.threshold * ((reached - self.middle) / self.half - targets) ** 2
+        self.undefined |= bool(np.isnan(reached).any())
+        total = np.where(np.isfinite(deviance + pull), deviance + pull, np.inf)
+        best = total.argmin(axis=0)
+        rows = np.arange(count)
+        depths = np.sqrt(np.maximum(deviance[best, rows], 0.0) / self.threshold)
+        return reached[best, rows], np.where(np.isnan(depths), np.inf, depths), thetas[best, rows]
+
+    def _descend(self, y: FloatArray, starts: FloatArray, delta: float, steps: int) -> FloatArray:
         return descend(
-            at.response, problem.y, problem.weights, theta, at.box, delta, frozen=frozen, max_steps=max_steps
+            self.observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10
         )[0]
 
-    # the second half starts from the nearest solution by way of least squares: two routes to each value
-    starts[count:] = solve_from(starts[count:], LEAST_SQUARES_DELTA, 10)
-    ends = solve_from(starts, spec.delta, 60)
-    with np.errstate(all="ignore"):
-        found = spec.value(at.response.log_predict(ends) - problem.y).reshape(2, count)
-    found = np.where(np.isnan(found), np.inf, found)  # too far out to be represented
-    best = found.argmin(axis=0)
-    ends, found = ends.reshape(2, count, -1)[best, np.arange(count)], found.min(axis=0)
-    depths = np.sign(values - start) * np.sqrt(np.maximum(found - optimum, 0.0) / unit)
-    order = np.argsort(np.concatenate([profile.values, values]), kind="stable")
-    return Profile(
-        np.concatenate([profile.values, values])[order],
-        np.concatenate([profile.depths, depths])[order],
-        np.concatenate([profile.thetas, ends])[order],
-    )
 
+class Side:
+    """The profile on one side of the estimate: targets in half-widths, values, depths and coordinates, by target."""
 
-def _end(profile: Profile, side: int, bound: float, at: Coordinates) -> tuple[float, bool]:
-    """The crossing on one side by interpolation, or the bound."""
-    depth = side * profile.depths
-    beyond = np.flatnonzero(depth >= 1.0)
-    if beyond.size == 0:
-        last = profile.values[0 if side < 0 else -1]
-        return (float(bound), True) if last == bound else (side * np.inf, False)
-    outer = int(beyond[0] if side > 0 else beyond[-1])
-    inner = outer - side
-    share = (1.0 - depth[inner]) / (depth[outer] - depth[inner])
-    return float(profile.values[inner] + share * (profile.values[outer] - profile.values[inner])), False
+    def __init__(self, profile: Profile, sign: int) -> None:
+        self.profile, self.sign = profile, sign
+        self.targets, self.values = np.zeros(1), np.array([profile.middle])
+        self.depths, self.thetas = np.zeros(1), profile.optimum[None]
+        self.reach, self.refined = 1.0, 0
+
+    def add(self, targets: FloatArray, values: FloatArray, depths: FloatArray, thetas: FloatArray) -> None:
+        """Take in solved targets."""
+        targets = np.concatenate([self.targets, np.abs(targets)])
+        order = np.argsort(targets, kind="stable")
+        self.targets = targets[order]
+        self.values = np.concatenate([self.values, values])[order]
+        self.depths = np.concatenate([self.depths, depths])[order]
+        self.thetas = np.concatenate([self.thetas, thetas])[order]
+
+    def wishes(self) -> tuple[FloatArray, FloatArray]:
+        """Targets (B,) to solve next, with their starts (B, 2, k); none when the end is known."""
+        inner = self._inner()
+        if inner == len(self.targets) - 1:
+            if self._flat(self.depths) or self.targets[-1] > OPEN:
+                return self._with_starts([])
+            shares = np.array(FIRST_TARGETS) * self.reach * (1.0 + 1.0 / STIFFNESS)
+            self.reach *= GROWTH
+            return self._with_starts([share for share in shares if share > self.targets[-1]])
+        low, high = self.depths[inner] - 1.0, self.depths[inner + 1] - 1.0
+        width = self.targets[inner + 1] - self.targets[inner]
+        gap = abs(self.values[inner + 1] - self.values[inner])
+        close = gap < CROSSING_TOLERANCE * abs(self.values[inner] - self.profile.middle)
+        if min(-low, high) < CROSSING_TOLERANCE or close or self.refined == MAX_REFINED:
+            return self._with_starts([])
+        self.refined += 1
+        share = -low / (high - low) if np.isfinite(high) else 0.5
+        # a guess on either side of the interpolated one, so that the bracket shrinks from both ends
+        return self._with_starts(
+            [self.targets[inner] + s * width for s in (0.8 * share, share, share + 0.2 * (1.0 - share))]
+        )
+
+    def end(self) -> End:
+        """The end, after the last round."""
+        inner = self._inner()
+        theta = self.thetas[inner]
+        if inner < len(self.targets) - 1:
+            low, high = self.depths[inner] - 1.0, self.depths[inner + 1] - 1.0
+            if not np.isfinite(high):
+                return End(self.sign * np.inf, "lost", theta)
+            value = self.values[inner] - low / (high - low) * (self.values[inner + 1] - self.values[inner])
+            return End(float(value), "crossing", theta)
+        if self._flat(self.values / self.profile.half):
+            return End(float(self.values[inner]), "bound", theta)
+        return End(self.sign * np.inf, "open", theta)
+
+    def _inner(self) -> int:
+        """Place of the furthest solution inside: it proves that its value is not rejected."""
+        return int(np.flatnonzero(self.depths < 1.0)[-1])
+
+    def _flat(self, along: FloatArray) -> bool:
+        """Whether the last round of targets has not changed `along` (s,)."""
+        before = -1 - len(FIRST_TARGETS)
+        return len(along) > 2 * len(FIRST_TARGETS) and bool(abs(along[-1] - along[before]) < FLAT)
+
+    def _with_starts(self, targets: list[float]) -> tuple[FloatArray, FloatArray]:
+        wanted = np.array(targets, float)
+        near = np.abs(self.targets - wanted[:, None]).argmin(axis=1)
+        known = self.thetas[near]
+        reached = (self.values[near] - self.profile.middle) / self.profile.half
+        ahead = (self.sign * wanted - reached) * self.profile.half
+        moved = known + ahead[:, None] * self.profile.direction
+        starts = np.stack([self.profile.box.clip(moved), known], axis=1)
+        return self.sign * wanted, starts
