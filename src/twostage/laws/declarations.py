@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 
 # The saturating exponent is not invariant to the unit of D2: at this D2 the curves of all D1 differ only by the
@@ -79,17 +80,17 @@ class Declaration:
     no_base: tuple[str, Mapping[str, str]] | None = None
     no_second: str | None = None
 
-    @property
+    @cached_property
     def scales(self) -> tuple[str, ...]:
         """Names of the non-negative scales, one per term."""
         return tuple(name for name, coefficient in self.coefficients.items() if coefficient.scale)
 
-    @property
+    @cached_property
     def exponents(self) -> tuple[str, ...]:
         """Names of the other coefficients, in which the loss is not linear."""
         return tuple(name for name, coefficient in self.coefficients.items() if not coefficient.scale)
 
-    @property
+    @cached_property
     def internal(self) -> tuple[str, ...]:
         """Names in the internal order: scales, then exponents."""
         return self.scales + self.exponents

@@ -8,14 +8,15 @@ resampled residuals instead; `method` and `note` say so and why.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from twostage.laws.fit import Fit, Interval
 from twostage.laws.likelihood import EXACT, NO_FREEDOM, Likelihood, likelihood_of, student_quantile
 from twostage.laws.points import Points
-from twostage.laws.profile import End, Profile
+from twostage.laws.profile import End, Profiles
 from twostage.laws.quantities import Coordinates, LogLoss, Plain, Quantity
 
 DRAWS = 2000
@@ -25,12 +26,15 @@ METHOD = "profile-likelihood"
 def interval_of(
     points: Points | Sequence[Points],
     fit: Fit | Sequence[Fit],
-    function: Callable[..., float],
+    function: Callable[..., Any],
     level: float = 0.95,
     *,
+    arrays: bool = False,
     seed: int = 0,
 ) -> Interval:
     """Interval of `function`, which takes one mapping of raw coefficients per fit, in order, and returns a number.
+
+    With `arrays` it takes coefficients of shape (B, 1) and returns B numbers, which is much faster.
 
     The ends are the largest and smallest value of the function subject to D <= t^2, with D = sum over fits of
     2 (f - f_min) / s and t the Student quantile (degrees of freedom summed over fits); see
@@ -42,7 +46,7 @@ def interval_of(
     all_points = [points] if isinstance(points, Points) else list(points)
     fits = [fit] if isinstance(fit, Fit) else list(fit)
     parts = [likelihood_of(p, f) for p, f in zip(all_points, fits, strict=True)]
-    quantity = Plain(Coordinates.of([part.problem for part in parts]), function)
+    quantity = Plain(Coordinates.of([part.problem for part in parts]), function, arrays=arrays)
     return quantity_interval(parts, quantity, level, seed=seed)
 
 
@@ -51,54 +55,71 @@ def log_loss_interval(part: Likelihood, level: float, **variables: float) -> Int
     return quantity_interval([part], LogLoss.at(part.problem, **variables), level)
 
 
-def quantity_interval(
+def quantity_interval(parts: Sequence[Likelihood], quantity: Quantity, level: float, *, seed: int = 0) -> Interval:
+    """Profile-likelihood interval of a quantity over the likelihoods of its fits; see `interval_of`."""
+    return quantity_intervals(parts, [quantity], level, seed=seed)[0]
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a coefficient may be: its name for notes, and its lower bound in the quantity's scale (None: no bound)."""
+
+    name: str
+    floor: float | None
+
+
+def quantity_intervals(
     parts: Sequence[Likelihood],
-    quantity: Quantity,
+    quantities: Sequence[Quantity],
     level: float,
     *,
-    name: str = "",
-    floor: float | None = None,
+    ranges: Sequence[Range | None] | None = None,
     seed: int = 0,
-) -> Interval:
-    """Profile-likelihood interval of a quantity over the likelihoods of its fits; see `interval_of`.
-
-    `name`: of a coefficient, whose range is not limited by the law except at `floor` (in the quantity's own scale).
-    """
+) -> list[Interval]:
+    """Intervals of several quantities over the same likelihoods, all profiles in one batch; `ranges` of coefficients."""
     if any(np.isnan(part.scale) for part in parts):
-        return Interval(None, None, level, METHOD, NO_FREEDOM)
+        return [Interval(None, None, level, METHOD, NO_FREEDOM)] * len(quantities)
     optimum = np.concatenate([part.theta for part in parts])
-    middle = float(quantity.values(optimum[None])[0])
-    if not np.isfinite(middle):
+    middles = [float(quantity.values(optimum[None])[0]) for quantity in quantities]
+    if not np.isfinite(middles).all():
         raise ValueError("the function is not finite at the fitted coefficients, so it has no interval")
     if all(part.exact for part in parts):
-        return Interval(middle, middle, level, METHOD, "the fit is exact")
+        return [Interval(middle, middle, level, METHOD, "the fit is exact") for middle in middles]
     parts = [replace(part, scale=float(np.maximum(part.scale, EXACT))) for part in parts]
     radius = student_quantile(level, sum(part.dof for part in parts))
-    profile = Profile(parts, quantity, radius**2)
-    if profile.constant:
-        return Interval(middle, middle, level, METHOD, "it does not depend on the coefficients")
-    ends = profile.ends()
-    if profile.undefined:
-        return from_draws(parts, quantity, level, "it does not exist for all laws that the points allow", seed)
-    if not name and any(end.kind == "lost" for end in ends):
-        return from_draws(parts, quantity, level, "its profile could not be followed", seed)
-    values, notes = zip(
-        *(_described(end, word, name, floor) for end, word in zip(ends, ("lower", "upper"), strict=True)),
-        strict=True,
-    )
-    return Interval(*values, level, METHOD, "; ".join(note for note in notes if note))
+    profiles = Profiles(parts, quantities, radius**2)
+    ends = profiles.ends()
+    intervals = []
+    for index, (quantity, middle) in enumerate(zip(quantities, middles, strict=True)):
+        allowed = ranges[index] if ranges is not None else None
+        if profiles.constant(index):
+            note = "it does not depend on the coefficients"
+            intervals.append(Interval(middle, middle, level, METHOD, note))
+        elif profiles.undefined[index]:
+            reason = "it does not exist for all laws that the points allow"
+            intervals.append(from_draws(parts, quantity, level, reason, seed))
+        elif allowed is None and any(end.kind == "lost" for end in ends[index]):
+            intervals.append(from_draws(parts, quantity, level, "its profile could not be followed", seed))
+        else:
+            lower, low_note = _described(ends[index][0], "lower", allowed)
+            upper, high_note = _described(ends[index][1], "upper", allowed)
+            notes = "; ".join(note for note in (low_note, high_note) if note)
+            intervals.append(Interval(lower, upper, level, METHOD, notes))
+    return intervals
 
 
-def _described(end: End, word: str, name: str, floor: float | None) -> tuple[float | None, str]:
+def _described(end: End, word: str, allowed: Range | None) -> tuple[float | None, str]:
     """The value of an end, None where it is open, and a note on it."""
     if end.kind == "crossing":
         return end.value, ""
-    at_floor = floor is not None and word == "lower" and end.value <= floor + 1e-9 * abs(floor)
-    if at_floor:
-        return floor, f"lower end is the bound of {name}"
-    if end.kind == "bound" and not name:
-        return end.value, f"{word} end is the last value that the law allows"
-    return None, f"{word} end not found: the points do not bound {name or 'it'} on this side"
+    if allowed is None:
+        if end.kind == "bound":
+            return end.value, f"{word} end is the last value that the law allows"
+        return None, f"{word} end not found: the points do not bound it on this side"
+    floor = allowed.floor
+    if floor is not None and word == "lower" and end.value <= floor + 1e-9 * abs(floor):
+        return floor, f"lower end is the bound of {allowed.name}"
+    return None, f"{word} end not found: the points do not bound {allowed.name} on this side"
 
 
 def from_draws(

@@ -11,7 +11,7 @@ units, and the same code serves several fits at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -63,14 +63,15 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Observed:
-    """Several responses, each with residuals in units of its Huber threshold, and a quantity in units of `unit` as
-    their last point; a `response.Calculus`."""
+    """Several responses, each with residuals in units of its Huber threshold, and as their last point a quantity; a
+    `response.Calculus`. Row b of a batch observes quantity `which[b]`, in units of `units[which[b]]`."""
 
     responses: tuple[Response, ...]
     deltas: tuple[float, ...]
-    quantity: Quantity
-    unit: float
+    quantities: tuple[Quantity, ...]
+    units: FloatArray
     spread: FloatArray
+    which: AnyArray
 
     @property
     def size(self) -> int:
@@ -78,15 +79,22 @@ class Observed:
         return sum(response.size for response in self.responses) + 1
 
     def take(self, rows: AnyArray) -> Observed:
-        """All rows share the responses."""
-        return self
+        """The observations of some rows of a batch; all rows share the responses."""
+        return replace(self, which=self.which[rows])
 
     def log_predict(self, theta: FloatArray) -> FloatArray:
         """Values (B, size)."""
         parts = [
             response.log_predict(theta[:, where]) / delta for response, delta, where, _ in self.places
         ]
-        return np.concatenate([*parts, self.quantity.values(theta)[:, None] / self.unit], axis=1)
+        return np.concatenate([*parts, self.observe(theta)[:, None]], axis=1)
+
+    def observe(self, theta: FloatArray) -> FloatArray:
+        """Each row's quantity in its unit, (B,)."""
+        values = np.empty(len(theta))
+        for index, rows in self._groups():
+            values[rows] = self.quantities[index].values(theta[rows]) / self.units[index]
+        return values
 
     def evaluate(self, theta: FloatArray) -> Evaluation:
         """Values and exact Jacobian (B, k, size)."""
@@ -97,10 +105,12 @@ class Observed:
             part = response.evaluate(theta[:, where])
             values[:, points], jacobian[:, where, points] = part.log_pred / delta, part.jacobian / delta
             parts.append(part)
-        values[:, -1] = self.quantity.values(theta) / self.unit
-        gradient, second = self.quantity.derivatives(theta, self.spread)
-        jacobian[:, :, -1] = gradient / self.unit
-        return Evaluation(values, jacobian, parts, second / self.unit)
+        values[:, -1] = self.observe(theta)
+        second = np.empty((*theta.shape, theta.shape[1]))
+        for index, rows in self._groups():
+            slopes, curves = self.quantities[index].derivatives(theta[rows], self.spread)
+            jacobian[rows, :, -1], second[rows] = slopes / self.units[index], curves / self.units[index]
+        return Evaluation(values, jacobian, parts, second)
 
     def curvature(self, at: Evaluation, slope: FloatArray) -> FloatArray:
         """As in `response.Calculus`."""
@@ -112,6 +122,10 @@ class Observed:
             out[:, where, where] += own - (inner * slope[:, None, points]) @ inner.transpose(0, 2, 1) / delta
         return out
 
+    def _groups(self) -> list[tuple[int, AnyArray]]:
+        """The quantities that are observed, each with its rows."""
+        return [(index, np.flatnonzero(self.which == index)) for index in np.unique(self.which).tolist()]
+
     @cached_property
     def places(self) -> list[tuple[Response, float, slice, slice]]:
         """Response, threshold, coordinates and points of each part."""
@@ -122,53 +136,65 @@ class Observed:
         return places
 
 
-class Profile:
-    """The profile of one quantity over the likelihoods of one or more fits, up to a deviance of `threshold`."""
+class Profiles:
+    """The profiles of quantities over the likelihoods of one or more fits, up to a deviance of `threshold`.
 
-    def __init__(self, parts: Sequence[Likelihood], quantity: Quantity, threshold: float) -> None:
-        self.parts, self.quantity, self.threshold = list(parts), quantity, threshold
+    `middles`, `halves` (Q,): the estimate and the half-width of the quadratic approximation; `directions` (Q, k): how the
+    coordinates follow the quantity there.
+    """
+
+    def __init__(
+        self, parts: Sequence[Likelihood], quantities: Sequence[Quantity], threshold: float
+    ) -> None:
+        self.parts, self.quantities, self.threshold = list(parts), tuple(quantities), threshold
         self.optimum = np.concatenate([part.theta for part in parts])
         boxes = [part.problem.box for part in parts]
         self.box = Box(
             np.concatenate([box.lower for box in boxes]), np.concatenate([box.upper for box in boxes])
         )
-        self.middle = float(quantity.values(self.optimum[None])[0])
+        covariance = self._covariance()
+        self.spread = np.minimum(
+            np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1)
+        )
+        start = self.optimum[None]
+        self.middles = np.array([quantity.values(start)[0] for quantity in quantities])
+        slopes = np.array([quantity.derivatives(start, self.spread)[0][0] for quantity in quantities])
+        along = slopes @ covariance
+        variances = np.vecdot(slopes, along)
+        self.halves = np.sqrt(threshold * variances)
+        self.directions = along / np.where(variances > 0, variances, 1.0)[:, None]
+        self.undefined = np.zeros(len(quantities), bool)
+        # the deviance in units in which the points of the first fit have weight one
+        first = self.parts[0]
+        common = 2.0 * first.spec.delta**2 / first.scale
+        weights = [part.problem.weights * (2.0 * part.spec.delta**2 / part.scale / common) for part in parts]
+        pull = 2.0 * STIFFNESS * threshold / common * QUADRATIC**2
+        self.weights = np.concatenate([*weights, [pull]])
+        self.y = np.concatenate([part.problem.y / part.spec.delta for part in parts])
+        self.observed = Observed(
+            tuple(part.problem.response for part in parts),
+            tuple(part.spec.delta for part in parts),
+            self.quantities,
+            QUADRATIC * self.halves,
+            self.spread,
+            np.zeros(0, int),
+        )
+
+    def _covariance(self) -> FloatArray:
+        """Covariance of the coordinates from the quadratic approximation, (k, k)."""
         covariance = np.zeros((self.optimum.size, self.optimum.size))
         start = 0
-        for part in parts:
+        for part in self.parts:
             stop = start + part.theta.size
             root = part.whitener()
             covariance[start:stop, start:stop] = root @ root.T
             start = stop
-        self.spread = np.minimum(
-            np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1)
-        )
-        gradient = quantity.derivatives(self.optimum[None], self.spread)[0][0]
-        along = covariance @ gradient
-        variance = float(gradient @ along)
-        self.half = float(np.sqrt(threshold * variance))
-        self.direction = along / variance if variance > 0 else np.zeros_like(along)
-        self.undefined = False
-        first = self.parts[0]
-        self.common = 2.0 * first.spec.delta**2 / first.scale
-        self.observed = Observed(
-            tuple(part.problem.response for part in parts),
-            tuple(part.spec.delta for part in parts),
-            quantity,
-            QUADRATIC * self.half,
-            self.spread,
-        )
-        weights = [
-            part.problem.weights * (2.0 * part.spec.delta**2 / part.scale / self.common) for part in parts
-        ]
-        pull = 2.0 * STIFFNESS * threshold / self.common * QUADRATIC**2
-        self.weights = np.concatenate([*weights, [pull]])
-        self.y = np.concatenate([part.problem.y / part.spec.delta for part in parts])
+        return covariance
 
-    @property
-    def constant(self) -> bool:
-        """Whether the quantity does not depend on the coefficients, to first order."""
-        return not (np.isfinite(self.half) and self.half > 0)
+    def constant(self, index: int) -> bool:
+        """Whether a quantity does not depend on the coefficients, to first order and rounding."""
+        half = self.halves[index]
+        return not (np.isfinite(half) and half > 1e-12 * abs(self.middles[index]))
 
     def deviance(self, thetas: FloatArray) -> FloatArray:
         """Sum of the fits' deviances, (B,)."""
@@ -179,58 +205,68 @@ class Profile:
             start = stop
         return total
 
-    def ends(self) -> tuple[End, End]:
-        """The lower and the upper end."""
-        sides = (Side(self, -1), Side(self, 1))
+    def ends(self) -> list[tuple[End, End]]:
+        """The lower and the upper end of each quantity that is not constant; all descend in one batch."""
+        sides = [Side(self, i, sign) for i in range(len(self.quantities)) for sign in (-1, 1)]
         for _ in range(MAX_ROUNDS):
             wishes = [side.wishes() for side in sides]
             counts = [len(targets) for targets, _ in wishes]
             if not sum(counts):
                 break
+            which = np.repeat([side.index for side in sides], counts)
             targets = np.concatenate([targets for targets, _ in wishes])
-            starts = np.concatenate([starts for _, starts in wishes])
-            values, depths, thetas = self.solved(targets, starts)
-            for side, rows in zip(sides, (slice(0, counts[0]), slice(counts[0], None)), strict=True):
-                side.add(targets[rows], values[rows], depths[rows], thetas[rows])
-        return sides[0].end(), sides[1].end()
+            solved = self.solved(which, targets, np.concatenate([starts for _, starts in wishes]))
+            stops = np.cumsum(counts)
+            for side, stop, count in zip(sides, stops, counts, strict=True):
+                rows = slice(stop - count, stop)
+                side.add(targets[rows], *(found[rows] for found in solved))
+        return [(low.end(), high.end()) for low, high in zip(sides[::2], sides[1::2], strict=True)]
 
     def solved(
-        self, targets: FloatArray, starts: FloatArray
+        self, which: AnyArray, targets: FloatArray, starts: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """For targets (B,) in half-widths from the estimate and starts (B, 2, k): values (B,), depths (B,), thetas (B, k).
+        """For quantities `which` (B,), targets (B,) in half-widths from the estimate and starts (B, 2, k): values (B,),
+        depths (B,), thetas (B, k).
 
         Two routes lead to each target: from the extrapolated start, and from the nearest solution by way of least squares.
         """
         count = len(targets)
+        middle, half = self.middles[which], self.halves[which]
         y = np.empty((count, self.y.size + 1))
-        y[:, :-1], y[:, -1] = self.y, (self.middle + targets * self.half) / self.observed.unit
-        squares = self._descend(y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, 8)
-        ends = self._descend(np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, 60)
+        y[:, :-1], y[:, -1] = self.y, (middle + targets * half) / self.observed.units[which]
+        squares = self._descend(which, y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, 8)
+        twice = np.tile(which, 2)
+        ends = self._descend(twice, np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, 60)
         with np.errstate(all="ignore"):
-            reached = self.quantity.values(ends).reshape(2, count)
-            deviance = self.deviance(ends).reshape(2, count)
-        thetas = ends.reshape(2, count, -1)
-        pull = STIFFNESS * self.threshold * ((reached - self.middle) / self.half - targets) ** 2
-        self.undefined |= bool(np.isnan(reached).any())
-        total = np.where(np.isfinite(deviance + pull), deviance + pull, np.inf)
-        best = total.argmin(axis=0)
-        rows = np.arange(count)
+            reached = replace(self.observed, which=twice).observe(ends) * self.observed.units[twice]
+            deviance = self.deviance(ends)
+        lost = ~np.isfinite(reached) & (deviance < self.threshold)
+        self.undefined[np.unique(twice[lost])] = True
+        reached, deviance = reached.reshape(2, count), deviance.reshape(2, count)
+        total = deviance + STIFFNESS * self.threshold * ((reached - middle) / half - targets) ** 2
+        best, rows = np.where(np.isfinite(total), total, np.inf).argmin(axis=0), np.arange(count)
         depths = np.sqrt(np.maximum(deviance[best, rows], 0.0) / self.threshold)
-        return reached[best, rows], np.where(np.isnan(depths), np.inf, depths), thetas[best, rows]
+        depths = np.where(np.isfinite(reached[best, rows]), np.nan_to_num(depths, nan=np.inf), np.inf)
+        return reached[best, rows], depths, ends.reshape(2, count, -1)[best, rows]
 
-    def _descend(self, y: FloatArray, starts: FloatArray, delta: float, steps: int) -> FloatArray:
+    def _descend(
+        self, which: AnyArray, y: FloatArray, starts: FloatArray, delta: float, steps: int
+    ) -> FloatArray:
+        observed = replace(self.observed, which=which)
         return descend(
-            self.observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10
+            observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10
         )[0]
 
 
 class Side:
-    """The profile on one side of the estimate: targets in half-widths, values, depths and coordinates, by target."""
+    """A quantity's profile on one side of the estimate: targets in half-widths, values, depths, coordinates, by target."""
 
-    def __init__(self, profile: Profile, sign: int) -> None:
-        self.profile, self.sign = profile, sign
-        self.targets, self.values = np.zeros(1), np.array([profile.middle])
-        self.depths, self.thetas = np.zeros(1), profile.optimum[None]
+    def __init__(self, profiles: Profiles, index: int, sign: int) -> None:
+        self.index, self.sign, self.box = index, sign, profiles.box
+        self.middle, self.half = float(profiles.middles[index]), float(profiles.halves[index])
+        self.direction, self.constant = profiles.directions[index], profiles.constant(index)
+        self.targets, self.values = np.zeros(1), np.array([self.middle])
+        self.depths, self.thetas = np.zeros(1), profiles.optimum[None]
         self.reach, self.refined = 1.0, 0
 
     def add(self, targets: FloatArray, values: FloatArray, depths: FloatArray, thetas: FloatArray) -> None:
@@ -243,7 +279,9 @@ class Side:
         self.thetas = np.concatenate([self.thetas, thetas])[order]
 
     def wishes(self) -> tuple[FloatArray, FloatArray]:
-        """Targets (B,) to solve next, with their starts (B, 2, k); none when the end is known."""
+        """Targets (B,) to solve next, signed, with their starts (B, 2, k); none when the end is known."""
+        if self.constant:
+            return self._with_starts([])
         inner = self._inner()
         if inner == len(self.targets) - 1:
             if self._flat(self.depths) or self.targets[-1] > OPEN:
@@ -254,7 +292,7 @@ class Side:
         low, high = self.depths[inner] - 1.0, self.depths[inner + 1] - 1.0
         width = self.targets[inner + 1] - self.targets[inner]
         gap = abs(self.values[inner + 1] - self.values[inner])
-        close = gap < CROSSING_TOLERANCE * abs(self.values[inner] - self.profile.middle)
+        close = gap < CROSSING_TOLERANCE * abs(self.values[inner] - self.middle)
         if min(-low, high) < CROSSING_TOLERANCE or close or self.refined == MAX_REFINED:
             return self._with_starts([])
         self.refined += 1
@@ -274,7 +312,7 @@ class Side:
                 return End(self.sign * np.inf, "lost", theta)
             value = self.values[inner] - low / (high - low) * (self.values[inner + 1] - self.values[inner])
             return End(float(value), "crossing", theta)
-        if self._flat(self.values / self.profile.half):
+        if self._flat(self.values / self.half):
             return End(float(self.values[inner]), "bound", theta)
         return End(self.sign * np.inf, "open", theta)
 
@@ -291,8 +329,8 @@ class Side:
         wanted = np.array(targets, float)
         near = np.abs(self.targets - wanted[:, None]).argmin(axis=1)
         known = self.thetas[near]
-        reached = (self.values[near] - self.profile.middle) / self.profile.half
-        ahead = (self.sign * wanted - reached) * self.profile.half
-        moved = known + ahead[:, None] * self.profile.direction
-        starts = np.stack([self.profile.box.clip(moved), known], axis=1)
+        reached = (self.values[near] - self.middle) / self.half
+        ahead = (self.sign * wanted - reached) * self.half
+        moved = known + ahead[:, None] * self.direction
+        starts = np.stack([self.box.clip(moved), known], axis=1)
         return self.sign * wanted, starts

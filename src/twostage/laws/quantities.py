@@ -104,18 +104,24 @@ class Analytic(Quantity):
 
 
 class Plain(Quantity):
-    """A function that takes one mapping of raw coefficients per law, plain numbers, and returns a number.
+    """A function that takes one mapping of raw coefficients per law and returns a number; with `arrays`, coefficients of
+    shape (B, 1) for B numbers at once.
 
     The second derivatives are those at the first place asked for.
     """
 
-    def __init__(self, coordinates: Coordinates, function: Callable[..., float]) -> None:
-        self.coordinates, self.function = coordinates, function
+    def __init__(
+        self, coordinates: Coordinates, function: Callable[..., Any], *, arrays: bool = False
+    ) -> None:
+        self.coordinates, self.function, self.arrays = coordinates, function, arrays
         self._second: FloatArray | None = None
 
     def values(self, theta: FloatArray) -> FloatArray:
         """As in `Quantity`."""
         raws = self.coordinates.raw(theta)
+        if self.arrays:
+            columns = [{name: value[:, None] for name, value in raw.items()} for raw in raws]
+            return np.asarray(self.function(*columns), float).reshape(len(theta))
         rows = range(len(theta))
         return np.array(
             [self.function(*({n: float(v[row]) for n, v in raw.items()} for raw in raws)) for row in rows],

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twostage.laws.fit import Fit, Interval, fit_law
-from twostage.laws.functional import METHOD, interval_of, quantity_interval
-from twostage.laws.likelihood import Likelihood, likelihood_of
+from twostage.laws.functional import METHOD, Range, interval_of, quantity_intervals
+from twostage.laws.likelihood import likelihood_of
 from twostage.laws.points import FloatArray, Points
 from twostage.laws.problem import Problem
 from twostage.laws.quantities import Analytic, Coordinates
@@ -50,34 +51,48 @@ def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float 
         return interval_of(points, fit, what, level)
     if what not in fit.coefficients:
         raise ValueError(f"{what!r} is not a coefficient of {fit.form!r}: {', '.join(fit.coefficients)}")
-    return _coefficient_interval(likelihood_of(points, fit), fit, what, level)
+    return _coefficient_intervals(points, fit, (what,), level)[what]
 
 
 def profile_intervals(points: Points, fit: Fit, level: float = 0.95) -> dict[str, Interval]:
     """Profile-likelihood intervals of all coefficients; see `profile_interval`."""
-    likelihood = likelihood_of(points, fit)
-    return {name: _coefficient_interval(likelihood, fit, name, level) for name in fit.coefficients}
+    return _coefficient_intervals(points, fit, tuple(fit.coefficients), level)
 
 
-def _coefficient_interval(likelihood: Likelihood, fit: Fit, name: str, level: float) -> Interval:
-    """The interval of a raw coefficient; that of its logarithm, carried over, where it is a positive factor."""
-    value, declared = fit.coefficients[name], fit.law.coefficients[name]
-    internal = float(likelihood.theta[fit.law.internal.index(name)])
-    if not np.isfinite(value) or (declared.scale and value == 0.0 and internal > 0):
-        note = f"too far from 1 to be represented: the points do not bound {name}"
-        return Interval(None, None, level, METHOD, note)
-    in_log = declared.lower == 0.0 and name != "E" and value > 0
+def _coefficient_intervals(
+    points: Points, fit: Fit, names: Sequence[str], level: float
+) -> dict[str, Interval]:
+    """The intervals of raw coefficients; those of their logarithms, carried over, where they are positive factors."""
+    likelihood, law = likelihood_of(points, fit), fit.law
+    coordinates = Coordinates.of([likelihood.problem])
+    found, known, quantities, ranges = {}, [], [], []
+    for name in names:
+        value, declared = fit.coefficients[name], law.coefficients[name]
+        internal = float(likelihood.theta[law.internal.index(name)])
+        if not np.isfinite(value) or (declared.scale and value == 0.0 and internal > 0):
+            note = f"too far from 1 to be represented: the points do not bound {name}"
+            found[name] = Interval(None, None, level, METHOD, note)
+            continue
+        in_log = declared.lower == 0.0 and name != "E" and value > 0
+        known.append((name, in_log))
+        quantities.append(Analytic(coordinates, partial(_log_raw if in_log else _raw, name)))
+        floor = None if declared.lower == -np.inf else -np.inf if in_log else declared.lower
+        ranges.append(Range(name, floor))
+    intervals = quantity_intervals([likelihood], quantities, level, ranges=ranges) if known else []
+    for (name, in_log), interval in zip(known, intervals, strict=True):
+        ends = (interval.lower, interval.upper)
+        if in_log:
+            ends = tuple(None if end is None else float(np.exp(end)) for end in ends)
+        found[name] = replace(interval, lower=ends[0], upper=ends[1])
+    return {name: found[name] for name in names}
 
-    def of(raw: Mapping[str, Any]) -> Any:
-        return np.log(raw[name]) if in_log else raw[name]
 
-    floor = None if declared.lower == -np.inf else -np.inf if in_log else declared.lower
-    quantity = Analytic(Coordinates.of([likelihood.problem]), of)
-    interval = quantity_interval([likelihood], quantity, level, name=name, floor=floor)
-    if not in_log:
-        return interval
-    lower, upper = (None if end is None else float(np.exp(end)) for end in (interval.lower, interval.upper))
-    return replace(interval, lower=lower, upper=upper)
+def _raw(name: str, raw: Mapping[str, Any]) -> Any:
+    return raw[name]
+
+
+def _log_raw(name: str, raw: Mapping[str, Any]) -> Any:
+    return np.log(raw[name])
 
 
 def bootstrap(
