@@ -24,6 +24,8 @@ from twostage.laws.response import Response
 from twostage.laws.solver import LEAST_SQUARES_DELTA
 
 MAX_ROUNDS = 24
+# Of one descent. Bent ridges need many; a cut-off would make the ends depend on rounding, hence on the order of the rows.
+MAX_STEPS, SQUARES_STEPS = 150, 8
 # Rounds inside a bracket: enough for a smooth profile; a jump is then known to a small share of the bracket.
 MAX_REFINED = 8
 # The pull towards the target, in units of the curvature of the profile at the estimate.
@@ -234,9 +236,9 @@ class Profiles:
         middle, half = self.middles[which], self.halves[which]
         y = np.empty((count, self.y.size + 1))
         y[:, :-1], y[:, -1] = self.y, (middle + targets * half) / self.observed.units[which]
-        squares = self._descend(which, y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, 8)
+        squares = self._descend(which, y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, SQUARES_STEPS)
         twice = np.tile(which, 2)
-        ends = self._descend(twice, np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, 60)
+        ends = self._descend(twice, np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, MAX_STEPS)
         with np.errstate(all="ignore"):
             reached = replace(self.observed, which=twice).observe(ends) * self.observed.units[twice]
             deviance = self.deviance(ends)
@@ -254,7 +256,7 @@ class Profiles:
     ) -> FloatArray:
         observed = replace(self.observed, which=which)
         return descend(
-            observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10
+            observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-8
         )[0]
 
 
