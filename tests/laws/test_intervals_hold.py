@@ -54,8 +54,9 @@ def test_no_interval_ends_at_its_estimate(form: str):
         assert holds_its_estimate(loss), loss
 
 
-@pytest.mark.parametrize("form", ["mul", "blend"])
-def test_units_and_row_order_do_not_matter(form: str):
+@pytest.mark.parametrize(("form", "tolerance"), [("mul", 1e-4), ("transfer", 1e-4), ("blend", 5e-3)])
+def test_units_and_row_order_do_not_matter(form: str, tolerance: float):
+    """To a share of the width: the ridge of `blend`, with six coefficients on 16 points, is found less exactly."""
     points = table()
     first = predicted(points, form)
     shuffled = predicted(points.subset(np.random.default_rng(0).permutation(16)), form)
@@ -63,8 +64,8 @@ def test_units_and_row_order_do_not_matter(form: str):
         for one, two in zip(first, other, strict=True):
             width = one.upper - one.lower
             assert two.value == pytest.approx(one.value, rel=1e-7)
-            assert two.lower == pytest.approx(one.lower, abs=2e-3 * width)
-            assert two.upper == pytest.approx(one.upper, abs=2e-3 * width)
+            assert two.lower == pytest.approx(one.lower, abs=tolerance * width)
+            assert two.upper == pytest.approx(one.upper, abs=tolerance * width)
 
 
 def test_threads_do_not_matter(tmp_path: Path):

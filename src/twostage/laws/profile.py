@@ -256,7 +256,7 @@ class Profiles:
     ) -> FloatArray:
         observed = replace(self.observed, which=which)
         return descend(
-            observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-8
+            observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10
         )[0]
 
 
