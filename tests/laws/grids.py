@@ -74,8 +74,6 @@ EQUATIONS = {
 }
 
 
-
-
 def _transfer(c, d1, d2):
     return c["A"] * (d2 + c["k"] * d1 ** c["b"]) ** -c["alpha"]
 

@@ -50,7 +50,9 @@ def grid(truth: str, side: int) -> Points:
     """The true losses on a side x side grid."""
     form, coefficients = TRUTHS[truth]
     tokens = SMALLEST * 2.0 ** np.arange(side)
-    mesh = dict(zip(("d1", "d2"), (a.ravel() for a in np.meshgrid(tokens, tokens, indexing="ij")), strict=True))
+    mesh = dict(
+        zip(("d1", "d2"), (a.ravel() for a in np.meshgrid(tokens, tokens, indexing="ij")), strict=True)
+    )
     loss = FORMS[form].predict(coefficients, **{name: mesh[name] for name in FORMS[form].variables})
     return Points(loss=loss, **mesh)
 
@@ -116,7 +118,9 @@ def deviances(truth: str, side: int, noise: float, count: int) -> Iterator[tuple
     scales = np.array(
         [np.prod(variance_scale(r, SPEC, int(k))) for r, k in zip(residuals, number, strict=True)]
     )
-    limits = np.array([student_quantile(0.95, int(r.size - k)) for r, k in zip(residuals, number, strict=True)])
+    limits = np.array(
+        [student_quantile(0.95, int(r.size - k)) for r, k in zip(residuals, number, strict=True)]
+    )
     for where in PLACES:
         tokens = dict.fromkeys(law.variables, place(side, where))
         quantity = LogLoss.at(problem, **tokens)

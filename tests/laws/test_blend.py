@@ -11,13 +11,13 @@ import pytest
 from grids import TOKENS, TRUTHS, simulated
 
 from twostage.cli import main
+from twostage.laws.base_worth import worth
 from twostage.laws.crossover import Law, scratch_tokens
 from twostage.laws.declarations import DECLARED
 from twostage.laws.fit import fit_law
 from twostage.laws.forms import FORMS
 from twostage.laws.points import Points
 from twostage.laws.selection import extrapolation_errors, leave_one_out
-from twostage.laws.worth import worth
 
 # Losses of sparse upcycling (arXiv 2502.03009): repository PlanarG/active-sl, commit b194737, MIT, extra/moe_sparsity/sparsity.csv
 # (billions as integers); there from sbintuitions/sparse-upcycling-scaling-laws, Apache-2.0.
@@ -42,7 +42,9 @@ def as_blend(c: dict[str, float]) -> dict[str, float]:
 def test_blend_with_s_equal_to_alpha_is_transfer():
     c = TRUTHS["transfer"][1]
     np.testing.assert_allclose(
-        FORMS["blend"].predict(as_blend(c), d1=D1, d2=D2), FORMS["transfer"].predict(c, d1=D1, d2=D2), rtol=1e-12
+        FORMS["blend"].predict(as_blend(c), d1=D1, d2=D2),
+        FORMS["transfer"].predict(c, d1=D1, d2=D2),
+        rtol=1e-12,
     )
 
 
@@ -72,7 +74,9 @@ def test_without_a_second_stage_the_law_is_that_of_the_base(form: str):
     n = {"n": 1e8} if "n" in FORMS[form].variables else {}
     text = DECLARED[form].no_second
     expressions = {
-        "A k^-alpha D1^(-alpha b) + E": lambda: c["A"] * c["k"] ** -c["alpha"] * TOKENS ** (-c["alpha"] * c["b"]),
+        "A k^-alpha D1^(-alpha b) + E": lambda: (
+            c["A"] * c["k"] ** -c["alpha"] * TOKENS ** (-c["alpha"] * c["b"])
+        ),
         "B D1^-b + E": lambda: c["B"] * TOKENS ** -c["b"],
         "A D1^-alpha + E": lambda: c["A"] * TOKENS ** -c["alpha"],
     }

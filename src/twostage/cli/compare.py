@@ -78,9 +78,7 @@ BEYOND = {
 }
 
 
-def _show(
-    table: Any, skipped: dict[str, str], floor: float | None, n_points: int, notes: list[str]
-) -> None:
+def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: int, notes: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -19,7 +19,9 @@ def add_parser(subparsers: Any) -> None:
         description="Say how many second-stage tokens a base is worth: what a model without a base needs for the same loss, minus"
         " D2, with its interval.",
     )
-    parser.add_argument("fit", type=Path, metavar="FIT.json", help="law of the second stage, e.g. transfer, blend")
+    parser.add_argument(
+        "fit", type=Path, metavar="FIT.json", help="law of the second stage, e.g. transfer, blend"
+    )
     parser.add_argument(
         "--scratch",
         type=Path,
@@ -43,17 +45,15 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute and print."""
     from twostage.common.units import format_quantity
+    from twostage.laws.base_worth import worth
     from twostage.laws.fit_file import finite, read_fit
     from twostage.laws.jsonio import dumps
-    from twostage.laws.worth import worth
 
     check_level(args.level)
     values = quantities(args)
     fit, points = read_fit(args.fit)
     scratch = read_fit(args.scratch) if args.scratch else None
-    found = worth(
-        fit, points, **values, scratch=scratch, growth_factor=args.growth_factor, level=args.level
-    )
+    found = worth(fit, points, **values, scratch=scratch, growth_factor=args.growth_factor, level=args.level)
     notes = outside(points, values) + ([found.note] if found.note else [])
     if args.json:
         print(dumps(finite(asdict(found) | {"form": fit.form, "notes": notes})))

@@ -52,9 +52,7 @@ class StagesForm(Form):
             count += 1
         return (*terms, Block.of(0, np.zeros((0, size)))), count
 
-    def centred(
-        self, logs: Mapping[str, FloatArray], centre: Mapping[str, float]
-    ) -> dict[str, FloatArray]:
+    def centred(self, logs: Mapping[str, FloatArray], centre: Mapping[str, float]) -> dict[str, FloatArray]:
         """Centred logarithms, (m,) each."""
         return {name: np.asarray(value, float).ravel() - centre[name] for name, value in logs.items()}
 
@@ -84,7 +82,9 @@ class TransferForm(StagesForm):
         self, response: Response, logs: Mapping[str, FloatArray], centre: Mapping[str, float]
     ) -> tuple[FloatArray, FloatArray]:
         """As in `Form`, with bounds of alpha, the ratio of the stages and b that do not depend on the grid."""
-        return _limited(self, response, logs, centre, np.array([LARGEST_EXPONENT, LARGEST_RATIO, LARGEST_EXPONENT]))
+        return _limited(
+            self, response, logs, centre, np.array([LARGEST_EXPONENT, LARGEST_RATIO, LARGEST_EXPONENT])
+        )
 
     def to_raw(self, internal: Sequence[complex] | AnyArray, centre: Mapping[str, float]) -> dict[str, float]:
         """Raw coefficients from one internal vector."""
@@ -182,7 +182,9 @@ def _limited(
     """The usual bounds, and at most `largest` (q,) for the first exponents; s and the ratio have no bounds but those."""
     reach = response.reach()
     limit = np.where(reach > 1e-9, 20.0 / np.maximum(reach, 1e-9), 0.0)
-    limit[: largest.size] = np.where(limit[: largest.size] > 0, np.minimum(limit[: largest.size], largest), 0.0)
+    limit[: largest.size] = np.where(
+        limit[: largest.size] > 0, np.minimum(limit[: largest.size], largest), 0.0
+    )
     return -limit, limit
 
 
@@ -275,9 +277,7 @@ class BlendResponse(StagesResponse):
         apart, bent = v - u, share * (1.0 - share) / s
         entropy = np.logaddexp(u / s, v / s) - ((1.0 - share) * u + share * v) / s
         # derivatives of v - u in (alpha, h, b); ln s acts on it as on -(v - u)
-        ways = np.broadcast_to(
-            np.stack([-self.x2, np.ones(self.size), self.x1]), (len(theta), 3, self.size)
-        )
+        ways = np.broadcast_to(np.stack([-self.x2, np.ones(self.size), self.x1]), (len(theta), 3, self.size))
         ways = np.concatenate([ways, -apart[:, None]], axis=1)
         out = -(ways * (bent * weights)[:, None]) @ ways.transpose(0, 2, 1)
         out[:, 3, 3] += np.vecdot(weights, s * (LN2 - entropy))

@@ -11,7 +11,9 @@ from twostage.laws.form import Form
 
 def _form(law: Declaration) -> Form:
     module, name = law.calculus.split(":")
-    form: Form = getattr(import_module(module), name)(**{part.name: getattr(law, part.name) for part in fields(law)})
+    form: Form = getattr(import_module(module), name)(
+        **{part.name: getattr(law, part.name) for part in fields(law)}
+    )
     return form
 
 

@@ -55,7 +55,9 @@ def log_loss_interval(part: Likelihood, level: float, **variables: float) -> Int
     return quantity_interval([part], LogLoss.at(part.problem, **variables), level)
 
 
-def quantity_interval(parts: Sequence[Likelihood], quantity: Quantity, level: float, *, seed: int = 0) -> Interval:
+def quantity_interval(
+    parts: Sequence[Likelihood], quantity: Quantity, level: float, *, seed: int = 0
+) -> Interval:
     """Profile-likelihood interval of a quantity over the likelihoods of its fits; see `interval_of`."""
     return quantity_intervals(parts, [quantity], level, seed=seed)[0]
 

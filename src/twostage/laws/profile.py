@@ -86,9 +86,7 @@ class Observed:
 
     def log_predict(self, theta: FloatArray) -> FloatArray:
         """Values (B, size)."""
-        parts = [
-            response.log_predict(theta[:, where]) / delta for response, delta, where, _ in self.places
-        ]
+        parts = [response.log_predict(theta[:, where]) / delta for response, delta, where, _ in self.places]
         return np.concatenate([*parts, self.observe(theta)[:, None]], axis=1)
 
     def observe(self, theta: FloatArray) -> FloatArray:
@@ -145,9 +143,7 @@ class Profiles:
     coordinates follow the quantity there.
     """
 
-    def __init__(
-        self, parts: Sequence[Likelihood], quantities: Sequence[Quantity], threshold: float
-    ) -> None:
+    def __init__(self, parts: Sequence[Likelihood], quantities: Sequence[Quantity], threshold: float) -> None:
         self.parts, self.quantities, self.threshold = list(parts), tuple(quantities), threshold
         self.optimum = np.concatenate([part.theta for part in parts])
         boxes = [part.problem.box for part in parts]
@@ -155,9 +151,7 @@ class Profiles:
             np.concatenate([box.lower for box in boxes]), np.concatenate([box.upper for box in boxes])
         )
         covariance = self._covariance()
-        self.spread = np.minimum(
-            np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1)
-        )
+        self.spread = np.minimum(np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1))
         start = self.optimum[None]
         self.middles = np.array([quantity.values(start)[0] for quantity in quantities])
         slopes = np.array([quantity.derivatives(start, self.spread)[0][0] for quantity in quantities])
@@ -236,9 +230,13 @@ class Profiles:
         middle, half = self.middles[which], self.halves[which]
         y = np.empty((count, self.y.size + 1))
         y[:, :-1], y[:, -1] = self.y, (middle + targets * half) / self.observed.units[which]
-        squares = self._descend(which, y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, SQUARES_STEPS)
+        squares = self._descend(
+            which, y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, SQUARES_STEPS
+        )
         twice = np.tile(which, 2)
-        ends = self._descend(twice, np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, MAX_STEPS)
+        ends = self._descend(
+            twice, np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, MAX_STEPS
+        )
         with np.errstate(all="ignore"):
             reached = replace(self.observed, which=twice).observe(ends) * self.observed.units[twice]
             deviance = self.deviance(ends)
@@ -255,9 +253,9 @@ class Profiles:
         self, which: AnyArray, y: FloatArray, starts: FloatArray, delta: float, steps: int
     ) -> FloatArray:
         observed = replace(self.observed, which=which)
-        return descend(
-            observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10
-        )[0]
+        return descend(observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10)[
+            0
+        ]
 
 
 class Side:

@@ -31,6 +31,7 @@ ORIGINS = (0.4, 0.55, 0.7, 0.85)
 # Correlation of two logarithms above which a design does not separate their effects.
 COLLINEAR = 0.99
 
+
 @dataclass(frozen=True)
 class LooResult:
     """Leave-one-out errors of one form.
