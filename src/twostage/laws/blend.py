@@ -281,4 +281,4 @@ class BlendResponse(StagesResponse):
         ways = np.concatenate([ways, -apart[:, None]], axis=1)
         out = -(ways * (bent * weights)[:, None]) @ ways.transpose(0, 2, 1)
         out[:, 3, 3] += np.vecdot(weights, s * (LN2 - entropy))
-        return out
+        return np.asarray(out)

@@ -80,10 +80,10 @@ def _coefficient_intervals(
         ranges.append(Range(name, floor))
     intervals = quantity_intervals([likelihood], quantities, level, ranges=ranges) if known else []
     for (name, in_log), interval in zip(known, intervals, strict=True):
-        ends = (interval.lower, interval.upper)
+        lower, upper = interval.lower, interval.upper
         if in_log:
-            ends = tuple(None if end is None else float(np.exp(end)) for end in ends)
-        found[name] = replace(interval, lower=ends[0], upper=ends[1])
+            lower, upper = (None if end is None else float(np.exp(end)) for end in (lower, upper))
+        found[name] = replace(interval, lower=lower, upper=upper)
     return {name: found[name] for name in names}
 
 
