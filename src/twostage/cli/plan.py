@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,11 @@ def add_parser(subparsers: Any) -> None:
         default=ASSUMED_BYTES_PER_TOKEN,
         help="bytes of text per token, for corpora that are not tokenised yet (default: %(default)s)",
     )
+    parser.add_argument(
+        "--changes",
+        action="store_true",
+        help="show only what is out of date: which finished jobs would run again, which key or input is the reason, and what they cost",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(run=run)
 
@@ -75,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.bytes_per_token > 0:
         raise ValueError(f"--bytes-per-token: {args.bytes_per_token} must be positive, e.g. 4")
     study = load_checked(args.study)
+    if args.changes:
+        return _show_changes(study, as_json=args.json)
     rates = _rates(args, study)
     sizes = corpus_sizes(study, args.bytes_per_token)
     plan = plan_study(study, sizes)
@@ -88,6 +96,35 @@ def run(args: argparse.Namespace) -> int:
     from twostage.cli.plan_tables import show
 
     show(plan, parts, rates, args.study)
+    print(_progress(study))
+    return 0
+
+
+def _progress(study: Study) -> str:
+    """Say in one line what has run."""
+    from twostage.planning.status import STATES, study_status
+
+    counts = sum(study_status(study).count("jobs").values(), Counter())
+    listed = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state])
+    return f"Jobs in results/{study.name}, with tables and figures: {listed}"
+
+
+def _show_changes(study: Study, *, as_json: bool) -> int:
+    """Print the finished jobs that would run again, by reason."""
+    from twostage.design.design import Design
+    from twostage.planning.changes import grouped
+    from twostage.planning.recorded import outdated
+
+    design, results = Design(study), Path("results") / study.name
+    groups = grouped(design, outdated(design, results), results)
+    if as_json:
+        from twostage.laws.jsonio import dumps
+
+        print(dumps([group.to_json() for group in groups]))
+        return 0
+    for group in groups:
+        print(f"{group}; e.g. {results / group.example}")
+    print(_progress(study))
     return 0
 
 

@@ -84,6 +84,17 @@ def read_files(corpus: FilesCorpus) -> Iterator[Document]:
             )
 
 
+def source_files(corpus: FilesCorpus) -> Iterator[tuple[str, Path]]:
+    """Yield (name, path) of every file that a corpus is read from; the name is relative to its entry of `paths`."""
+    for path in expand_paths(corpus.paths):
+        if path.is_dir():
+            found = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+            for file in sorted(file for file in found if file.name.endswith(corpus.suffixes)):
+                yield file.relative_to(path).as_posix(), file
+        else:
+            yield path.name, path
+
+
 def _read_text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")

@@ -1,0 +1,44 @@
+"""Which files a corpus of local files is read from, without reading them: to see whether its text has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from twostage.common.errors import UserError
+from twostage.corpora.readers import source_files
+from twostage.study import FilesCorpus
+
+
+def fingerprint(corpus: FilesCorpus) -> dict[str, Any]:
+    """Return number, size and digest of the files of a corpus. The digest is of their names and sizes.
+
+    Names are relative to the folders in `paths`, so a copy of the folder has the same fingerprint.
+    """
+    files = [(name, path.stat().st_size) for name, path in source_files(corpus)]
+    text = "\n".join(f"{name}\0{size}" for name, size in files)
+    return {
+        "files": len(files),
+        "bytes": sum(size for _, size in files),
+        "sha256": hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(),
+    }
+
+
+def has_same_files(before: FilesCorpus, now: FilesCorpus, recorded: dict[str, Any] | None) -> bool:
+    """Return whether two definitions read the same files.
+
+    Args:
+        recorded: the fingerprint when the corpus was prepared with `before`; None if it was not recorded (version 0.1), and
+            then the files of `before` must still exist.
+    """
+    try:
+        if recorded is not None:
+            return fingerprint(now) == recorded
+        return _resolved(before) == _resolved(now)
+    except (UserError, OSError):  # the files of one of them do not exist
+        return False
+
+
+def _resolved(corpus: FilesCorpus) -> list[Path]:
+    return [path.resolve() for _, path in source_files(corpus)]
