@@ -13,7 +13,7 @@ from twostage.common.storage import canonical_json, sha256_file, write_atomic
 from twostage.planning import changes, recorded
 
 #: Records of the outputs that do not carry a spec.
-LEDGER = Path(RESULTS, "records.json.gz")
+LEDGER = Path(ANALYSIS, "records.json.gz")
 RECORDED_FIELDS = ("rule", "params", "input", "input_checksums")
 CHEAP = ("summary.md", "tables/*", "cells/*/*", "fits/**/*.json", "figures/*")
 
@@ -103,7 +103,7 @@ class Records:
         for path in self.cheap_outputs():
             if self.read(path) is not None:
                 continue
-            entry = ledger.get(os.path.relpath(path, RESULTS))
+            entry = ledger.get(os.path.relpath(path, ANALYSIS))
             if entry and entry.pop("checksum") == self.checksum(path):
                 self.write(path, entry)
             elif self.store.metadata(IOFile(path)) is None:
@@ -117,7 +117,7 @@ class Records:
             record = self.read(path)
             if record is not None:
                 entry = {name: record[name] for name in RECORDED_FIELDS}
-                entries[os.path.relpath(path, RESULTS)] = entry | {
+                entries[os.path.relpath(path, ANALYSIS)] = entry | {
                     "checksum": f"sha256:{sha256_file(path)}"
                 }
         if entries:
@@ -129,7 +129,7 @@ class Records:
         return sorted(
             str(path)
             for pattern in CHEAP
-            for path in Path(RESULTS).glob(pattern)
+            for path in Path(ANALYSIS).glob(pattern)
             if path.is_file()
         )
 

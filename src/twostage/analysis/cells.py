@@ -50,6 +50,8 @@ _TEXT = (
     "excluded",
 )
 _REQUIRED = (*KEY, "n_base", "n_final", "loss_nats")
+#: Columns of the cells that the table of base checkpoints does not have.
+_NOT_OF_BASE = ("method", "d2_tokens", "forgetting_loss_nats", "epochs_2")
 _SHOWN = 5  # files named in an error
 
 
@@ -99,7 +101,9 @@ def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | No
         if cell.path not in excluded:
             reader.check_identity(cell)
     _refuse_copies(compared)
-    return CellTables(_frame(rows), _frame(base_rows))
+    cells = _frame(rows)
+    base_columns = [name for name in cells.columns if name not in _NOT_OF_BASE]
+    return CellTables(cells, _frame(base_rows) if base_rows else pd.DataFrame(columns=base_columns))
 
 
 def _excluded(design: Design) -> dict[str, str]:

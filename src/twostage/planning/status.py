@@ -165,7 +165,7 @@ class _Collector:
         rules |= {next(iter(entry.files.values())): entry.rule_name for entry in entries}
         for output, rule in rules.items():
             state: State = "missing"
-            if (self.results / output).is_file():
+            if (self.results.parent / study.place(output)).is_file():
                 state = "done" if complete else "outdated"
             detail = "not all of the study's cells are done" if state == "outdated" else ""
             self.states[output] = JobState(

@@ -25,7 +25,15 @@ def _commit(value: str) -> str:
 
 
 Revision = Annotated[str, AfterValidator(_commit)]
-RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")]
+
+
+def _repository(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
+        raise ValueError(f"{value!r} is not the id of a repository; write owner/name, as in the address of its page")
+    return value
+
+
+RepositoryId = Annotated[str, AfterValidator(_repository)]
 
 
 class EmbeddedCorpus(Frozen):
