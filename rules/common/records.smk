@@ -63,7 +63,10 @@ class Records:
                 continue  # --rerun-incomplete runs it again
             params = sorted(map(repr, self.params_of(job)))
             found = [self.read(output) for output in outputs]
-            if all(record is not None and record.params == params for record in found):
+            known = all(
+                record is not None and record.params == params for record in found
+            )
+            if known and job.inputs:  # raw text is not an input that Snakemake knows
                 continue
             if differences := job.changes(results):
                 changed[job] = differences

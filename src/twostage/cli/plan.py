@@ -12,6 +12,7 @@ from twostage.design.flops import ASSUMED_BYTES_PER_TOKEN, Machine
 if TYPE_CHECKING:
     from twostage.planning.billing import Rates
     from twostage.planning.plan import CorpusSize, StudyPlan, Work
+    from twostage.planning.throughput import Throughput
     from twostage.study import Study
 
 DEFAULT_UTILISATION = 0.4
@@ -50,6 +51,11 @@ def add_parser(subparsers: Any) -> None:
         type=Path,
         metavar="FILE",
         help="JSON file of benchmarks/gpu/run.py: use its measured tokens/s for the sizes that it covers",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure for ten seconds how fast this machine trains the study's smallest and largest model, and plan with that",
     )
     parser.add_argument(
         "--price",
@@ -96,6 +102,11 @@ def run(args: argparse.Namespace) -> int:
     from twostage.cli.plan_tables import show
 
     show(plan, parts, rates, args.study)
+    if args.calibrate and rates.measured:
+        print(
+            f"On this machine ({rates.measured.device}, one thread or GPU for each job): {rates.gpu_hours(plan.work):.2g} hours of "
+            "training, divided by the number of jobs that run at once; starts of processes, evaluations and figures come on top"
+        )
     print(_progress(study))
     return 0
 
@@ -132,9 +143,23 @@ def _rates(args: argparse.Namespace, study: Study) -> Rates:
     from twostage.planning.billing import Rates
     from twostage.planning.throughput import load_throughput
 
+    if args.calibrate and args.throughput:
+        raise ValueError("--calibrate: measures what --throughput reads from a file; give one of them")
     measured = load_throughput(args.throughput) if args.throughput else None
     peak = measured.peak_tflops if measured else DEFAULT_PEAK_TFLOPS
+    if args.calibrate:
+        measured = _calibrated(study)
     return Rates(machine=_machine(args, peak), precision=study.recipe.precision, measured=measured)
+
+
+def _calibrated(study: Study) -> Throughput | None:
+    """Return the measured speed of this machine; None for a study that trains nothing."""
+    from twostage.design.design import Design
+    from twostage.planning.calibrate import calibrate
+    from twostage.planning.recorded import costly_jobs
+
+    specs = [job.spec() for job in costly_jobs(Design(study)) if job.rule.startswith(("train_trunk", "train_decay"))]
+    return calibrate(specs) if specs else None  # type: ignore[arg-type]
 
 
 def _machine(args: argparse.Namespace, default_peak: float) -> Machine:

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from twostage.common.errors import UserError
 from twostage.common.revisions import DATA_REVISION
 from twostage.corpora import embedded
-from twostage.corpora.sources import has_same_files
+from twostage.corpora.sources import changed_files, has_same_files
 from twostage.design.specs import Spec
 from twostage.study import BpeTokenizer, Corpus, EmbeddedCorpus, FilesCorpus, Study, Tokenizer
 
@@ -45,9 +45,12 @@ class CorpusSpec(Spec):
         changes = {key: (old.get(key), new[key]) for key in new if old.get(key) != new[key]}
         if "max_bytes" in changes and _is_complete(manifest, corpus.max_bytes):
             del changes["max_bytes"]
-        if "paths" in changes and isinstance(before, FilesCorpus) and isinstance(corpus, FilesCorpus):
-            if changes.keys() == {"paths"} and has_same_files(before, corpus, manifest.get("sources")):
+        if isinstance(before, FilesCorpus) and isinstance(corpus, FilesCorpus):
+            recorded = manifest.get("sources")
+            if changes.keys() == {"paths"} and has_same_files(before, corpus, recorded):
                 del changes["paths"]
+            elif not changes and recorded and (found := changed_files(corpus, recorded)):
+                changes["files"] = found
         if (revision := manifest.get("revision", 1)) != self.revision:
             changes["revision"] = (revision, self.revision)
         for package, entry in manifest.get("packages", {}).items():

@@ -10,6 +10,8 @@ from twostage.common.errors import UserError
 from twostage.corpora.readers import source_files
 from twostage.study import FilesCorpus
 
+_MAX_COMPARED = 10_000
+
 
 def fingerprint(corpus: FilesCorpus) -> dict[str, Any]:
     """Return number, size and digest of the files of a corpus. The digest is of their names and sizes.
@@ -38,6 +40,27 @@ def has_same_files(before: FilesCorpus, now: FilesCorpus, recorded: dict[str, An
         return _resolved(before) == _resolved(now)
     except (UserError, OSError):  # the files of one of them do not exist
         return False
+
+
+def changed_files(corpus: FilesCorpus, recorded: dict[str, Any]) -> tuple[str, str] | None:
+    """Return (files when the corpus was prepared, files now) if names or sizes differ; None if they are the same.
+
+    Files that no longer exist at all are not a change: the text may have been removed after it was prepared. Corpora of many
+    files are not compared, because listing them takes long on a network disk.
+    """
+    if recorded["files"] > _MAX_COMPARED:
+        return None
+    try:
+        now = fingerprint(corpus)
+    except (UserError, OSError):
+        return None
+    if now == recorded:
+        return None
+    return _summary(recorded), _summary(now)
+
+
+def _summary(recorded: dict[str, Any]) -> str:
+    return f"{recorded['files']} files of {recorded['bytes']:,} bytes"
 
 
 def _resolved(corpus: FilesCorpus) -> list[Path]:
