@@ -49,7 +49,11 @@ def finish(design, folder: Path) -> set[str]:
     for path in {path for entry in entries for path in entry.reads(study) if path.startswith("fits/")}:
         _, kind, name = path.removesuffix(".json").split("/")
         fit = {"joint": fit_joint, "scratch": fit_scratch}.get(kind)
-        made = fit(cells, name, delta=1e-3) if fit else fit_method(cells, kind, name, forms=study.laws.forms, delta=1e-3)
+        made = (
+            fit(cells, name, delta=1e-3)
+            if fit
+            else fit_method(cells, kind, name, forms=study.laws.forms, delta=1e-3)
+        )
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(made.to_json())
     for entry in entries:
@@ -57,7 +61,9 @@ def finish(design, folder: Path) -> set[str]:
         out = [folder / path for path in entry.files.values()]
         for path in out:
             path.parent.mkdir(parents=True, exist_ok=True)
-        getattr(import_module(module), function)(study, Sources([folder / path for path in entry.reads(study)])).write(out)
+        getattr(import_module(module), function)(
+            study, Sources([folder / path for path in entry.reads(study)])
+        ).write(out)
         assert all(path.stat().st_size for path in out)
     return {entry.name for entry in entries}
 
@@ -65,7 +71,9 @@ def finish(design, folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("kind", "grid"),
     [
-        pytest.param(kind, grid, marks=[] if kind == "stack" or grid == "one D1, one D2" else pytest.mark.slow)
+        pytest.param(
+            kind, grid, marks=[] if kind == "stack" or grid == "one D1, one D2" else pytest.mark.slow
+        )
         for kind in KINDS
         for grid in GRIDS
     ],

@@ -40,7 +40,9 @@ def test_the_command_on_a_full_disk_says_to_make_room(tmp_path, monkeypatch, cap
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("code", ["raise PermissionError(13, 'Permission denied', 'x')", "raise RuntimeError('x')"])
+@pytest.mark.parametrize(
+    "code", ["raise PermissionError(13, 'Permission denied', 'x')", "raise RuntimeError('x')"]
+)
 def test_other_errors_of_a_job_keep_their_traceback(code, tmp_path):
     script = f"from twostage.common.scripting import run_script\ndef main():\n    {code}\nrun_script(main)\n"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)

@@ -63,7 +63,10 @@ def test_a_message_names_the_key_and_what_to_write(tmp_path, path, value, messag
     first, *rest = message.split(" .* ")
     assert first.replace(".models.33k.peak_lr.", "[models.33k.peak_lr]") in text
     for part in rest:
-        assert part.replace(".models.33k.peak_lr.", "[models.33k.peak_lr]").replace(".context.", "[context]") in text
+        assert (
+            part.replace(".models.33k.peak_lr.", "[models.33k.peak_lr]").replace(".context.", "[context]")
+            in text
+        )
 
 
 @pytest.mark.parametrize(("name", "quoted"), [(False, "'no'"), (True, "'yes'"), (2024, "'2024'")])

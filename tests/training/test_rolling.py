@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.common.storage import payload_entries, write_manifest
-from twostage.common.storage import json_digest
+from twostage.common.storage import json_digest, payload_entries, write_manifest
 from twostage.training.rolling import RollingState
 
 ONE_RANK, TWO_RANKS = {"ranks": 1, "threads": 1}, {"ranks": 2, "threads": 1}

@@ -128,11 +128,23 @@ def test_results_of_version_0_1_train_nothing(results_only):
     (results / "records.json.gz").unlink()
     (results / "tokens/tokenizer-spec.json").unlink()
     for path in results.rglob("eval-*.json"):
-        path.write_text(json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "key"}))
+        path.write_text(
+            json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "key"})
+        )
     for path in results.glob("corpora/*/manifest.json"):
         fields = json.loads(path.read_text())
-        path.write_text(json.dumps({key: fields[key] for key in fields if key not in ("revision", "sources", "text_bytes")}))
-    costly = {"prepare_corpus", "train_tokenizer", "tokenize_corpus", "grow_checkpoint", "evaluate_checkpoint"}
+        path.write_text(
+            json.dumps(
+                {key: fields[key] for key in fields if key not in ("revision", "sources", "text_bytes")}
+            )
+        )
+    costly = {
+        "prepare_corpus",
+        "train_tokenizer",
+        "tokenize_corpus",
+        "grow_checkpoint",
+        "evaluate_checkpoint",
+    }
     counts = results_only.planned(*CONFIG, *TARGETS)
     assert not counts.keys() & (costly | {"train_trunk_segment", "train_decay_branch"})
 
@@ -183,7 +195,9 @@ def _unused_corpus(study):
 def test_an_edit_that_changes_no_number_trains_nothing(copied, edit):
     copied.edit_study(STUDY, edit)
     counts = copied.planned(*CONFIG, *TARGETS)
-    assert not {rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))}
+    assert not {
+        rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))
+    }
 
 
 def test_a_moved_data_folder_trains_nothing(copied):
@@ -195,7 +209,9 @@ def test_a_moved_data_folder_trains_nothing(copied):
 
     copied.edit_study(STUDY, move)
     counts = copied.planned(*CONFIG, *TARGETS)
-    assert not {rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))}
+    assert not {
+        rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))
+    }
 
 
 def test_a_frozen_tokenizer_is_kept_when_text_is_added(copied):
@@ -207,7 +223,11 @@ def test_a_frozen_tokenizer_is_kept_when_text_is_added(copied):
     counts = copied.planned(*CONFIG, *TARGETS)
     assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 1
     assert "train_tokenizer" not in counts
-    runs = {line.split("/")[1] for line in copied.snakemake("-n", *CONFIG, *TARGETS).stdout.splitlines() if " train trunk stage" in line}
+    runs = {
+        line.split("/")[1]
+        for line in copied.snakemake("-n", *CONFIG, *TARGETS).stdout.splitlines()
+        if " train trunk stage" in line
+    }
     assert runs == {"cpt-math"}
 
 
@@ -229,9 +249,13 @@ def test_status_and_plan_agree_with_the_dry_run_after_an_edit(copied, monkeypatc
     assert json.loads(capsys.readouterr().out)["totals"]["jobs"].keys() == {"done"}
     copied.edit_study(STUDY, _halve_rate)
     planned = copied.planned(*CONFIG, *TARGETS)
-    costly = {rule: count for rule, count in planned.items() if rule.startswith(("train_", "evaluate_", "grow_"))}
+    costly = {
+        rule: count for rule, count in planned.items() if rule.startswith(("train_", "evaluate_", "grow_"))
+    }
     assert main(["status", STUDY, "--json"]) == 0
-    outdated = [job["rule"] for job in json.loads(capsys.readouterr().out)["jobs"] if job["state"] == "outdated"]
+    outdated = [
+        job["rule"] for job in json.loads(capsys.readouterr().out)["jobs"] if job["state"] == "outdated"
+    ]
     assert {rule: outdated.count(rule) for rule in costly} == costly
     assert main(["plan", STUDY, "--changes", "--json"]) == 0
     groups = json.loads(capsys.readouterr().out)

@@ -24,7 +24,10 @@ def main() -> None:
     spec = TokenizerSpec.parse(args.spec)
     text = make_tokenizer(spec.tokenizer, args.corpora)
     # tokenizer.json has a foreign format, so its spec is in a file next to it, written first.
-    write_atomic(args.out.with_name(Path(TOKENIZER_RECORD).name), canonical_json({"spec": spec.model_dump(mode="json")}))
+    write_atomic(
+        args.out.with_name(Path(TOKENIZER_RECORD).name),
+        canonical_json({"spec": spec.model_dump(mode="json")}),
+    )
     write_atomic(args.out, text)
 
 

@@ -123,7 +123,9 @@ def _validation(design: Design, results: Path, job: Segment | Branch) -> dict[st
     """Return the section `validation` that a job was trained with. Its interval may differ from the study's."""
     path = results / job.metrics
     remake = f"snakemake -f {path}"
-    metrics = read_json_object(path, missing=f"missing; make it with: {remake}", damaged=f"remake it with: {remake}")
+    metrics = read_json_object(
+        path, missing=f"missing; make it with: {remake}", damaged=f"remake it with: {remake}"
+    )
     found: dict[str, Any] | None = metrics["spec"]["validation"]
     expected = design.study.validation
     assert expected is not None

@@ -158,7 +158,11 @@ def _calibrated(study: Study) -> Throughput | None:
     from twostage.planning.calibrate import calibrate
     from twostage.planning.recorded import costly_jobs
 
-    specs = [job.spec() for job in costly_jobs(Design(study)) if job.rule.startswith(("train_trunk", "train_decay"))]
+    specs = [
+        job.spec()
+        for job in costly_jobs(Design(study))
+        if job.rule.startswith(("train_trunk", "train_decay"))
+    ]
     return calibrate(specs) if specs else None  # type: ignore[arg-type]
 
 

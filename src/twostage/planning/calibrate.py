@@ -44,10 +44,15 @@ def calibrate(specs: list[TrainSpec], seconds: float = 10.0) -> Throughput:
     execution = Execution(device=device)
     torch.set_num_threads(execution.threads)
     start_process_group(device)
-    by_size = sorted({spec.architecture: spec for spec in specs}.values(), key=lambda spec: spec.architecture.n_params)
+    by_size = sorted(
+        {spec.architecture: spec for spec in specs}.values(), key=lambda spec: spec.architecture.n_params
+    )
     chosen = list({spec.architecture: spec for spec in (by_size[0], by_size[-1])}.values())
     points = [
-        (spec.architecture.n_params, _tokens_per_s(spec, execution, seconds / len(chosen)) * flops_per_token(spec.architecture))
+        (
+            spec.architecture.n_params,
+            _tokens_per_s(spec, execution, seconds / len(chosen)) * flops_per_token(spec.architecture),
+        )
         for spec in chosen
     ]
     return Throughput(provenance.device_kind(device), 0.0, precision, tuple(points))
@@ -61,7 +66,9 @@ def _tokens_per_s(spec: TrainSpec, execution: Execution, seconds: float) -> floa
     execution = Execution(device=execution.device, micro_batch=layout.micro_batch(spec, execution))
     trainer = Trainer(spec, execution)
     generator = torch.Generator().manual_seed(0)
-    batch = torch.randint(spec.architecture.vocab_size, (samples, context + 1), generator=generator).to(execution.device)
+    batch = torch.randint(spec.architecture.vocab_size, (samples, context + 1), generator=generator).to(
+        execution.device
+    )
     for step in range(1, _WARMUP_UPDATES + 1):
         trainer.update(step, batch)
     updates, started = 0, time.monotonic()

@@ -36,7 +36,11 @@ class Outdated:
     @property
     def training_jobs(self) -> int:
         """Number of trunk segments and decay branches."""
-        return sum(count for rule, count in self.jobs.items() if rule.startswith("train_") and rule != "train_tokenizer")
+        return sum(
+            count
+            for rule, count in self.jobs.items()
+            if rule.startswith("train_") and rule != "train_tokenizer"
+        )
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {rule}" for rule, count in self.jobs.items())

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twostage.common.errors import UserError
 from twostage.common.storage import json_digest, read_manifest, sha256_file
 from twostage.corpora import dataspecs
 from twostage.design import paths, specs
@@ -87,15 +86,21 @@ def outdated(design: Design, results: Path) -> dict[CostlyJob, Changes]:
 def with_dependents(
     jobs: list[CostlyJob], results: Path, changes_of: Callable[[CostlyJob], Changes]
 ) -> dict[CostlyJob, Changes]:
-    """Return the finished jobs with changes, and the finished jobs below them with the changes of their first parent."""
+    """Return the finished jobs with changes, and the finished jobs below them, with the changes of all jobs above."""
     maker = {output: job for job in jobs for output in job.outputs}
 
     @functools.cache
     def reasons(output: str) -> tuple[tuple[str, tuple[Any, Any]], ...]:
         job = maker[output]
-        if own := changes_of(job):
-            return tuple(own.items())
-        return next((found for path in job.inputs if path in maker and (found := reasons(path))), ())
+        above: Changes = {}
+        for path in job.inputs:
+            above |= dict(reasons(path)) if path in maker else {}
+        own = {
+            name: values
+            for name, values in changes_of(job).items()
+            if not (above and name.startswith(_SHAPE))
+        }
+        return tuple((own | above).items())
 
     found = {job: dict(reasons(job.outputs[0])) for job in jobs if job.is_finished(results)}
     return {job: changes for job, changes in found.items() if changes}
@@ -138,7 +143,10 @@ def _tokenizer(design: Design) -> CostlyJob:
         if design.study.tokenizer.frozen:
             changes.pop("corpora", None)
             changes.pop("tokenizer.train_bytes", None)
-        return {name if name.startswith("tokenizer.") else f"tokenizer.{name}": values for name, values in changes.items()}
+        return {
+            name if name.startswith("tokenizer.") else f"tokenizer.{name}": values
+            for name, values in changes.items()
+        }
 
     return CostlyJob(
         rule="train_tokenizer",
@@ -214,10 +222,7 @@ def _growth(design: Design, run: Stage2Run) -> CostlyJob:
     def compare(spec: specs.GrowSpec, results: Path) -> Changes:
         found = read_manifest(results / manifest)
         recorded = {"source": spec.source.to_json(), "target": found["architecture"], **found["origin"]}
-        return {
-            f"methods.{run.method}.{name}": values
-            for name, values in spec.changes(recorded).items()
-        }
+        return {_growth_key(run.method, name): values for name, values in spec.changes(recorded).items()}
 
     return CostlyJob(
         rule="grow_checkpoint",
@@ -274,28 +279,50 @@ def _read_version(path: Path, _mtime_ns: int) -> dict[str, Any]:
     return read_manifest(path)
 
 
-_EVALUATION_KEYS = {"batch_size": "evaluation.batch_size", "context": "context", "revision": "revision of evaluations"}
-#: Field of a `TrainSpec` -> key of the study file, with {model} for the base model's name.
+_EVALUATION_KEYS = {
+    "batch_size": "evaluation.batch_size",
+    "context": "context",
+    "revision": "revision of evaluations",
+}
+#: Field of an `Architecture` that does not depend on the size of a model -> key of the study file.
+_SHARED = {
+    "vocab_size": "tokenizer.vocab_size",
+    "context": "context",
+    "norm_eps": "recipe.norm_eps",
+    "rope_base": "recipe.rope_base",
+}
+#: Other fields of a `TrainSpec` -> key of the study file.
 _TRAINING_KEYS = {
     "revision": "revision of training in this version of twostage",
-    "architecture.vocab_size": "tokenizer.vocab_size",
-    "architecture.context": "context",
-    "architecture.norm_eps": "recipe.norm_eps",
-    "architecture.rope_base": "recipe.rope_base",
     "schedule.kind": "recipe.schedule",
     "schedule.final_fraction": "recipe.final_lr_fraction",
     "attention": "recipe.attention_backend",
 }
-#: Sections of `models` and `methods` that give a field of the same name, or the last part of it.
-_OF_MODEL = ("architecture.", "schedule.", "batch_size", "init_std")
+#: Prefix of the changes of a shape that follows from a growth method. The growth job names the method's key.
+_SHAPE = "shape after methods."
+
+
+def _growth_key(method: str, name: str) -> str:
+    side, _, field = name.partition(".")
+    if side in ("source", "target"):
+        return _SHARED.get(field, f"{_SHAPE}{method} ({name})")
+    return (
+        "revision of growth in this version of twostage" if name == "revision" else f"methods.{method}.{name}"
+    )
 
 
 def _training_key(design: Design, job: Segment | Branch, name: str) -> str:
     """Return the key of the study file that a field of the training spec comes from."""
-    if name in _TRAINING_KEYS or name.startswith("recipe."):
+    run = job.run
+    section, _, field = name.rpartition(".")
+    if name in _TRAINING_KEYS or section == "recipe":
         return _TRAINING_KEYS.get(name, name)
-    if name.startswith(_OF_MODEL):
-        return f"models.{job.run.model}.{name.rpartition('.')[2]}"
+    if section == "architecture" and field in _SHARED:
+        return _SHARED[field]
+    if section == "architecture" and isinstance(run, Stage2Run) and design.grows(run):
+        return f"{_SHAPE}{run.method} ({name})"
+    if section in ("architecture", "schedule") or name in ("batch_size", "init_std"):
+        return f"models.{run.model}.{field}"
     if isinstance(job.run, Stage2Run):
         return f"methods.{job.run.method} ({name})"
     return f"stage1 ({name})"

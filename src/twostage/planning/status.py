@@ -216,7 +216,9 @@ def _payload_note(manifest: Path) -> str:
         return "payload released"
     if manifest.name != "manifest.json":
         return ""
-    lost = [name for name in read_manifest(manifest).get("payload", {}) if not (manifest.parent / name).is_file()]
+    lost = [
+        name for name in read_manifest(manifest).get("payload", {}) if not (manifest.parent / name).is_file()
+    ]
     return f"deleted: {', '.join(lost)}" if lost else ""
 
 

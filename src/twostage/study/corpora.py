@@ -29,7 +29,9 @@ Revision = Annotated[str, AfterValidator(_commit)]
 
 def _repository(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
-        raise ValueError(f"{value!r} is not the id of a repository; write owner/name, as in the address of its page")
+        raise ValueError(
+            f"{value!r} is not the id of a repository; write owner/name, as in the address of its page"
+        )
     return value
 
 

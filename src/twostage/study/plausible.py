@@ -39,7 +39,9 @@ def check_plausible(study: Study) -> None:
                 )
     for key in study.accept_unusual:
         if key not in keys:
-            raise ValueError(f"accept_unusual: {key!r} has no usual range; remove it, or write one of {', '.join(USUAL)}")
+            raise ValueError(
+                f"accept_unusual: {key!r} has no usual range; remove it, or write one of {', '.join(USUAL)}"
+            )
 
 
 def _values(section: Any, parts: list[str], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

@@ -64,7 +64,9 @@ def _message(problem: Problem, schema: Mapping[str, Any]) -> str:
         case "union_tag_not_found":
             return _missing_kind(context["discriminator"].strip("'"), value, problem["loc"], schema)
         case "union_tag_invalid":
-            return _unknown_kind(context["discriminator"].strip("'"), context["tag"], context["expected_tags"])
+            return _unknown_kind(
+                context["discriminator"].strip("'"), context["tag"], context["expected_tags"]
+            )
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = re.sub(r"^(Input|String|Tuple|Dictionary) should", "must", message)
     told = not problem["loc"] or isinstance(value, dict) or repr(value) in message
@@ -80,7 +82,9 @@ def _as_list(value: Any) -> str:
 def _quote(value: Any) -> str:
     if isinstance(value, bool):
         words = "no, off and false" if value is False else "yes, on and true"
-        return f"YAML reads {words} without quotes as a truth value; write it in quotes: '{_YAML_WORD[value]}'"
+        return (
+            f"YAML reads {words} without quotes as a truth value; write it in quotes: '{_YAML_WORD[value]}'"
+        )
     if isinstance(value, int | float):
         return f"YAML reads it as a number; write it in quotes: '{value}'"
     return "write one line of text"
@@ -98,7 +102,9 @@ def _missing_kind(key: str, value: Any, loc: tuple[Any, ...], schema: Mapping[st
 def _unknown_kind(key: str, tag: str, expected: str) -> str:
     names = re.findall(r"'([^']*)'", expected)
     near = difflib.get_close_matches(tag, names, n=1)
-    return f"{key}: {tag!r} is not one of {', '.join(names)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{key}: {tag!r} is not one of {', '.join(names)}" + (
+        f"; did you mean {near[0]!r}?" if near else ""
+    )
 
 
 def _spelling(loc: tuple[Any, ...], schema: Mapping[str, Any]) -> str:
@@ -125,7 +131,11 @@ def _section(loc: tuple[Any, ...], schema: Mapping[str, Any]) -> Mapping[str, An
         elif part in here.get("properties", {}):
             here = here["properties"][part]
         else:
-            named = [*here.get("patternProperties", {}).values(), here.get("additionalProperties"), here.get("items")]
+            named = [
+                *here.get("patternProperties", {}).values(),
+                here.get("additionalProperties"),
+                here.get("items"),
+            ]
             here = next((option for option in named if isinstance(option, Mapping)), {})
     return _resolved(here, schema)
 
