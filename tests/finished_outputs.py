@@ -8,6 +8,7 @@ from typing import Any
 
 from twostage.common.storage import json_digest, sha256_file
 from twostage.design.design import Design
+from twostage.design.paths import GROWTH_RECORD
 from twostage.planning.recorded import CostlyJob, costly_jobs
 
 
@@ -21,6 +22,14 @@ def finish(design: Design, results: Path) -> None:
         path = results / output
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(_content(design, job, output, results)))
+    for job in costly_jobs(design):
+        if job.rule == "grow_checkpoint":
+            spec, base = job.spec(), json.loads((results / job.inputs[0]).read_text())
+            record = {
+                "spec": spec.model_dump(mode="json"),
+                "key": json_digest(spec=spec.canonical(), parent=base, data=[]),
+            }
+            (results / job.outputs[0]).with_name(GROWTH_RECORD).write_text(json.dumps(record))
 
 
 def _content(design: Design, job: CostlyJob, output: str, results: Path) -> dict[str, Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-FULL = "/dev/full"  # every write to it fails with ENOSPC
+FULL = Path("/dev/full")  # every write to it fails with ENOSPC
 
 JOB = """
 from twostage.common.scripting import run_script
@@ -30,8 +31,7 @@ def test_the_command_on_a_full_disk_says_to_make_room(tmp_path, monkeypatch, cap
     from twostage.cli import main, plan
 
     def fill(args):
-        with open(FULL, "w") as stream:
-            stream.write("x" * 100_000)
+        FULL.write_text("x" * 100_000)
 
     monkeypatch.setattr(plan, "run", fill)
     assert main(["plan", "config/tiny.yaml"]) == 2

@@ -29,7 +29,7 @@ def test_the_smallest_and_the_largest_model_are_measured():
 
 def test_bf16_without_a_gpu_is_refused():
     design = make_design(recipe={"precision": "bf16"})
-    with pytest.raises(UserError, match="recipe.precision: bf16 needs CUDA"):
+    with pytest.raises(UserError, match=r"recipe\.precision: bf16 needs CUDA"):
         calibrate(specs(design), seconds=0.2)
 
 

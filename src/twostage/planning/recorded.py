@@ -222,7 +222,12 @@ def _growth(design: Design, run: Stage2Run) -> CostlyJob:
     def compare(spec: specs.GrowSpec, results: Path) -> Changes:
         found = read_manifest(results / manifest)
         recorded = {"source": spec.source.to_json(), "target": found["architecture"], **found["origin"]}
-        return {_growth_key(run.method, name): values for name, values in spec.changes(recorded).items()}
+        if changes := spec.changes(recorded):
+            return {_growth_key(run.method, name): values for name, values in changes.items()}
+        record = (results / manifest).with_name(paths.GROWTH_RECORD)
+        return _input_changes(
+            _read(record) if record.is_file() else {}, results, design.base(run).manifest, []
+        )
 
     return CostlyJob(
         rule="grow_checkpoint",
@@ -254,7 +259,7 @@ def _evaluation(design: Design, cell: Cell) -> CostlyJob:
 
 
 def _input_changes(record: dict[str, Any], results: Path, parent: str | None, data: list[str]) -> Changes:
-    """Compare the `key` of an output with its inputs. Version 0.1 did not write a key in evaluations."""
+    """Compare the `key` of an output with its inputs. Version 0.1 wrote it for training only."""
     key = record.get("key")
     if key is None or not all((results / path).is_file() for path in (*data, *([parent] if parent else []))):
         return {}
