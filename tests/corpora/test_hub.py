@@ -272,9 +272,9 @@ MISTAKES = {
     "no config": ({"config": "nope"}, ["correct config", "'nope' not found. Available: ['default']"]),
     "no split": ({"split": "nope"}, ["correct config, split", "Available splits: ['train']"]),
     "no folder": ({"data_dir": "nope"}, ["data_dir", "nope doesn't contain any data files"]),
-    "no text": ({"text_key": "content"}, ["text_key: no column 'content'", "'meta.book'", "'text'"]),
-    "no group": ({"group_key": "url"}, ["group_key: no column 'url'", "'text'"]),
-    "no filter": ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no column 'meta.set'", "'meta.redpajama_set_name'"]),
+    "no text": ({"text_key": "content"}, ["text_key: no field 'content'", "'meta.book'", "'text'"]),
+    "no group": ({"group_key": "url"}, ["group_key: no field 'url'", "'text'"]),
+    "no filter": ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no field 'meta.set'", "'meta.redpajama_set_name'"]),
     "not text": ({"text_key": "meta"}, ["'meta' holds dict, not text", "choose another text_key"]),
 }  # fmt: skip
 

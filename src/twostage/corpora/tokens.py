@@ -23,7 +23,8 @@ from tokenizers import Tokenizer
 from twostage.common.errors import UserError
 from twostage.common.revisions import DATA_REVISION
 from twostage.common.storage import atomic_path, payload_entries, sha256_file, verify_payload, write_manifest
-from twostage.corpora.corpus import SPLITS, read_documents
+from twostage.corpora.corpus import read_documents
+from twostage.corpora.splits import SPLITS
 from twostage.corpora.tokenizer import end_of_document_id, load_tokenizer
 
 #: Text per shard: large enough to make the cost of sending it small, small enough to balance the load.

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twostage.common.errors import UserError
-from twostage.corpora.readers import expand_paths
+from twostage.corpora.files import expand_paths
 from twostage.doctor.check import Check, Group
 from twostage.study import Study
 
