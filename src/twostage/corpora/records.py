@@ -9,7 +9,7 @@ import codecs
 import io
 import itertools
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,22 +84,24 @@ def json_records(
     A list is read into memory. Arguments and errors are those of `json_lines`.
     """
     lines = _text_lines(path, encoding, undecodable)
-    first = next(lines, None)
-    if first is None:
+    first, line = next(((number, line) for number, line in lines if not _is_blank(line)), (1, ""))
+    lines = itertools.chain([(first, line)], lines)
+    if not line.lstrip().startswith("["):
+        yield from _objects(path, lines)
         return
-    if not first[1].lstrip().startswith("["):
-        yield from _objects(path, itertools.chain([first], lines))
-        return
-    where = f"{path}, from line {first[0]} on"
-    records = _parsed("".join(line for _, line in itertools.chain([first], lines)), where)
+    records = _parsed("".join(line for _, line in lines), path, first)
     for number, record in enumerate(records, start=1):
         yield _object(record, f"{path}, record {number}")
 
 
-def _objects(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[Row]:
+def _objects(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[Row]:
     for number, line in lines:
-        where = f"{path}, line {number}"
-        yield _object(_parsed(line, where), where)
+        if not _is_blank(line):
+            yield _object(_parsed(line, path, number), f"{path}, line {number}")
+
+
+def _is_blank(line: str) -> bool:
+    return not line or line.isspace()
 
 
 def _object(value: Any, where: str) -> Row:
@@ -108,20 +110,23 @@ def _object(value: Any, where: str) -> Row:
     return where, value
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, path: Path, first_line: int) -> Any:
+    """Return the value of a JSON text that starts at line `first_line` of a file."""
     try:
-        return json.loads(text)
+        return json.loads(text.rstrip())  # an error at the end is one of the last line
     except RecursionError:
-        raise UserError(f"{where}: nested too deeply for JSON; correct or remove the line") from None
-    except ValueError as error:  # also a number of more digits than Python converts
-        reason = str(error).partition(";")[0]
-        raise UserError(f"{where}: not valid JSON ({reason}); correct or remove the line") from None
+        line, reason = first_line, "nested too deeply"
+    except json.JSONDecodeError as error:
+        line, reason = first_line + error.lineno - 1, f"{error.msg}, column {error.colno}"
+    except ValueError as error:  # a number of more digits than Python converts
+        line, reason = first_line, str(error).partition(";")[0]
+    raise UserError(f"{path}, line {line}: not valid JSON ({reason}); correct or remove the line")
 
 
 def _text_lines(
     path: Path, encoding: str, undecodable: Callable[[UserError], None] | None
 ) -> Iterator[tuple[int, str]]:
-    """Yield (number, text) of each line that is not blank, without byte-order mark and blanks at both ends."""
+    """Yield (number, text) of each line, without byte-order mark."""
     number = 0
     try:
         with open_unpacked(path) as stream:
@@ -131,8 +136,8 @@ def _text_lines(
                     if undecodable is None:
                         raise error
                     undecodable(error)
-                elif text := line.removeprefix("\ufeff").strip():
-                    yield number, text
+                else:
+                    yield number, line.removeprefix("\ufeff")
     except UnicodeError as error:
         raise not_text(f"{path}, after line {number}", encoding, error) from None
     except UNREADABLE as error:
