@@ -69,7 +69,7 @@ def _zstd_chunks(path: Path) -> Iterator[bytes]:
         raise EOFError("the file ends within a frame")
 
 
-_OPEN: dict[str, Callable[[Path], IO[bytes]]] = {
+_OPEN: dict[str, Callable[[Path], Any]] = {
     ".gz": gzip.GzipFile,
     ".zst": lambda path: io.BufferedReader(_ChunkStream(_zstd_chunks(path)), _READ_BYTES),
     ".bz2": bz2.BZ2File,
