@@ -7,17 +7,22 @@ The commands that only look at a corpus use this list too. `readers.py` reads th
 from __future__ import annotations
 
 import fnmatch
+import functools
 import glob
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from twostage.common.errors import UserError
 from twostage.corpora.packed import PACKINGS, unpacked_name
 from twostage.study import FilesCorpus
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class Kind(StrEnum):
@@ -62,6 +67,22 @@ def kind_of(name: str, suffixes: tuple[str, ...]) -> Kind | None:
     return Kind.TEXT if name.endswith(endings) or plain.endswith(endings) else None
 
 
+def _errors_named(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn errors of the file system into messages: without them, files would be missing without a word."""
+
+    @functools.wraps(function)
+    def named(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename}: can't be read ({error.strerror}); correct the path or its permissions"
+            ) from None
+
+    return named
+
+
+@_errors_named
 def source_files(paths: Sequence[str], suffixes: tuple[str, ...]) -> list[SourceFile]:
     """Return the files of a corpus in the order of `paths`; those of globs and folders are sorted.
 
@@ -73,20 +94,33 @@ def source_files(paths: Sequence[str], suffixes: tuple[str, ...]) -> list[Source
             read, or a file is of an unknown kind.
     """
     found: dict[str, SourceFile] = {}
+    real_folders: dict[Path, str] = {}
     for path in expand_paths(paths):
         if not path.is_dir():
-            kind = kind_of(path.name, suffixes)
-            if kind is None:
-                raise UserError(f"{path}: unsupported file type; use {_READABLE}")
-            found.setdefault(os.path.realpath(path), SourceFile(path, path.name, kind))
+            found.setdefault(_real_path(path, real_folders), _source_file(path, path.name, suffixes))
             continue
         inside = _files_below(path, suffixes)
         if not inside:
             raise UserError(_without_files(path, suffixes))
         for real, file in inside.items():
-            kind = kind_of(file.name, suffixes) or Kind.TEXT
-            found.setdefault(real, SourceFile(file, file.relative_to(path).as_posix(), kind))
+            found.setdefault(real, _source_file(file, file.relative_to(path).as_posix(), suffixes))
     return list(found.values())
+
+
+def _source_file(path: Path, group: str, suffixes: tuple[str, ...]) -> SourceFile:
+    kind = kind_of(path.name, suffixes)
+    if kind is None:
+        raise UserError(f"{path}: unsupported file type; use {_READABLE}")
+    return SourceFile(path, group, kind)
+
+
+def _real_path(path: Path, real_folders: dict[Path, str]) -> str:
+    """Return `os.path.realpath` of a file with one look at the disk; `real_folders` holds those of folders."""
+    if path.is_symlink():
+        return os.path.realpath(path)
+    if path.parent not in real_folders:
+        real_folders[path.parent] = os.path.realpath(path.parent)
+    return f"{real_folders[path.parent]}/{path.name}"
 
 
 def corpus_files(corpus: FilesCorpus) -> list[SourceFile]:
@@ -97,6 +131,7 @@ def corpus_files(corpus: FilesCorpus) -> list[SourceFile]:
 # Paths and globs ------------------------------------------------------------------------------------------------------
 
 
+@_errors_named
 def expand_paths(paths: Sequence[str]) -> list[Path]:
     """Return files and folders in the given order, the matches of each glob sorted, without repetitions.
 
@@ -105,7 +140,7 @@ def expand_paths(paths: Sequence[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in paths:
-        path = Path(pattern).expanduser()
+        path = Path(os.path.expanduser(pattern))  # noqa: PTH111 (Path refuses names such as ~draft.txt)
         if path.exists():
             matches = [path]
         elif glob.has_magic(str(path)):
@@ -165,24 +200,21 @@ def _folders(root: Path) -> Iterator[Path]:
         seen.add(real)
         yield folder
         for entry in _entries(folder):
-            path = folder / entry.name
-            if path.is_dir() and not entry.name.startswith("."):
-                (linked if entry.is_symlink() else waiting).append(path)
+            if _is_folder(entry) and not entry.name.startswith("."):
+                (linked if entry.is_symlink() else waiting).append(folder / entry.name)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, sorted by name.
+    """Return what is in a folder, sorted by name."""
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda entry: entry.name)
 
-    Raises:
-        UserError: the folder can't be read; its files would be missing without a word.
-    """
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: the folder can't be read ({error.strerror}); correct its permissions"
-        ) from None
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _files_below(root: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -204,6 +236,7 @@ def _files_below(root: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return dict(sorted(files.items(), key=lambda item: item[1]))
 
 
+@_errors_named
 def usual_suffixes(root: Path) -> tuple[str, ...]:
     """Return the ending that most files below a folder have, as a value of `suffixes`; empty for a folder without files.
 
@@ -213,7 +246,7 @@ def usual_suffixes(root: Path) -> tuple[str, ...]:
         _ending(entry.name)
         for folder in _folders(root)
         for entry in _entries(folder)
-        if not (folder / entry.name).is_dir() and not entry.name.startswith(".") and _ending(entry.name)
+        if not _is_folder(entry) and not entry.name.startswith(".") and _ending(entry.name)
     )
     usual = {ending: count for ending, count in endings.items() if unpacked_name(ending) in _USUAL}
     most = sorted((usual or endings).items(), key=lambda item: (-item[1], item[0]))

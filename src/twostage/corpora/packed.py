@@ -97,7 +97,8 @@ def open_unpacked(path: Path) -> IO[bytes]:
         return path.open("rb")
     if not path.stat().st_size:
         raise EOFError("the file has no bytes")
-    return _OPEN[path.suffix](path)
+    stream: IO[bytes] = _OPEN[path.suffix](path)
+    return stream
 
 
 def unreadable(path: Path, error: BaseException, place: str = "") -> UserError:
