@@ -62,6 +62,9 @@ design = Design(study)
 RESULTS = f"results/{study.name}"
 ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
+# Tables, fits and figures of the study, or of the part of it that is run.
+ANALYSIS = f"results/{study.analysis_folder}"
+ANALYSIS_LOGS = f"{ANALYSIS}/logs"
 for folder in (RESULTS, ROLLING):
     explained(check_folder)(folder)
 # Relative, because Snakemake compares inputs by name: a moved or cloned project must not run its jobs again.
@@ -69,9 +72,9 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 LIBRARY = ROOT / "src/twostage"
 
 # The tables that fits and figures are made from. They are measured (cells.smk) or imported (imported.smk).
-CELLS = f"{RESULTS}/{entry.CELLS}"
-BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
-CURVES = f"{RESULTS}/{entry.CURVES}"
+CELLS = f"{ANALYSIS}/{entry.CELLS}"
+BASE_CELLS = f"{ANALYSIS}/{entry.BASE_CELLS}"
+CURVES = f"{ANALYSIS}/{entry.CURVES}"
 explained(imported_tables.check_headers)(study, RESULTS)
 
 
@@ -83,7 +86,7 @@ wildcard_constraints:
 
 
 def in_results(path):
-    return f"{RESULTS}/{path}"
+    return f"results/{study.place(path)}"
 
 
 def program(script, *modules):
@@ -113,3 +116,4 @@ include: "common/inputs.smk"
 include: "common/figures_and_tables.smk"
 include: "common/identity.smk"
 include: "common/checkpoints.smk"
+include: "common/records.smk"

@@ -22,7 +22,10 @@ rule prepare_corpus:
 
 rule train_tokenizer:
     input:
-        corpora=tokenizer_corpora,
+        # A frozen tokenizer is kept when the text that it was trained on changes.
+        corpora=(
+            ancient(tokenizer_corpora) if study.tokenizer.frozen else tokenizer_corpora
+        ),
         file=tokenizer_file,
     output:
         f"{RESULTS}/tokens/tokenizer.json",

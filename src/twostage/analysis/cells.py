@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
 from twostage.common.errors import UserError
 from twostage.common.storage import write_atomic
 from twostage.design.design import Cell, Design
 from twostage.design.paths import Branch, Stage1Run, Stage2Run, grown_manifest
-from twostage.design.specs import EvaluateSpec, Spec, TrainSpec, branch_spec, evaluate_spec
+from twostage.design.specs import Spec, branch_spec, evaluate_spec
 
 #: Columns that identify a cell in `cells.csv`.
 KEY = ("method", "model", "seed", "d1_tokens", "d2_tokens", "valid_corpus")
@@ -51,6 +50,8 @@ _TEXT = (
     "excluded",
 )
 _REQUIRED = (*KEY, "n_base", "n_final", "loss_nats")
+#: Columns of the cells that the table of base checkpoints does not have.
+_NOT_OF_BASE = ("method", "d2_tokens", "forgetting_loss_nats", "epochs_2")
 _SHOWN = 5  # files named in an error
 
 
@@ -100,7 +101,9 @@ def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | No
         if cell.path not in excluded:
             reader.check_identity(cell)
     _refuse_copies(compared)
-    return CellTables(_frame(rows), _frame(base_rows))
+    cells = _frame(rows)
+    base_columns = [name for name in cells.columns if name not in _NOT_OF_BASE]
+    return CellTables(cells, _frame(base_rows) if base_rows else pd.DataFrame(columns=base_columns))
 
 
 def _excluded(design: Design) -> dict[str, str]:
@@ -239,8 +242,8 @@ class _Reader:
     def check_identity(self, cell: Cell) -> None:
         """Refuse a cell that was trained or measured with another spec than the study's."""
         branch = cell.branch
-        self._same_spec(branch.metrics, TrainSpec, branch_spec(self.design, branch))
-        self._same_spec(cell.path, EvaluateSpec, evaluate_spec(self.design, branch, cell.corpus))
+        self._same_spec(branch.metrics, branch_spec(self.design, branch))
+        self._same_spec(cell.path, evaluate_spec(self.design, branch, cell.corpus))
         expected, found = self.design.architecture(branch.run).n_params, self.get(cell.path, "n_final")
         if found != expected:
             raise UserError(
@@ -248,20 +251,18 @@ class _Reader:
                 f"remake it with: snakemake -f {self.results / cell.path}"
             )
 
-    def _same_spec(self, path: str, kind: type[Spec], expected: Spec) -> None:
-        try:
-            found = kind.model_validate(self.get(path, "spec"))
-        except ValidationError as error:
+    def _same_spec(self, path: str, expected: Spec) -> None:
+        recorded = self.get(path, "spec")
+        if not isinstance(recorded, dict):
             raise UserError(
-                f"{self.results / path}: spec: {error}; remake it with: snakemake -f {self.results / path}"
-            ) from None
-        if found != expected:
-            ours, theirs = expected.model_dump(mode="json"), found.model_dump(mode="json")
-            keys = sorted(key for key in ours if ours[key] != theirs.get(key))
-            first = keys[0]
+                f"{self.results / path}: spec: {recorded!r} is not an object; remake it with: snakemake -f {self.results / path}"
+            )
+        changed = expected.changes(recorded)
+        if changed:
+            name, (theirs, ours) = next(iter(changed.items()))
             raise UserError(
-                f"{self.results / path}: made with another spec than the study's ({', '.join(keys)} differ; "
-                f"{first}: {theirs[first]!r} in the file, {ours[first]!r} in the study); "
+                f"{self.results / path}: made with another spec than the study's ({', '.join(changed)} differ; "
+                f"{name}: {theirs!r} in the file, {ours!r} in the study); "
                 f"remake it with: snakemake -f {self.results / path}"
             )
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from twostage.common.errors import UserError
+from twostage.common.storage import read_json_object
 from twostage.design.design import Design
 from twostage.design.paths import Branch, Segment, Stage2Run, parse_artifact
 
@@ -103,12 +104,11 @@ def _chain_lines(design: Design, results: Path, branch: Branch) -> list[dict[str
     while before is not None:
         chain.insert(0, before)
         before = design.segment_parent(before)
-    validation = design.study.validation
-    assert validation is not None
     lines: list[dict[str, Any]] = []
     for job in chain:
         start, stop = design.job_steps(job)
-        validated = {step for step in range(start + 1, stop + 1) if step % validation.every_steps == 0}
+        every_steps = _validation(design, results, job)["every_steps"]
+        validated = {step for step in range(start + 1, stop + 1) if step % every_steps == 0}
         if isinstance(job, Branch):
             validated.add(stop)
         if start < stop:
@@ -117,6 +117,26 @@ def _chain_lines(design: Design, results: Path, branch: Branch) -> list[dict[str
             # A branch without steps adds its validation loss to the trunk's last update.
             lines[-1] |= _job_lines(results, job, [stop], (), validated)[0]
     return lines
+
+
+def _validation(design: Design, results: Path, job: Segment | Branch) -> dict[str, Any]:
+    """Return the section `validation` that a job was trained with. Its interval may differ from the study's."""
+    path = results / job.metrics
+    remake = f"snakemake -f {path}"
+    metrics = read_json_object(
+        path, missing=f"missing; make it with: {remake}", damaged=f"remake it with: {remake}"
+    )
+    found: dict[str, Any] | None = metrics["spec"]["validation"]
+    expected = design.study.validation
+    assert expected is not None
+    if found is None:
+        raise UserError(f"{path}: trained without validation losses; to train it again with them: {remake}")
+    if found["samples"] != expected.samples:
+        raise UserError(
+            f"validation.samples: {expected.samples}, but {path} has losses of {found['samples']} samples, which are not "
+            f"comparable; set it back, or train the job again: {remake}"
+        )
+    return found
 
 
 def _job_lines(

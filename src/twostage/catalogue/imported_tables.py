@@ -13,6 +13,7 @@ from typing import Literal
 from twostage.catalogue.figure_entries import FIGURES
 from twostage.catalogue.lookup import drawable_figures
 from twostage.common.errors import UserError
+from twostage.methods.cpt import Cpt
 from twostage.study import Study
 
 Kind = Literal["cells", "base_cells", "curves"]
@@ -86,5 +87,7 @@ def _header(key: str, path: Path) -> list[str]:
 
 
 def unified_law_wanted(study: Study) -> bool:
-    """Return whether one law over both stages can be fitted, which needs the base checkpoints at D2 = 0."""
-    return study.cells_table is None or study.cells_table.base_cells is not None
+    """Return whether one law over both stages can be fitted, which needs base checkpoints at D2 = 0 on a continued corpus."""
+    if study.cells_table is not None:
+        return study.cells_table.base_cells is not None
+    return any(isinstance(method, Cpt) for method in study.methods.values())

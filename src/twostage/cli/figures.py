@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         name, rows = None, requirements()
     else:
         study = load_checked(args.study)
-        name, rows = study.name, listing(study, args.results / study.name)
+        name, rows = study.name, listing(study, args.results / study.analysis_folder)
     if args.json:
         from twostage.laws.jsonio import dumps
 

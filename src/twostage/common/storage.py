@@ -87,6 +87,16 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def json_digest(**parts: Any) -> str:
+    """Return a digest of named JSON values, 32 hexadecimal digits.
+
+    The `key` of a job is the digest of its `spec`, the manifest of its `parent` and the manifests of its `data`: everything
+    that it was made from.
+    """
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
 def payload_entries(directory: str | Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return `{name: {"bytes": size, "sha256": digest}}` for files below `directory`: the field "payload" of a manifest."""
     directory = Path(directory)

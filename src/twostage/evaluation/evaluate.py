@@ -11,7 +11,7 @@ import torch
 
 from twostage.common import provenance
 from twostage.common.errors import UserError
-from twostage.common.storage import read_manifest
+from twostage.common.storage import json_digest, read_manifest
 from twostage.corpora.samples import LEAST_EVALUATED, TokenSplit
 from twostage.design.specs import EvaluateSpec
 from twostage.model.build import build_model, start_process_group
@@ -67,6 +67,7 @@ def evaluate_checkpoint(
     valid = data["splits"]["valid"]
     return {
         "spec": spec.model_dump(mode="json"),
+        "key": json_digest(spec=spec.canonical(), parent=read_manifest(manifest), data=[data]),
         "revision_data": data["revision"],
         "loss_nats": loss,
         "loss_se": float(means.std(ddof=1) / math.sqrt(n_samples)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from twostage.corpora.dataspecs import tokenizer_spec
 from twostage.corpora.samples import LEAST_EVALUATED, least_tokens
 from twostage.design.design import Cell, Design
 from twostage.design.paths import Branch, Run, Segment, Stage2Run, grown_manifest
@@ -43,10 +44,11 @@ class Jobs:
         return tuple(corpus for corpus in design.study.corpora if corpus in needed)
 
     def prepared(self, design: Design) -> tuple[str, ...]:
-        """Return the corpora whose documents are needed: all corpora if the study trains its tokenizer."""
-        if design.study.tokenizer.kind == "bpe" and self.evaluations:
-            return tuple(design.study.corpora)
-        return self.tokenised(design)
+        """Return the corpora whose documents are needed, also for the tokenizer, in the order of the study."""
+        needed = {*self.tokenised(design)}
+        if self.evaluations:
+            needed |= {*tokenizer_spec(design.study).corpora}
+        return tuple(corpus for corpus in design.study.corpora if corpus in needed)
 
 
 def measured_cells(design: Design) -> list[Cell]:

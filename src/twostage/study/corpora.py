@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from twostage.common.sections import Frozen, Share
+from twostage.common.sections import Frozen, Name, Share
 
 #: Placeholder for a commit that `twostage pin` looks up. Planning accepts it; downloading does not.
 PIN_ME = "PIN_ME"
@@ -27,7 +27,17 @@ def _commit(value: str) -> str:
 
 
 Revision = Annotated[str, AfterValidator(_commit)]
-RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")]
+
+
+def _repository(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
+        raise ValueError(
+            f"{value!r} is not the id of a repository; write owner/name, as in the address of its page"
+        )
+    return value
+
+
+RepositoryId = Annotated[str, AfterValidator(_repository)]
 
 
 class EmbeddedCorpus(Frozen):
@@ -159,8 +169,16 @@ class HuggingFaceCorpus(Frozen):
 Corpus = Annotated[EmbeddedCorpus | FilesCorpus | HuggingFaceCorpus, Field(discriminator="source")]
 
 
-class BpeTokenizer(Frozen):
-    """A byte-level BPE tokenizer, trained on the training splits of all corpora in the order of the study."""
+class _Tokenizer(Frozen):
+    frozen: bool = Field(
+        False,
+        exclude=True,
+        description="keep the tokenizer once it is made, also when the text that it was trained on changes",
+    )
+
+
+class BpeTokenizer(_Tokenizer):
+    """A byte-level BPE tokenizer, trained on the training splits of corpora of the study."""
 
     kind: Literal["bpe"]
     vocab_size: int = Field(
@@ -169,9 +187,16 @@ class BpeTokenizer(Frozen):
     train_bytes: int = Field(
         16_000_000, gt=0, description="bytes of text read for training, over all corpora"
     )
+    corpora: tuple[Name, ...] | None = Field(
+        None,
+        min_length=1,
+        exclude=True,
+        description="corpora to train it on, in this order; default: all corpora of the study, so that adding or removing a "
+        "corpus makes another tokenizer and trains every model again",
+    )
 
 
-class TokenizerFile(Frozen):
+class TokenizerFile(_Tokenizer):
     """An existing `tokenizer.json`, or a SentencePiece `tokenizer.model` such as LLaMA's."""
 
     kind: Literal["file"]
@@ -179,7 +204,7 @@ class TokenizerFile(Frozen):
     vocab_size: int = Field(ge=258, le=1_000_000, description="entries; must match the file")
 
 
-class HuggingFaceTokenizer(Frozen):
+class HuggingFaceTokenizer(_Tokenizer):
     """A `tokenizer.json` or `tokenizer.model` from a repository of the Hugging Face Hub."""
 
     kind: Literal["huggingface"]
