@@ -19,7 +19,7 @@ from twostage.common.units import format_quantity
 from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
-from twostage.planning.jobs import is_protected, planned_jobs, releases
+from twostage.planning.jobs import is_protected, least_split_tokens, planned_jobs, releases
 from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
 from twostage.study import Study
 
@@ -380,3 +380,13 @@ def test_commands_about_studies_load_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_each_split_must_hold_the_samples_that_the_jobs_read():
+    design = make_design()
+    context = design.study.context
+    assert least_split_tokens(design, "code") == {"train": context + 1, "valid": 2 * context + 1}
+    curves = edited(design.study, validation={"every_steps": 20, "samples": 64})
+    assert least_split_tokens(Design(curves), "code")["valid"] == 64 * context + 1
+    alone = edited(design.study, methods={"stack": {"kind": "stack"}})
+    assert least_split_tokens(Design(alone), "code") == {"train": 0, "valid": 0}

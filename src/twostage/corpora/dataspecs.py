@@ -42,7 +42,10 @@ class CorpusSpec(Spec):
         except ValidationError:
             return {"definition": (manifest["definition"], corpus.model_dump(mode="json"))}
         old, new = before.model_dump(mode="json"), corpus.model_dump(mode="json")
-        changes = {key: (old.get(key), new[key]) for key in new if old.get(key) != new[key]}
+        # Some keys are left out at their defaults.
+        changes = {
+            key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)
+        }
         if "max_bytes" in changes and _is_complete(manifest, corpus.max_bytes):
             del changes["max_bytes"]
         if isinstance(before, FilesCorpus) and isinstance(corpus, FilesCorpus):

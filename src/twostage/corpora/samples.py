@@ -22,6 +22,15 @@ _MASK = (1 << 64) - 1
 _ROUNDS = 8
 
 
+#: Samples of a held-out split that an evaluation needs: its standard error follows from their differences.
+LEAST_EVALUATED = 2
+
+
+def least_tokens(n_samples: int, context: int) -> int:
+    """Return the tokens of the shortest split with this number of samples; see `TokenSplit`."""
+    return n_samples * context + 1
+
+
 class TokenSplit:
     """One split of a tokenised corpus, read through Megatron's IndexedDataset (memory-mapped).
 

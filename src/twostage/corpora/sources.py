@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twostage.common.errors import UserError
-from twostage.corpora.readers import source_files
+from twostage.corpora.files import SourceFile, corpus_files
 from twostage.study import FilesCorpus
 
 _MAX_COMPARED = 10_000
@@ -18,7 +18,7 @@ def fingerprint(corpus: FilesCorpus) -> dict[str, Any]:
 
     Names are relative to the folders in `paths`, so a copy of the folder has the same fingerprint.
     """
-    files = [(name, path.stat().st_size) for name, path in source_files(corpus)]
+    files = [(file.group, _size(file)) for file in corpus_files(corpus)]
     text = "\n".join(f"{name}\0{size}" for name, size in files)
     return {
         "files": len(files),
@@ -64,4 +64,8 @@ def _summary(recorded: dict[str, Any]) -> str:
 
 
 def _resolved(corpus: FilesCorpus) -> list[Path]:
-    return [path.resolve() for _, path in source_files(corpus)]
+    return [file.path.resolve() for file in corpus_files(corpus)]
+
+
+def _size(file: SourceFile) -> int:
+    return file.path.stat().st_size if file.path.exists() else 0  # a link without a target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from twostage.common.sections import Frozen, Name, Share
 PIN_ME = "PIN_ME"
 #: File formats that `datasets` reads from `data_files` without a repository.
 LOCAL_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
+UTF8 = "utf-8"
 
 
 def _commit(value: str) -> str:
@@ -49,17 +51,45 @@ class EmbeddedCorpus(Frozen):
     valid_fraction: Share = Field(0.02, description="share of source files held out for validation")
 
 
+def _text_encoding(value: str) -> str:
+    try:
+        codec = codecs.lookup(value)
+        "text".encode(codec.name)
+    except (LookupError, UnicodeError):
+        raise ValueError(
+            f"{value!r} is not an encoding of text that Python knows; write e.g. utf-8, cp1252, latin-1 or utf-16"
+        ) from None
+    # A byte-order mark is removed from every text.
+    return {"utf-8-sig": UTF8}.get(codec.name, codec.name)
+
+
 class FilesCorpus(Frozen):
-    """Local text: .txt, .jsonl[.gz|.zst], .parquet, or directories of source files."""
+    """Local text: .txt, .jsonl, .ndjson, .json (also .gz, .zst, .bz2, .xz), .parquet, or folders of such or of source files."""
 
     source: Literal["files"]
-    paths: tuple[str, ...] = Field(min_length=1, description="files, globs or directories")
-    text_key: str = Field("text", description="field or column that holds the text")
+    paths: tuple[str, ...] = Field(min_length=1, description="files, globs or folders")
+    text_key: str = Field(
+        "text", description="field or column that holds the text; dots select nested fields"
+    )
     group_key: str | None = Field(
         None,
-        description="field that names a document's source, which decides its split; default: the file, or in .jsonl and .parquet the record",
+        description="field that names a document's source, which decides its split; default: the file, or in files of records the record",
     )
-    suffixes: tuple[str, ...] = Field((".py",), description="file endings read from a directory")
+    suffixes: tuple[str, ...] = Field(
+        (".py",),
+        description="file endings read from a folder, and those of text besides .txt; .jsonl, .ndjson, .json and .parquet are always records",
+    )
+    # These two are left out of specs at their defaults: they are newer than finished studies.
+    encoding: Annotated[str, AfterValidator(_text_encoding)] = Field(
+        UTF8,
+        exclude_if=lambda value: value == UTF8,
+        description="encoding of text and JSON files, e.g. cp1252, latin-1 or utf-16",
+    )
+    on_bad_text: Literal["refuse", "skip"] = Field(
+        "refuse",
+        exclude_if=lambda value: value == "refuse",
+        description="text that is not in this encoding: refuse it (at most 1 % of the text files are left out) or skip it; both are counted",
+    )
     max_bytes: int | None = Field(
         None, gt=0, description="stop after this many bytes of text; null: everything"
     )
