@@ -26,7 +26,7 @@ rule train_tokenizer:
         corpora=(
             ancient(tokenizer_corpora) if study.tokenizer.frozen else tokenizer_corpora
         ),
-        file=tokenizer_file,
+        file=ancient(tokenizer_file) if study.tokenizer.frozen else tokenizer_file,
     output:
         f"{RESULTS}/tokens/tokenizer.json",
     log:

@@ -21,9 +21,11 @@ from typing import Any
 import zstandard
 
 from twostage.common.errors import UserError
+from twostage.common.revisions import DATA_REVISION
 from twostage.common.storage import atomic_path, payload_entries, write_manifest
 from twostage.corpora import embedded
 from twostage.corpora.digests import DigestSet, Tally
+from twostage.corpora.fingerprint import fingerprint
 from twostage.corpora.hub import read_huggingface
 from twostage.corpora.neardup import NearDuplicates
 from twostage.corpora.readers import BadText, Document, read_files
@@ -186,12 +188,17 @@ def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str
                 f"corpora.{name}: every training document is a near-duplicate of a validation document; add text that differs"
             )
     manifest = {
+        "revision": DATA_REVISION,
         "corpus": name,
         "definition": corpus.model_dump(mode="json"),
+        # The text that was read, without repetitions; less than `max_bytes` if all of it was.
+        "text_bytes": candidate_writer.total.size_bytes + valid_writer.total.size_bytes,
         "counts": counts.to_json(),
         "splits": {"train": train_writer.total.to_json(), "valid": valid_writer.total.to_json()},
         "payload": payload_entries(directory, [train_path.name, valid_path.name]),
     }
+    if isinstance(corpus, FilesCorpus):
+        manifest["sources"] = fingerprint(corpus)
     if isinstance(corpus, EmbeddedCorpus):
         manifest["packages"] = _packages(train_writer, valid_writer)
     write_manifest(directory / "manifest.json", manifest)

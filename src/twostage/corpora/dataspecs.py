@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from twostage.common.errors import UserError
 from twostage.common.revisions import DATA_REVISION
 from twostage.corpora import embedded
-from twostage.corpora.sources import changed_files, has_same_files
+from twostage.corpora.fingerprint import changed_files, has_same_files
 from twostage.design.specs import Spec
 from twostage.study import BpeTokenizer, Corpus, EmbeddedCorpus, FilesCorpus, Study, Tokenizer
 

@@ -109,7 +109,10 @@ def new_study(path: Path, start: str, corpora: Mapping[str, Source]) -> str:
         path=shlex.quote(str(path)),
         description=_description(base, others),
         corpora="".join(_corpus(name, source, chosen) for name, source in own.items()).rstrip("\n"),
-        scale=_template(f"scale-{chosen.scale}").rstrip("\n") + "\n",
+        scale=Template(_template(f"scale-{chosen.scale}"))
+        .substitute(listed=", ".join(map(_yaml, own)))
+        .rstrip("\n")
+        + "\n",
         model=chosen.model,
         first_step=chosen.first_step,
         wider=chosen.wider,
