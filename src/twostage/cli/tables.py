@@ -224,15 +224,16 @@ def _refuse_mixed_cells(table: Table, wanted: dict[str, str]) -> None:
     """Refuse a study's cells.csv with several methods, sizes or corpora, or with excluded cells; say what to select."""
     if not {*STUDY_COLUMNS, *DEFAULT_COLUMNS.values()} <= set(table.columns):
         return
-    found, conditions, rest = [], [], table
+    found, conditions = [], []
+    of_form = [(tokens > 0) == ("d1" in wanted) for tokens in table.numbers(DEFAULT_COLUMNS["d1"])]
+    rest = table.rows(of_form) if any(of_form) else table
     for column in STUDY_COLUMNS:
-        values = list(dict.fromkeys(str(cell) for cell in rest.columns[column]))
+        values = Counter(str(cell) for cell in table.columns[column])
         if len(values) > 1 and not (column == "model" and "n" in wanted):
             found.append(f"{column} {', '.join(values)}")
-            reused = [value for value in values if value != "scratch"]
-            value = "scratch" if "d1" not in wanted and "scratch" in values else reused[0]
-            conditions.append(f"{column}={value}")
-            rest = selected(rest, conditions[-1:], {})
+            most = Counter(str(cell) for cell in rest.columns[column]).most_common(1)[0][0]
+            conditions.append(f"{column}={most}")
+            table, rest = (selected(part, conditions[-1:], {}) for part in (table, rest))
     excluded = [not is_missing(cell) for cell in rest.columns.get("excluded", [])]
     if any(excluded):
         found.append(f"{sum(excluded)} rows that the study excludes")
