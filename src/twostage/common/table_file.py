@@ -296,22 +296,31 @@ def _fields(lines: list[str], separator: str) -> Iterator[tuple[int, list[str]]]
 
 def _separator(lines: list[str]) -> str:
     """Return the separator of the header, or if it has several, the one with which all rows have equally many fields."""
-    found = [separator for separator in SEPARATORS if len(_header(lines, separator)[1]) > 1]
-    if len(found) > 1:
-        fitting = [s for s in found if len({len(fields) for _, fields in _fields(lines, s)}) == 1]
-        if len(fitting) != 1:
-            line, _ = _header(lines, found[0])
-            raise _TableError(
-                f"line {line}: the columns may be separated by {' or '.join(SEPARATORS[s] for s in found)}; use only one"
-                " of these in the header"
-            )
+    found = [separator for separator in SEPARATORS if next(_widths(lines, separator), 0) > 1]
+    if len(found) == 1:
+        return found[0]
+    fitting = [separator for separator in found if len(set(_widths(lines, separator))) == 1]
+    if len(fitting) == 1:
         return fitting[0]
     line, header = _header(lines, ",")
-    if not found and len(header[0].split()) > 1:
+    if found:
+        names = " or ".join(SEPARATORS[separator] for separator in found)
         raise _TableError(
-            f"line {line}: no separator; separate the columns with {', '.join(SEPARATORS.values())}"
+            f"line {line}: the columns may be separated by {names}; use only one of these in the header"
         )
-    return found[0] if found else ","
+    if len(header[0].split()) > 1:
+        names = ", ".join(SEPARATORS.values())
+        raise _TableError(f"line {line}: no separator; separate the columns with {names}")
+    return ","
+
+
+def _widths(lines: list[str], separator: str) -> Iterator[int]:
+    """Yield the numbers of fields of the records; at last 0 if the quotation marks do not fit this separator."""
+    try:
+        for _, fields in _fields(lines, separator):
+            yield len(fields)
+    except _TableError:
+        yield 0
 
 
 def _header(lines: list[str], separator: str) -> tuple[int, list[str]]:
