@@ -61,21 +61,25 @@ def refuse_implausible(points: Points) -> None:
 
     Perplexities below about 12 and bits cannot be told from nats.
     """
-    doubts = []
+    doubts, units = [], []
     for name, values in points.variables().items():
         least, most = PLAUSIBLE[name]
         low, high = format_quantity(values.min()), format_quantity(values.max())
         if values.min() < least:
-            doubts.append(f"{name} is {low} to {high}: in billions? then add --units {name}=B")
+            unit, word = ("B", "billions") if values.max() < 1000 else ("M", "millions")
+            doubts.append(f"{name} is {low} to {high}, too few {_WHAT[name]}: in {word}?")
+            units.append(f"{name}={unit}")
         elif values.max() > most:
-            doubts.append(f"{name} is {low} to {high}: more {_WHAT[name]} than any model has")
+            doubts.append(f"{name} is {low} to {high}, more {_WHAT[name]} than any model has")
     loss, most = points.loss, math.log(LARGEST_VOCABULARY)
     if loss.max() > most:
         doubts.append(
-            f"the loss is up to {loss.max():.5g}, worse than guessing among {LARGEST_VOCABULARY:,} tokens: is it another"
-            " column, or a perplexity? then add --units loss=perplexity"
+            f"the loss is up to {loss.max():.5g}, worse than guessing among {LARGEST_VOCABULARY:,} tokens: another column, or a"
+            " perplexity?"
         )
+        units.append("loss=perplexity")
     if len(points) > 1 and loss.min() == loss.max():
         doubts.append(f"the loss is {loss[0]:g} in all rows: is it the right column?")
     if doubts:
-        raise ValueError("; ".join(doubts) + ". If the values are right, add --accept-units")
+        fix = f" If so, add --units {' '.join(units)}." if units else ""
+        raise ValueError(f"{'; '.join(doubts)}{fix} If the values are right, add --accept-units")
