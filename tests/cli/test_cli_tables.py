@@ -215,7 +215,7 @@ def test_other_units_are_noticed(
     assert doubt in message
     assert "add --accept-units" in message
     if fix is not None:
-        expected = run_json(capsys, *table(*LINES, name="right.csv"))
+        expected = run_json(capsys, *table(*scaled(), name="right.csv"))
         found = run_json(capsys, *argv, "--units", *fix)
         assert found["coefficients"] == pytest.approx(expected["coefficients"], rel=1e-6)
         assert run_json(capsys, *argv, "--accept-units")["n_points"] == 16
