@@ -1,4 +1,4 @@
-# Replaces cells.smk for a study with `cells_table`: the tables are checked and copied, and nothing is trained. There is one
+# Replaces cells.smk for a study with `cells_table`: the tables are checked and written as CSV, and nothing is trained. There is one
 # rule for each table that the study names.
 
 TABLES_FROM = imported_tables.table_paths(study)

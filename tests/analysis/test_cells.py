@@ -200,7 +200,7 @@ def test_excluded_cell_must_be_one_of_the_study(results):
 def test_read_cells_refuses_two_rows_of_one_cell(design, pristine, tmp_path):
     cells = aggregate_cells(design, pristine).cells
     write_table(pd.concat([cells, cells.iloc[[3]]]), tmp_path / "cells.csv")
-    with pytest.raises(UserError, match="rows 4 and 37 are the same cell"):
+    with pytest.raises(UserError, match="lines 5 and 38 are the same cell"):
         read_cells(tmp_path / "cells.csv")
 
 

@@ -324,7 +324,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     """Read a `cells.csv`; empty text fields become "".
 
     Raises:
-        UserError: a column is missing, or two rows are the same cell. The message counts rows from 1, without the header.
+        UserError: a column is missing, or two rows are the same cell. The message names their lines.
     """
     path = Path(path)
     text = dict.fromkeys(_TEXT, str)
@@ -342,9 +342,9 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     twice = frame[frame.duplicated(keys, keep=False)]
     if len(twice):
         first = twice.iloc[0][keys]
-        rows = [int(str(i)) + 1 for i in twice.index if (twice.loc[i, keys] == first).all()]
+        lines = [int(str(i)) + 2 for i in twice.index if (twice.loc[i, keys] == first).all()]
         raise UserError(
-            f"{path}: rows {rows[0]} and {rows[1]} are the same cell ({first.to_dict()}); remove one of them"
+            f"{path}: lines {lines[0]} and {lines[1]} are the same cell ({first.to_dict()}); remove one of them"
         )
     return frame
 

@@ -38,7 +38,7 @@ Example:
 
 Modules: `points` the data; `declarations` the laws; `form`, `forms`, `tree` their calculus; `response` a law on given points
 with exact derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
-`lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `jsonio`
+`lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `fit_schema`, `fit_check`, `jsonio`
 the result and its file; `covariance`, `likelihood`, `profile`, `functional`, `uncertainty` intervals; `selection` the
 choice between laws; `crossover`, `allocation`, `consequences`, `advice`, `curves`, `unified` what follows from a fit.
 """
