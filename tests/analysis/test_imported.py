@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ from results_tree import build, make_design, synthetic_curves
 
 from twostage.analysis import cells as cells_module
 from twostage.analysis.cells import aggregate_cells, read_cells, write_table
-from twostage.analysis.imported import check_rows
+from twostage.analysis.imported import import_table
 from twostage.analysis.unified_fit import unified_table
-from twostage.catalogue.imported_tables import COLUMNS, check_headers, table_paths, unified_law_wanted
+from twostage.catalogue.entry import COLUMNS
+from twostage.catalogue.imported_tables import check_headers, table_paths, unified_law_wanted
 from twostage.catalogue.lookup import curves_wanted, wanted_branches
 from twostage.common.errors import UserError
 
@@ -47,7 +49,7 @@ def test_own_tables_are_complete(tables):
     study = study_from(tables)
     check_headers(study, "results/synthetic")
     for kind, path in table_paths(study).items():
-        check_rows(study, kind, path)
+        assert import_table(study, kind, path) == Path(path).read_text()
     assert curves_wanted(study)
     assert unified_law_wanted(study)
 
@@ -105,7 +107,7 @@ def test_missing_files_and_the_studys_own_outputs_are_refused(tables):
 def test_tables_without_the_studys_methods_or_models_are_refused(tables, tmp_path, change, words):
     change(pd.read_csv(tables / "cells.csv")).to_csv(tmp_path / "cells.csv", index=False)
     with pytest.raises(UserError) as refusal:
-        check_rows(study_from(tables), "cells", tmp_path / "cells.csv")
+        import_table(study_from(tables), "cells", tmp_path / "cells.csv")
     for word in words:
         assert word in str(refusal.value)
 
@@ -118,6 +120,42 @@ def test_an_imported_table_may_lack_optional_columns(tables, tmp_path):
     own = read_cells(tables / "cells.csv"), pd.read_csv(tables / "base-cells.csv")
     bare = unified_table(read_cells(tmp_path / "cells.csv"), base, 1e-3)
     pd.testing.assert_frame_equal(bare, unified_table(*own, 1e-3))
+
+
+@pytest.mark.parametrize("spelling", ["semicolons", "jsonl", "gzip", "suffixes"])
+def test_a_table_in_another_format_is_the_same_study(tables, tmp_path, spelling):
+    cells = pd.read_csv(tables / "cells.csv")
+    path = tmp_path / {"jsonl": "cells.jsonl", "gzip": "cells.csv.gz"}.get(spelling, "cells.csv")
+    if spelling == "jsonl":
+        path.write_text(
+            "".join(
+                json.dumps(row) + "\n"
+                for row in cells.astype(object).where(cells.notna(), None).to_dict("records")
+            )
+        )
+    elif spelling == "semicolons":
+        cells.to_csv(path, index=False, sep=";", decimal=",", float_format="%.17g")
+    elif spelling == "gzip":
+        cells.to_csv(path, index=False, float_format="%.17g")
+    else:
+        cells.assign(n_base=[f"{n / 1e3:.10g}K" for n in cells["n_base"]]).to_csv(
+            path, index=False, float_format="%.17g"
+        )
+    study = study_from(tables, cells_table={"cells": str(path)})
+    check_headers(study, "results/synthetic")
+    (tmp_path / "own.csv").write_text(import_table(study, "cells", path))
+    pd.testing.assert_frame_equal(
+        read_cells(tmp_path / "own.csv"), read_cells(tables / "cells.csv"), check_dtype=False
+    )
+
+
+def test_a_value_that_is_no_number_is_named_by_line(tables, tmp_path):
+    lines = (tables / "cells.csv").read_text().splitlines()
+    loss = lines[3].split(",")[lines[0].split(",").index("loss_nats")]
+    lines[3] = lines[3].replace(loss, "diverged", 1)
+    (tmp_path / "cells.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"cells.csv: line 4, column 'loss_nats': 'diverged' is not a number"):
+        import_table(study_from(tables), "cells", tmp_path / "cells.csv")
 
 
 def test_the_script_copies_bytes(tables, tmp_path, monkeypatch):

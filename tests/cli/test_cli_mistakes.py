@@ -16,13 +16,13 @@ from twostage.cli import main
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"loss_nats": -1.0}, "row 5, column 'loss_nats'"),
-        ({"loss_nats": float("nan")}, "row 5, column 'loss_nats'"),
-        ({"d1_tokens": 0.0}, "row 5, column 'd1_tokens'"),
-        ({"d2_tokens": "many"}, "row 5, column 'd2_tokens'"),
+        ({"loss_nats": -1.0}, "line 6, column 'loss_nats'"),
+        ({"loss_nats": float("nan")}, "line 6, column 'loss_nats'"),
+        ({"d1_tokens": 0.0}, "line 6, column 'd1_tokens'"),
+        ({"d2_tokens": "many"}, "line 6, column 'd2_tokens'"),
     ],
 )
-def test_bad_values_name_row_and_column(
+def test_bad_values_name_line_and_column(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], message: str
 ) -> None:
     frame = grid().astype(object)
@@ -48,7 +48,7 @@ def test_other_mistakes_are_one_clear_line(
     over_seeds = ["--bootstrap", "9", "--bootstrap-unit", "seeds"]
     assert "one seed or none" in failure(capsys, *fit, *over_seeds)
     (tmp_path / "losses.xlsx").write_bytes(b"x")
-    assert "use .csv, .jsonl or .parquet" in failure(
+    assert "use .csv, .tsv, .txt, .jsonl" in failure(
         capsys, "fit", str(tmp_path / "losses.xlsx"), "--form", "mul"
     )
     (tmp_path / "broken.parquet").write_bytes(b"not parquet")

@@ -24,7 +24,7 @@ def main() -> None:
         "--wanted", nargs="+", required=True, help="folders of decay branches, relative to the results"
     )
     curves.add_argument("--out", type=Path, required=True, help="table to write")
-    given = tables.add_parser("given", help="check a table of `cells_table` and copy it unchanged")
+    given = tables.add_parser("given", help="check a table of `cells_table` and write it as CSV")
     given.add_argument("--kind", choices=("cells", "base_cells", "curves"), required=True)
     given.add_argument("--from", dest="source", type=Path, required=True, help="table to import")
     given.add_argument("--out", type=Path, required=True, help="table to write")
@@ -32,7 +32,7 @@ def main() -> None:
 
     from twostage.analysis.cells import aggregate_cells, write_table
     from twostage.analysis.curves_table import gather_curves, parse_branch
-    from twostage.analysis.imported import check_rows
+    from twostage.analysis.imported import import_table
     from twostage.common.storage import write_atomic
     from twostage.design.design import Design
     from twostage.study import load_study
@@ -48,8 +48,7 @@ def main() -> None:
         wanted = [parse_branch(folder) for folder in args.wanted]
         write_table(gather_curves(Design(study), args.results, wanted), args.out)
     else:
-        check_rows(study, args.kind, args.source)
-        write_atomic(args.out, args.source.read_bytes())
+        write_atomic(args.out, import_table(study, args.kind, args.source))
 
 
 if __name__ == "__main__":

@@ -1,37 +1,20 @@
 """The imported tables of a study (`cells_table`) and a check of their columns.
 
-Reads only the header lines, so that parsing the DAG stays fast; `analysis.imported` reads a whole table, in the job that
+Reads only the names of the columns, so that parsing the DAG stays fast; `analysis.imported` reads a whole table, in the job that
 imports it.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Literal
 
+from twostage.catalogue.entry import COLUMNS, Kind
 from twostage.catalogue.figure_entries import FIGURES
 from twostage.catalogue.lookup import drawable_figures
 from twostage.common.errors import UserError
+from twostage.common.table_file import column_names
+from twostage.methods.cpt import Cpt
 from twostage.study import Study
-
-Kind = Literal["cells", "base_cells", "curves"]
-#: Required columns; `evaluation` and `excluded` may be absent (none is excluded).
-COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "cells": (
-        "method",
-        "model",
-        "seed",
-        "d1_tokens",
-        "d2_tokens",
-        "valid_corpus",
-        "n_base",
-        "n_final",
-        "loss_nats",
-    ),
-    "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
-    "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
-}
 
 
 def table_paths(study: Study) -> dict[Kind, str]:
@@ -79,12 +62,15 @@ def check_headers(study: Study, results: str | Path) -> None:
 
 def _header(key: str, path: Path) -> list[str]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
-    except (OSError, UnicodeDecodeError) as error:
+        return column_names(path)
+    except OSError as error:
         raise UserError(f"{key}: {path} cannot be read ({error}); correct the path or the file") from None
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def unified_law_wanted(study: Study) -> bool:
-    """Return whether one law over both stages can be fitted, which needs the base checkpoints at D2 = 0."""
-    return study.cells_table is None or study.cells_table.base_cells is not None
+    """Return whether one law over both stages can be fitted, which needs base checkpoints at D2 = 0 on a continued corpus."""
+    if study.cells_table is not None:
+        return study.cells_table.base_cells is not None
+    return any(isinstance(method, Cpt) for method in study.methods.values())

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twostage.cli.predict import add_plan_options, outside, quantities
+from twostage.cli.notes import notes_on
+from twostage.cli.predict import add_plan_options, quantities
 from twostage.cli.tables import add_level_option, check_level
 
 
@@ -56,16 +57,14 @@ def run(args: argparse.Namespace) -> int:
     values = quantities(args)
     fit, points = read_fit(args.fit)
     reused = laws_of(fit, points, args.draws, seed=args.seed)
-    scratch = None
-    notes = outside(points, values)
-    if args.scratch:
-        scratch_fit, scratch_points = read_fit(args.scratch)
-        scratch = laws_of(scratch_fit, scratch_points, args.draws, seed=args.seed + 1)
-        from_scratch = {"d2": values["d2"]} | (
-            {"n": values["n"] * args.growth_factor} if "n" in values else {}
-        )
-        notes += [f"from scratch: {note}" for note in outside(scratch_points, from_scratch)]
+    scratch_fit, scratch_points = read_fit(args.scratch) if args.scratch else (None, None)
+    scratch = laws_of(scratch_fit, scratch_points, args.draws, seed=args.seed + 1) if scratch_fit else None
     advice = advise(reused, scratch, **values, growth_factor=args.growth_factor, level=args.level)
+    notes = notes_on(fit, points, {name: values[name] for name in fit.law.variables})
+    if scratch_fit:
+        final = values | {"n": values["n"] * args.growth_factor} if "n" in values else values
+        inputs = {name: final[name] for name in scratch_fit.law.variables}
+        notes += [f"from scratch: {note}" for note in notes_on(scratch_fit, scratch_points, inputs)]
     lines = sentences(advice)
     if args.json:
         from twostage.laws.jsonio import dumps
@@ -77,13 +76,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(advice: Any, lines: list[str], notes: list[str], level: float) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from twostage.cli.console import make_console
     from twostage.common.units import format_quantity
     from twostage.laws.consequences import Estimate
 
-    console = Console()
+    console = make_console()
     for line in lines:
         console.print(line, highlight=False)
     table = Table(title_justify="left")

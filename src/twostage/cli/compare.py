@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from twostage.cli.tables import add_data_options, load_points
 from twostage.laws.declarations import DECLARED
+
+#: Objectives and errors that agree to this share are those of one curve.
+SAME = 1e-5
 
 
 def add_parser(subparsers: Any) -> None:
@@ -18,7 +22,12 @@ def add_parser(subparsers: Any) -> None:
     )
     add_data_options(parser)
     parser.add_argument(
-        "--forms", nargs="+", choices=DECLARED, metavar="FORM", help="default: all that the columns allow"
+        "--forms",
+        nargs="+",
+        action="extend",
+        choices=DECLARED,
+        metavar="FORM",
+        help="default: all that the columns allow",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
@@ -28,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     """Compare and print."""
     import pandas as pd
 
-    from twostage.laws.selection import compare, design_notes, noise_floor
+    from twostage.laws.checks import collinear
+    from twostage.laws.selection import compare, noise_floor
 
     points, _ = load_points(args, None)
     available = set(points.variables())
@@ -50,21 +60,21 @@ def run(args: argparse.Namespace) -> int:
         floor = noise_floor(points).sd_nats
     except ValueError:
         floor = None  # one seed per cell
-    notes = design_notes(points)
+    notes = collinear(points.variables()) + [
+        f"{', '.join(names)} give the same curve on these points" for names in _same_curve(table)
+    ]
     if args.json:
         from twostage.laws.fit_file import finite
         from twostage.laws.jsonio import dumps
 
-        print(
-            dumps(
-                {
-                    "forms": finite(table.to_dict("records")),
-                    "not_fitted": skipped,
-                    "noise_floor_nats": floor,
-                    "design_notes": notes,
-                }
-            )
-        )
+        record = {
+            "forms": finite(table.to_dict("records")),
+            "not_fitted": skipped,
+            "noise_floor_nats": floor,
+            "same_curve": _same_curve(table),
+            "notes": notes,
+        }
+        print(dumps(record))
         return 0
     _show(table, skipped, floor, len(points), notes)
     return 0
@@ -78,11 +88,25 @@ BEYOND = {
 }
 
 
+def _same_curve(table: Any) -> list[list[str]]:
+    """Return groups of forms with equal objective and equal errors: on these points they are one curve."""
+    groups: list[list[dict[str, Any]]] = []
+    for row in table.to_dict("records"):
+        for group in groups:
+            if all(math.isclose(row[key], group[0][key], rel_tol=SAME) for key in ("objective", "rms_nats")):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return [[row["form"] for row in group] for group in groups if len(group) > 1]
+
+
 def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: int, notes: list[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from twostage.cli.console import make_console
+
+    console = make_console()
     shown = Table(title=f"Leave-one-out over {n_points} points, best first", title_justify="left")
     beyond = {column: heading for column, heading in BEYOND.items() if table[column].notna().any()}
     for heading in ("form", "cell left out", *beyond.values(), "in sample", "AIC", "BIC", "co-effs"):
@@ -110,7 +134,7 @@ def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: in
             f"Noise between seeds of a cell: {1e3 * floor:.3f}e-3 nats; no form can predict below it."
         )
     for note in notes:
-        console.print(f"[yellow]Warning:[/yellow] {note}.", highlight=False)
+        console.print(f"[yellow]Note:[/yellow] {note}")
     for form, reason in skipped.items():
         console.print(f"[yellow]Not fitted:[/yellow] {form}: {reason}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, print, write."""
-    from twostage.laws.fit import fit_law
+    from twostage.laws.fit import OVERFLOW, fit_law
     from twostage.laws.fit_file import fit_record
     from twostage.laws.uncertainty import bootstrap, profile_intervals, standard_errors
 
@@ -62,6 +63,9 @@ def run(args: argparse.Namespace) -> int:
     fit = fit_law(
         points, args.form, objective=args.objective, delta=args.delta, allow_degenerate=args.allow_degenerate
     )
+    wrong = [name for name, value in fit.coefficients.items() if not math.isfinite(value)]
+    if wrong:
+        raise ValueError(f"form {args.form!r}: {', '.join(wrong)}: {OVERFLOW}")
     fit = fit.with_intervals(profile_intervals(points, fit, args.level))
     if args.bootstrap:
         draws = bootstrap(
@@ -71,9 +75,13 @@ def run(args: argparse.Namespace) -> int:
         fit = fit.with_standard_errors(standard_errors(draws, tuple(fit.law.coefficients)), source)
     extra = {
         "data": {
-            "file": args.data.name,
+            "file": str(args.data),
             "columns": columns,
             "where": args.where,
+            "units": args.units,
+            "decimal": args.decimal,
+            "repeat": args.repeat,
+            "accept_units": args.accept_units,
             "dropped_highest": args.drop_highest,
         }
     }
@@ -90,12 +98,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from twostage.cli.console import make_console
     from twostage.laws.uncertainty import soft_coefficients
 
-    console = Console()
+    console = make_console()
     table = Table(title=fit.law.equation, title_justify="left")
     for heading in ("coefficient", "estimate", "standard error", f"{100 * args.level:g} % interval"):
         table.add_column(heading, justify="left" if heading == "coefficient" else "right", no_wrap=True)
@@ -124,4 +132,4 @@ def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
     for warning in fit.warnings:
         console.print(f"[yellow]Warning:[/yellow] {warning}")
     if args.out:
-        console.print(f"Written: {args.out}")
+        console.print(f"Written: {args.out}", soft_wrap=True, highlight=False)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from twostage.cli.notes import notes_on
 from twostage.cli.tables import add_level_option, check_level
 from twostage.common.units import format_quantity, parse_quantity
-
-if TYPE_CHECKING:
-    from twostage.laws.points import Points
 
 
 def add_parser(subparsers: Any) -> None:
@@ -42,19 +41,6 @@ def quantities(args: argparse.Namespace) -> dict[str, float]:
     return {name: parse_quantity(text, name=f"--{name}") for name, text in given.items() if text is not None}
 
 
-def outside(points: Points | None, values: dict[str, float]) -> list[str]:
-    """Notes on inputs outside the range of the fitted points."""
-    notes = []
-    for name, value in values.items():
-        measured = None if points is None else points.variable(name)
-        if measured is not None and not measured.min() <= value <= measured.max():
-            low, high = format_quantity(measured.min()), format_quantity(measured.max())
-            notes.append(
-                f"{name} = {format_quantity(value)} is outside the fitted range ({low} to {high}): an extrapolation"
-            )
-    return notes
-
-
 def run(args: argparse.Namespace) -> int:
     """Predict and print."""
     from twostage.laws.consequences import predict
@@ -68,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"form {fit.form!r} needs --{name}: {fit.law.equation}")
     values = {name: given[name] for name in fit.law.variables}
     loss = predict(fit, points, level=args.level, **values)
-    notes = outside(points, values) + [
+    notes = notes_on(fit, points, values) + [
         f"not used by form {fit.form!r}: --{name}" for name in given if name not in values
     ]
     if args.json:
@@ -86,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
         print(dumps(finite(record | {"method": loss.method, "notes": notes})))
         return 0
     where = ", ".join(f"{name.upper()} = {format_quantity(value)}" for name, value in values.items())
-    print(
-        f"{where}: {loss.value:.5f} nats per token"
-        f" ({100 * loss.level:g} % interval {loss.lower:.5f} to {loss.upper:.5f}, {loss.method})"
-    )
+    interval = f"{loss.lower:.5f} to {loss.upper:.5f}, {loss.method}"
+    if math.isnan(loss.lower) or math.isnan(loss.upper):
+        interval = "open: these points do not determine it"
+    print(f"{where}: {loss.value:.5f} nats per token ({100 * loss.level:g} % interval {interval})")
     for note in notes:
         print(f"Note: {note}")
     return 0

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twostage.cli.predict import add_plan_options, outside, quantities
+from twostage.cli.notes import notes_on
+from twostage.cli.predict import add_plan_options, quantities
 from twostage.cli.tables import add_level_option, check_level
 
 
@@ -54,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     fit, points = read_fit(args.fit)
     scratch = read_fit(args.scratch) if args.scratch else None
     found = worth(fit, points, **values, scratch=scratch, growth_factor=args.growth_factor, level=args.level)
-    notes = outside(points, values) + ([found.note] if found.note else [])
+    notes = notes_on(fit, points, {name: values[name] for name in fit.law.variables}) + [found.note] * bool(
+        found.note
+    )
     if args.json:
         print(dumps(finite(asdict(found) | {"form": fit.form, "notes": notes})))
         return 0

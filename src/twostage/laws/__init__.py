@@ -39,8 +39,8 @@ Example:
 
 Modules: `points` the data; `declarations` the laws; `form`, `forms`, `tree`, `blend` their calculus; `response` a law on given points
 with exact derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
-`lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `jsonio`
-the result and its file; `covariance`, `likelihood`, `quantities`, `profile`, `functional`, `uncertainty` intervals;
+`lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `fit_schema`,
+`fit_check`, `jsonio` the result and its file; `covariance`, `likelihood`, `quantities`, `profile`, `functional`, `uncertainty` intervals;
 `selection` the choice between laws; `crossover`, `allocation`, `consequences`, `base_worth`, `advice`, `curves`, `unified` what
 follows from a fit.
 """

@@ -5,9 +5,7 @@ It verifies local optimality to rounding, and reports on the global search witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -49,16 +47,6 @@ class Certificate:
     next_basin: float | None
     bounds_hit: tuple[str, ...]
     points_within_delta: int
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Certificate:
-        """Read back from JSON; ValueError naming what is missing."""
-        missing = set(cls.__dataclass_fields__) - set(data)
-        if missing:
-            raise ValueError(
-                f"fit file: certificate lacks {', '.join(sorted(missing))}; write it again with `twostage fit`"
-            )
-        return cls(**{**data, "bounds_hit": tuple(data["bounds_hit"])})
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from twostage.laws.form import Form
-from twostage.laws.points import Points
+from twostage.laws.points import FloatArray, Points
 
 MIN_SIZES, MIN_SIZE_RANGE = 3, 4.0
+# Smallest spread of the standardised logarithms in any direction, as a share of the largest, that counts as independent.
+COLLINEAR = 0.01
 _WORDS = {"d1": "D1", "d2": "D2", "n": "N"}
 
 
@@ -44,4 +48,27 @@ def check_points(points: Points, law: Form, *, allow_degenerate: bool) -> list[s
         raise ValueError(
             "; ".join(complaints) + "; measure more cells or pass allow_degenerate (--allow-degenerate)"
         )
-    return complaints
+    return complaints + collinear(variables)
+
+
+def collinear(variables: Mapping[str, FloatArray]) -> list[str]:
+    """Return a warning where the logarithms of the variables (m,) lie on a line or plane, as with D2 proportional to D1.
+
+    Laws that differ only across this plane are then the same curve on the points. A variable that does not vary has its own
+    message.
+    """
+    logs = {name: np.log(values) for name, values in variables.items() if np.unique(values).size > 1}
+    if len(logs) < 2:
+        return []
+    centred = np.array([(x - x.mean()) / x.std() for x in logs.values()])
+    directions, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    if sizes[-1] > COLLINEAR * sizes[0]:
+        return []
+    names = [
+        _WORDS[name] for name, part in zip(logs, directions[:, -1], strict=True) if abs(part) > COLLINEAR
+    ]
+    listed = ", ".join(names[:-1]) + " and " + names[-1]
+    return [
+        f"{listed} vary together (one follows from the others): these points cannot tell apart laws that differ in how"
+        f" {listed} enter; measure cells in which they vary independently"
+    ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike
 from twostage.laws.certificate import Certificate, certify
 from twostage.laws.checks import check_points
 from twostage.laws.covariance import covariance_of
+from twostage.laws.declarations import Declaration
 from twostage.laws.form import Form
 from twostage.laws.forms import form_of
 from twostage.laws.jsonio import dumps, loads
@@ -26,7 +26,15 @@ from twostage.laws.points import FloatArray, Points
 from twostage.laws.problem import Problem
 from twostage.laws.solver import Solution, helper_weights
 
+#: Of fit files; raised when their keys change. Files of other versions are refused.
+SCHEMA_VERSION = 2
 UNITS = {"d1": "tokens", "d2": "tokens", "n": "non-embedding parameters", "loss": "nats per token"}
+
+
+OVERFLOW = (
+    "not finite in raw units, because the exponents are implausibly large; the points do not determine the law: check the"
+    " columns, or measure more cells"
+)
 
 
 def at_bound(name: str) -> str:
@@ -47,12 +55,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted law. `coefficients` are in raw units (natural log, tokens); `centred` holds the internal values and the
-    centring constants; `objective` is the sum over points. `covariance` is (k, k) in the order of `coefficients`."""
+    """A fitted law. `coefficients` are in raw units (natural log, tokens). `theta` (k,) is the same law in the solver's
+    coordinates, scales and then exponents, in which `centre` (means of ln D1, ln D2, ln N, or ln of the sum) is
+    subtracted from the logarithms. `objective` is the sum over points. `covariance` is (k, k) in the order of `coefficients`."""
 
     form: str
     coefficients: dict[str, float]
-    centred: dict[str, dict[str, float]]
+    theta: FloatArray
+    centre: dict[str, float]
     objective: float
     objective_name: str
     delta: float | None
@@ -73,16 +83,6 @@ class Fit:
     def objective_spec(self) -> Objective:
         """The objective as an argument of the solver."""
         return Objective(self.objective_name, self.delta if self.delta is not None else 1e-3)
-
-    @cached_property
-    def theta(self) -> FloatArray:
-        """Internal vector: scales, then exponents, centred; shape (k,)."""
-        return np.array([self.centred["values"][name] for name in self.law.internal])
-
-    @property
-    def centre(self) -> dict[str, float]:
-        """Centring constants: ln D1, ln D2, ln N (or ln of the sum) subtracted inside."""
-        return self.centred["centre"]
 
     def predict(
         self, d1: ArrayLike | None = None, d2: ArrayLike | None = None, n: ArrayLike | None = None
@@ -114,10 +114,9 @@ class Fit:
     def to_json(self) -> str:
         """The fit file: 17 digits, units, log base, objective, certificate, covariance, intervals."""
         law = self.law
-        units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")}
-        units |= law.constants
         return dumps(
             {
+                "schema_version": SCHEMA_VERSION,
                 "form": self.form,
                 "equation": law.equation,
                 "coefficients": self.coefficients,
@@ -125,44 +124,39 @@ class Fit:
                 "standard_errors_source": self.standard_errors_source,
                 "intervals": {name: asdict(interval) for name, interval in self.intervals.items()},
                 "covariance": {"order": list(law.coefficients), "matrix": self.covariance.tolist()},
-                "centred": self.centred,
+                "centre": self.centre,
+                "centred": None
+                if self._follows_from_raw()
+                else dict(zip(law.internal, self.theta.tolist(), strict=True)),
                 "objective": self.objective,
                 "objective_name": self.objective_name,
                 "delta": self.delta,
                 "n_points": self.n_points,
-                "units": units,
+                "units": units_of(law),
                 "log_base": "e",
                 "certificate": asdict(self.certificate),
                 "warnings": list(self.warnings),
             }
         )
 
+    def _follows_from_raw(self) -> bool:
+        """Tell whether the raw coefficients hold the law; they do not if a scale under- or overflows."""
+        with np.errstate(all="ignore"):
+            theta = self.law.from_raw(self.coefficients, self.centre)
+        return bool(np.allclose(theta, self.theta, rtol=1e-6, atol=1e-9))
+
     @classmethod
     def from_json(cls, text: str) -> Fit:
-        """Read a fit file; ValueError names a missing key."""
-        data = loads(text)
-        try:
-            return cls(
-                form=form_of(data["form"]).name,
-                coefficients=data["coefficients"],
-                centred=data["centred"],
-                objective=data["objective"],
-                objective_name=data["objective_name"],
-                delta=data["delta"],
-                n_points=data["n_points"],
-                certificate=Certificate.from_dict(data["certificate"]),
-                covariance=np.array(
-                    [[np.nan if v is None else v for v in row] for row in data["covariance"]["matrix"]], float
-                ),
-                standard_errors={k: np.nan if v is None else v for k, v in data["standard_errors"].items()},
-                standard_errors_source=data["standard_errors_source"],
-                warnings=tuple(data["warnings"]),
-                intervals={name: Interval(**value) for name, value in data["intervals"].items()},
-            )
-        except KeyError as error:
-            raise ValueError(
-                f"fit file: key {error.args[0]!r} is missing; write it again with `twostage fit`"
-            ) from None
+        """Read a fit file; ValueError names what is missing or wrong. `fit_file.read_fit` also checks the points."""
+        from twostage.laws.fit_schema import parse_fit  # pydantic is slow to import
+
+        return parse_fit(loads(text)).fit()
+
+
+def units_of(law: Declaration) -> dict[str, Any]:
+    """Units of the variables of a law and of the loss, and its constants; as in fit files."""
+    units: dict[str, Any] = {name: UNITS[name] for name in (*law.variables, "loss")}
+    return units | dict(law.constants)
 
 
 def fit_law(
@@ -208,7 +202,11 @@ def assemble(
     certificate: Certificate,
     warnings: list[str],
 ) -> Fit:
-    """Return the `Fit` of internal parameters, with raw coefficients, covariance and warnings about bounds and identification."""
+    """Return the `Fit` of internal parameters, with raw coefficients, covariance and warnings about bounds and identification.
+
+    The internal vector follows from the raw coefficients, as it does when a file is read, unless these under- or overflow.
+    What has an infinite coefficient is not certified.
+    """
     law = problem.law
     with np.errstate(all="ignore"):
         raw = {name: float(np.real(v)) for name, v in law.to_raw(theta, problem.centre).items()}
@@ -218,20 +216,20 @@ def assemble(
     more += [
         f"{n} is not identified by these points" for n, c in zip(law.internal, constant, strict=True) if c
     ]
+    same = problem.internal(raw)
+    if np.allclose(same, theta, rtol=1e-6, atol=1e-9):
+        theta = same
     if not all(np.isfinite(v) for v in raw.values()):
-        more.append(
-            "a scale overflows in raw units (see the centred values): the exponents are implausibly large"
-        )
+        certificate = replace(certificate, certified=False)
+        more.append(f"{', '.join(n for n, v in raw.items() if not np.isfinite(v))}: {OVERFLOW}")
     warnings = warnings + more + [at_bound(name) for name in certificate.bounds_hit]
     if not certificate.certified:
         warnings.append("the optimum is not certified: its optimality conditions do not hold to tolerance")
     return Fit(
         form=law.name,
         coefficients=raw,
-        centred={
-            "values": dict(zip(law.internal, map(float, theta), strict=True)),
-            "centre": dict(problem.centre),
-        },
+        theta=theta,
+        centre=dict(problem.centre),
         objective=float(value),
         objective_name=spec.name,
         delta=spec.delta if spec.name == "huber" else None,

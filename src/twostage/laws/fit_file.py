@@ -6,8 +6,11 @@ With the points in the file, `predict` and `advise` can give likelihood interval
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from twostage.common.advice import remake
 
 if TYPE_CHECKING:
     from twostage.laws.fit import Fit
@@ -28,28 +31,76 @@ def fit_record(fit: Fit, points: Points, extra: dict[str, Any]) -> str:
 
 
 def read_fit(path: Path) -> tuple[Fit, Points | None]:
-    """Read a fit file; the points are None where it has none (a study's own fit file).
+    """Read a fit file; the points are None where it has none.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a fit file; names the file and the key.
+        ValueError: not a fit file, or its parts do not agree; names the file, the key and the command that makes it again.
     """
-    from twostage.laws.fit import Fit
+    from twostage.laws.fit_check import checked
+    from twostage.laws.fit_schema import parse_fit  # pydantic is slow to import
     from twostage.laws.jsonio import loads
-    from twostage.laws.points import Points
 
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; write it with `twostage fit DATA.csv --form FORM --out {path}`"
         )
-    text = path.read_text(encoding="utf-8")
+    record: Any = None
     try:
-        record = loads(text)
-        fit = Fit.from_json(text)
-        points = Points(**record["points"]) if "points" in record else None
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a fit file of `twostage fit`: {error}") from None
+        record = loads(path.read_text(encoding="utf-8"))
+        fields = parse_fit(record)
+        points = None if fields.points is None else fields.points.points()
+        fit = fields.fit() if points is None else checked(fields.fit(), points)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: not a fit file of `twostage fit`: {error}; {_again(path, record)}"
+        ) from None
     return fit, points
+
+
+def _again(path: Path, record: Any) -> str:
+    """Return what to do about a file that is not valid: the command that wrote it, as far as the file tells."""
+    fields = record if isinstance(record, dict) else {}
+    if isinstance(fields.get("laws"), dict):
+        choice = " ".join(f"{name}={fields.get(name)}" for name in ("method", "model"))
+        return (
+            "fit one of them to the study's cells:"
+            f" `twostage fit results/<study>/tables/cells.csv --where {choice} --form FORM --out FIT.json`"
+        )
+    if "extrapolation" in fields:
+        return f"make it again with: {remake(path)}"
+    return f"make it again with: {_command(fields)} --out {shlex.quote(str(path))}"
+
+
+def _command(fields: dict[str, Any]) -> str:
+    """Return the command `twostage fit` with the options that a file names, whether it is valid or not."""
+    data = fields.get("data") if isinstance(fields.get("data"), dict) else {}
+    assert isinstance(data, dict)
+    words: list[object] = [
+        "twostage",
+        "fit",
+        data.get("file", "DATA.csv"),
+        "--form",
+        fields.get("form", "FORM"),
+    ]
+    columns = data.get("columns")
+    if isinstance(columns, dict) and columns:
+        words += ["--columns", *(f"{name}={column}" for name, column in columns.items())]
+    for key in ("where", "units"):
+        if isinstance(data.get(key), list) and data[key]:
+            words += [f"--{key}", *data[key]]
+    for key in ("decimal", "repeat"):
+        if data.get(key):
+            words += [f"--{key}", data[key]]
+    if data.get("accept_units"):
+        words += ["--accept-units"]
+    if data.get("dropped_highest"):
+        words += ["--drop-highest", data["dropped_highest"]]
+    if fields.get("objective_name") == "lad":
+        words += ["--objective", "lad"]
+    elif fields.get("delta") not in (None, 1e-3):
+        words += ["--delta", fields["delta"]]
+    return shlex.join(map(str, words))
 
 
 def finite(value: Any) -> Any:

@@ -27,8 +27,19 @@ def dumps(value: Any, indent: int = 0) -> str:
 
 
 def loads(text: str) -> Any:
-    """Plain JSON; ValueError with the line of a syntax error."""
+    """Plain JSON; ValueError with the line of a syntax error, or the key that an object has twice."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"fit file is not JSON: line {error.lineno}: {error.msg}") from None
+    except RecursionError:
+        raise ValueError("fit file is not valid: lists or objects are nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"key {key!r} is there twice")
+        values[key] = value
+    return values

@@ -6,9 +6,10 @@ share noise (`trunk`). `Points.from_frame` takes a pandas table.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 AnyArray = NDArray[Any]
+
+#: What to do with rows of the same cell and seed.
+Repeat = Literal["mean", "min", "seed"]
+
+
+class RepeatedCellsError(ValueError):
+    """Two rows are the same cell of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -126,11 +134,22 @@ class Points:
         n: str | None = None,
         loss: str = "loss_nats",
         seed: str | None = None,
+        repeat: Repeat | None = None,
     ) -> Points:
         """Points from a table; the arguments name its columns (None: the variable is not used).
 
-        Raises ValueError for an unknown column, a value that is not a positive finite number, or two rows of the same
-        cell and seed; the message names row (first data row = 1), column and fix.
+        Args:
+            frame: one row per run.
+            d1, d2, n, loss, seed: names of its columns.
+            repeat: what to do with rows of the same cell and seed: take their `mean` or `min` loss, or count them as
+                further seeds; None refuses them.
+
+        Raises:
+            RepeatedCellsError: two rows are the same cell of the same seed.
+            ValueError: an unknown column, or a value that is not a positive finite number.
+
+        Messages name the column and the row (first data row = 1). If the frame's index has a name, such as `line`, they use
+        that name and the labels of the index instead.
         """
         columns = {"d1": d1, "d2": d2, "n": n, "loss": loss, "seed": seed}
         named = {key: column for key, column in columns.items() if column is not None}
@@ -140,13 +159,24 @@ class Points:
                 raise ValueError(
                     f"column {column!r} (for {key}) is not in the table; its columns are: {known}"
                 )
+        places = Places.of(frame)
         numeric = {
-            key: _positive(frame[column].to_numpy(dtype=object), column)
+            key: _positive(frame[column].to_numpy(dtype=object), column, places)
             for key, column in named.items()
             if key != "seed"
         }
         labels = None if seed is None else frame[seed].to_numpy()
-        _refuse_duplicates(numeric, labels, named)
+        keys = [numeric[key] for key in ("n", "d1", "d2") if key in numeric]
+        if keys:
+            codes = _codes(keys if labels is None else [*keys, labels], len(numeric["loss"]))
+            if repeat is None:
+                _refuse_repeats(codes, numeric, named, places)
+            elif repeat == "seed":
+                labels = _further_seeds(codes, labels)
+            else:
+                first, numeric["loss"] = _one_loss(codes, numeric["loss"], repeat)
+                numeric = {key: values if key == "loss" else values[first] for key, values in numeric.items()}
+                labels = None if labels is None else labels[first]
         return cls(
             loss=numeric["loss"],
             d1=numeric.get("d1"),
@@ -156,7 +186,24 @@ class Points:
         )
 
 
-def _positive(values: Any, column: str) -> FloatArray:
+@dataclass(frozen=True)
+class Places:
+    """How messages name rows: a word and one label per row (None: counted from 1)."""
+
+    word: str = "row"
+    labels: tuple[Any, ...] | None = None
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame) -> Places:
+        """The index of a frame if it has a name."""
+        return cls() if frame.index.name is None else cls(str(frame.index.name), tuple(frame.index.tolist()))
+
+    def label(self, row: int) -> Any:
+        """The label of a row, counted from 0."""
+        return row + 1 if self.labels is None else self.labels[row]
+
+
+def _positive(values: Any, column: str, places: Places = Places()) -> FloatArray:
     """Values as float64, refused with row and column where one is not a positive finite number."""
     raw = np.asarray(values)
     if raw.ndim != 1:
@@ -170,15 +217,16 @@ def _positive(values: Any, column: str) -> FloatArray:
                 numbers[row] = np.nan if value is None else float(value)
             except (TypeError, ValueError):
                 raise ValueError(
-                    f"row {row + 1}, column {column!r}: {value!r} is not a number; correct the value or drop the row"
+                    f"{places.word} {places.label(row)}, column {column!r}: {value!r} is not a number; correct the value or"
+                    " drop the row"
                 ) from None
     bad = ~(np.isfinite(numbers) & (numbers > 0))
     if bad.any():
         row = int(np.argmax(bad))
         what = "missing (NaN)" if np.isnan(numbers[row]) else f"{numbers[row]:g}"
         raise ValueError(
-            f"row {row + 1}, column {column!r}: the value is {what}, but a law needs positive finite numbers; "
-            "correct it or drop the row"
+            f"{places.word} {places.label(row)}, column {column!r}: the value is {what}, but a law needs positive finite"
+            " numbers; correct it or drop the row"
         )
     return numbers
 
@@ -202,21 +250,39 @@ def _codes(keys: Iterable[AnyArray], size: int) -> NDArray[np.int64]:
     return np.asarray(codes if codes else np.arange(size), np.int64)
 
 
-def _refuse_duplicates(
-    numeric: Mapping[str, FloatArray], labels: AnyArray | None, named: Mapping[str, str]
+def _refuse_repeats(
+    codes: AnyArray, numeric: Mapping[str, FloatArray], named: Mapping[str, str], places: Places
 ) -> None:
-    keys = [key for key in ("n", "d1", "d2") if key in numeric]
-    if not keys:
-        return
-    columns: list[list[Any]] = [numeric[key].tolist() for key in keys]
-    if labels is not None:
-        columns.append(labels.tolist())
-    seen: dict[tuple[Any, ...], int] = {}
-    for row, values in enumerate(zip(*columns, strict=True)):
-        first = seen.setdefault(values, row)
+    seen: dict[int, int] = {}
+    for row, code in enumerate(codes.tolist()):
+        first = seen.setdefault(code, row)
         if first != row:
-            where = ", ".join(f"{named[key]} = {numeric[key][row]:g}" for key in keys)
-            fix = "drop one" if labels is not None else "drop one, or name the seed column"
-            raise ValueError(
-                f"rows {first + 1} and {row + 1} are the same cell ({where}) of the same seed: {fix}"
+            where = ", ".join(
+                f"{named[key]} = {numeric[key][row]:g}" for key in ("n", "d1", "d2") if key in numeric
             )
+            fix = "drop one" if "seed" in named else "drop one, name the seed column"
+            raise RepeatedCellsError(
+                f"{places.word}s {places.label(first)} and {places.label(row)} are the same cell ({where}) of the same seed:"
+                f" {fix}, or give repeat (--repeat) mean, min or seed"
+            )
+
+
+def _further_seeds(codes: AnyArray, labels: AnyArray | None) -> AnyArray:
+    """Labels of seeds that differ between the rows of one code: 0, 1, ... or, where there are labels, `0`, `0 again 1`."""
+    times: Counter[int] = Counter()
+    count = np.empty(codes.size, np.int64)
+    for row, code in enumerate(codes.tolist()):
+        count[row] = times[code]
+        times[code] += 1
+    if labels is None:
+        return count
+    return np.array(
+        [f"{label} again {k}" if k else str(label) for label, k in zip(labels, count, strict=True)]
+    )
+
+
+def _one_loss(codes: AnyArray, loss: FloatArray, repeat: Repeat) -> tuple[AnyArray, FloatArray]:
+    """The first row of each code, and the mean or lowest loss of its rows."""
+    _, first = np.unique(codes, return_index=True)
+    losses = [loss[codes == codes[row]] for row in first]
+    return first, np.array([rows.mean() if repeat == "mean" else rows.min() for rows in losses])

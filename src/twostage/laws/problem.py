@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,3 +48,11 @@ class Problem:
     def with_law(self, law: Form) -> Problem:
         """Another form of the same variables on the same points."""
         return Problem.from_logs(law, self.logs, self.centre, self.y)
+
+    def internal(self, coefficients: Mapping[str, float]) -> FloatArray:
+        """Internal vector (k,) of raw coefficients; what rounding moved off a bound is moved back. May not be finite."""
+        with np.errstate(all="ignore"):
+            theta = np.asarray(self.law.from_raw(coefficients, self.centre), float)
+        for bound in (self.box.lower, self.box.upper):
+            theta = np.where(np.isclose(theta, bound, rtol=1e-9, atol=1e-12), bound, theta)
+        return theta

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 # Shares of the cells, cheapest first, from which a rolling origin predicts the others; our choice.
 ORIGINS = (0.4, 0.55, 0.7, 0.85)
-# Correlation of two logarithms above which a design does not separate their effects.
-COLLINEAR = 0.99
 
 
 @dataclass(frozen=True)
@@ -176,21 +173,6 @@ def _determined(points: Points, law: Form, keep: AnyArray) -> bool:
     except ValueError:
         return False
     return True
-
-
-def design_notes(points: Points) -> list[str]:
-    """What the points cannot tell apart: variables that are powers of each other on all points."""
-    logs = {name: np.log(values) for name, values in points.variables().items() if np.ptp(values) > 0}
-    names = {"d1": "D1", "d2": "D2", "n": "N"}
-    notes = []
-    for one, other in combinations(logs, 2):
-        together = float(abs(np.corrcoef(logs[one], logs[other])[0, 1]))
-        if together > COLLINEAR:
-            notes.append(
-                f"{names[one]} and {names[other]} change together (correlation of their logarithms {together:.4f}): these points "
-                "cannot tell forms apart that differ in how the two act"
-            )
-    return notes
 
 
 def compare(

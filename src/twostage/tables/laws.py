@@ -109,7 +109,7 @@ def table_7(fits: Sequence[MethodFit], excluded: Sequence[ExcludedCell] = ()) ->
             numbers |= {name: value, f"{name}_lower": lower, f"{name}_upper": upper}
             cells[EXPONENT_TITLES[name]] = estimate_text(value, lower, upper, ".4f") + notes.mark(reason)
         for name, other in (("alpha1", "d2"), ("alpha2", "d1")):
-            value = None if fitted is None else fitted.centred["values"][name]
+            value = None if fitted is None else float(fitted.theta[fitted.law.internal.index(name)])
             numbers[f"{name}_centred"] = value
             numbers[f"{other}_centre_tokens"] = None if fitted is None else math.exp(fitted.centre[other])
             cells[f"{EXPONENT_TITLES[name]} at the centre"] = GAP if value is None else f"{value:.4f}"
