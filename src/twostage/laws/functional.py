@@ -94,7 +94,10 @@ def quantity_intervals(
     intervals = []
     for index, (quantity, middle) in enumerate(zip(quantities, middles, strict=True)):
         allowed = ranges[index] if ranges is not None else None
-        if profiles.constant(index):
+        if not profiles.known(index):
+            note = "the points do not determine it"
+            intervals.append(Interval(None, None, level, METHOD, note))
+        elif profiles.constant(index):
             note = "it does not depend on the coefficients"
             intervals.append(Interval(middle, middle, level, METHOD, note))
         elif profiles.undefined[index]:

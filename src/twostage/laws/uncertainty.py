@@ -66,11 +66,17 @@ def _coefficient_intervals(
     likelihood, law = likelihood_of(points, fit), fit.law
     coordinates = Coordinates.of([likelihood.problem])
     found, known, quantities, ranges = {}, [], [], []
+    variances = dict(zip(law.coefficients, np.diag(fit.covariance), strict=True))
+    free = dict(zip(law.internal, likelihood.free, strict=True))
     for name in names:
         value, declared = fit.coefficients[name], law.coefficients[name]
         internal = float(likelihood.theta[law.internal.index(name)])
         if not np.isfinite(value) or (declared.scale and value == 0.0 and internal > 0):
             note = f"too far from 1 to be represented: the points do not bound {name}"
+            found[name] = Interval(None, None, level, METHOD, note)
+            continue
+        if np.isnan(variances[name]) and free[name] and not np.isnan(likelihood.scale):
+            note = f"not identified by these points: they do not bound {name}"
             found[name] = Interval(None, None, level, METHOD, note)
             continue
         in_log = declared.lower == 0.0 and name != "E" and value > 0
