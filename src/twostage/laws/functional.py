@@ -100,7 +100,7 @@ def quantity_intervals(
         elif profiles.constant(index):
             note = "it does not depend on the coefficients"
             intervals.append(Interval(middle, middle, level, METHOD, note))
-        elif profiles.undefined[index]:
+        elif profiles.undefined[index] and allowed is None:  # a coefficient always exists
             reason = "it does not exist for all laws that the points allow"
             intervals.append(from_draws(parts, quantity, level, reason, seed))
         elif allowed is None and any(end.kind == "lost" for end in ends[index]):
@@ -132,7 +132,8 @@ def from_draws(
 ) -> Interval:
     """The central range over refits to resampled residuals; the note gives the reason and the share where it exists."""
     draws = np.concatenate([part.draws(DRAWS, seed + i) for i, part in enumerate(parts)], axis=1)
-    values = quantity.values(draws)
+    with np.errstate(all="ignore"):  # where it does not exist
+        values = quantity.values(draws)
     finite = values[np.isfinite(values)]
     share = finite.size / DRAWS
     note = f"{reason}; exists in {100 * share:.3g} % of the refits; the interval is over those"
