@@ -116,7 +116,7 @@ def _source_file(path: Path, group: str, suffixes: tuple[str, ...]) -> SourceFil
         return SourceFile(path, group, kind)
     if builder := _TABLES.get(Path(unpacked_name(path.name)).suffix):
         raise UserError(
-            f"{path}: a table, not text; write a corpus with source: huggingface, dataset: {builder}, data_files: ['{path}'], "
+            f"{path}: a table, not text; write a corpus with source: huggingface, dataset: {builder}, data_files: [{str(path)!r}], "
             "and text_key: the column with the text"
         )
     raise UserError(f"{path}: unsupported file type; use {_READABLE}")
