@@ -20,7 +20,7 @@ from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.planning.jobs import is_protected, least_split_tokens, planned_jobs, releases
-from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
+from twostage.planning.plan import PAPER, CorpusSize, cautions, estimated_size, plan_study
 from twostage.study import Study
 
 STEPS = (100, 200, 400)
@@ -210,6 +210,35 @@ def test_size_of_a_corpus_is_estimated_from_max_bytes():
 
 
 # The paper ----------------------------------------------------------------------------------------------------------
+
+
+def _with_files(**keys):
+    files = {"source": "files", "paths": ["texts/*.txt"], "valid_fraction": 0.1} | keys
+    return make_design(corpora={"generic": files, "code": {"source": "embedded", "domain": "code"}}).study
+
+
+def test_size_of_local_text_is_estimated_from_the_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert estimated_size(_with_files(), "generic", 4.0).tokens is None
+    (tmp_path / "texts").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"texts/{name}.txt").write_text("x" * 2000)
+    assert estimated_size(_with_files(), "generic", 4.0).tokens == 4000 * 0.9 / 4
+    assert estimated_size(_with_files(max_bytes=1000), "generic", 4.0).tokens == 1000 * 0.9 / 4
+
+
+def test_what_would_stop_a_job_on_this_machine_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no NVIDIA driver
+    study = _with_files()
+    [unmatched] = cautions(study)
+    assert unmatched.startswith("corpora.generic: paths: 'texts/*.txt' matches no file")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("text")
+    assert list(cautions(study)) == []
+    bf16 = study.model_copy(update={"recipe": study.recipe.model_copy(update={"precision": "bf16"})})
+    [caution] = cautions(bf16)
+    assert caution.startswith("recipe.precision: bf16 needs CUDA")
 
 
 def test_the_papers_estimate_is_6nd_of_two_stages_at_n():

@@ -81,7 +81,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     from twostage.catalogue.lookup import load_checked
-    from twostage.planning.plan import plan_study
+    from twostage.planning.plan import cautions, plan_study
     from twostage.study import load_study, study_file
 
     if not args.bytes_per_token > 0:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from twostage.cli.plan_tables import show
 
-    show(plan, parts, rates, args.study)
+    show(plan, parts, rates, args.study, list(cautions(study)))
     if args.calibrate and rates.measured:
         print(
             f"On this machine ({rates.measured.device}, one thread or GPU for each job): {rates.gpu_hours(plan.work):.2g} hours of "

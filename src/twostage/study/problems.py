@@ -145,5 +145,5 @@ def _resolved(here: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str
     if len(options) == 1:
         here = options[0]
     if "$ref" in here:
-        return schema["$defs"][here["$ref"].rpartition("/")[2]]
+        here = schema["$defs"][here["$ref"].rpartition("/")[2]]
     return here
