@@ -19,7 +19,7 @@ from twostage.cli import main
 #: Ten minutes or less on one core.
 LONG = settings(
     deadline=None,
-    max_examples=1500,
+    max_examples=400,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
