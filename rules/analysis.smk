@@ -12,9 +12,9 @@ rule fit_law:
         **program("fit_law.py"),
         cells=CELLS,
     output:
-        f"{RESULTS}/fits/{{method}}/{{model}}.json",
+        f"{ANALYSIS}/fits/{{method}}/{{model}}.json",
     log:
-        f"{LOGS}/fit_law/{{method}}/{{model}}.log",
+        f"{ANALYSIS_LOGS}/fit_law/{{method}}/{{model}}.log",
     wildcard_constraints:
         method=r"[^/]+",
         model=r"[^/]+",
@@ -35,9 +35,9 @@ use rule fit_law as fit_joint_law with:
         **program("fit_law.py"),
         cells=joint_cells,
     output:
-        f"{RESULTS}/fits/joint/{{method}}.json",
+        f"{ANALYSIS}/fits/joint/{{method}}.json",
     log:
-        f"{LOGS}/fit_joint_law/{{method}}.log",
+        f"{ANALYSIS_LOGS}/fit_joint_law/{{method}}.log",
     params:
         delta=study.laws.huber_delta,
         law="joint {method}",
@@ -50,9 +50,9 @@ use rule fit_law as fit_scratch_law with:
         **program("fit_law.py"),
         cells=scratch_cells,
     output:
-        f"{RESULTS}/fits/scratch/{{corpus}}.json",
+        f"{ANALYSIS}/fits/scratch/{{corpus}}.json",
     log:
-        f"{LOGS}/fit_scratch_law/{{corpus}}.log",
+        f"{ANALYSIS_LOGS}/fit_scratch_law/{{corpus}}.log",
     params:
         delta=study.laws.huber_delta,
         law="scratch {corpus}",
@@ -67,13 +67,13 @@ use rule fit_law as fit_unified_law with:
         base_cells=BASE_CELLS,
     output:
         report(
-            f"{RESULTS}/tables/unified-law.csv",
+            f"{ANALYSIS}/tables/unified-law.csv",
             caption="../report/unified-law.rst",
             category="Tables",
             labels={"table": "One law over both stages"},
         ),
     log:
-        f"{LOGS}/fit_unified_law.log",
+        f"{ANALYSIS_LOGS}/fit_unified_law.log",
     params:
         delta=study.laws.huber_delta,
         law=f"unified {BASE_CELLS}",

@@ -20,12 +20,12 @@ rule aggregate_cells:
             labels={"table": "Base checkpoints at D2 = 0"},
         ),
     log:
-        f"{LOGS}/aggregate_cells.log",
+        f"{ANALYSIS_LOGS}/aggregate_cells.log",
     resources:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        results=subpath(output.cells, ancestor=2),
+        results=RESULTS,
         excluded=[entry.model_dump() for entry in study.excluded_cells],
     message:
         "gather the cells of study {study.name}"
@@ -42,9 +42,9 @@ rule aggregate_method_cells:
         evaluations=method_evaluations,
         metrics=method_branches,
     output:
-        f"{RESULTS}/cells/{{method}}/{{model}}.csv",
+        f"{ANALYSIS}/cells/{{method}}/{{model}}.csv",
     log:
-        f"{LOGS}/aggregate_method_cells/{{method}}/{{model}}.log",
+        f"{ANALYSIS_LOGS}/aggregate_method_cells/{{method}}/{{model}}.log",
     wildcard_constraints:
         method=r"[^/]+",
         model=r"[^/]+",
@@ -52,7 +52,7 @@ rule aggregate_method_cells:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        results=subpath(output[0], ancestor=3),
+        results=RESULTS,
     message:
         "gather the cells of {wildcards.method} on {wildcards.model}"
     shell:
@@ -72,12 +72,12 @@ rule gather_curves:
             labels={"table": "Loss curves"},
         ),
     log:
-        f"{LOGS}/gather_curves.log",
+        f"{ANALYSIS_LOGS}/gather_curves.log",
     resources:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        results=subpath(output[0], ancestor=2),
+        results=RESULTS,
         wanted=[branch.folder for branch in lookup.wanted_branches(design)],
     message:
         "gather the loss curves of study {study.name}"

@@ -284,11 +284,15 @@ onstart:
         start_head()
 
 
-onsuccess:
+def end_run():
+    RECORDS.save_cheap()
     if SITE:
         HEAD.release()
+
+
+onsuccess:
+    end_run()
 
 
 onerror:
-    if SITE:
-        HEAD.release()
+    end_run()

@@ -13,6 +13,7 @@ from twostage.design import paths, specs
 from twostage.cluster.folders import check_folder
 from twostage.corpora import dataspecs
 from twostage.design.design import Design
+from twostage.common import advice
 from twostage.common.errors import UserError
 from twostage.common.imports import code_files
 from twostage.evaluation import downstream_spec as downstream_specs
@@ -57,11 +58,23 @@ def explained(function):
 
 STUDY_FILE = config["study"]
 study = explained(lookup.load_checked)(STUDY_FILE)
+# The command in messages of jobs, which do not know how Snakemake was started.
+PROFILE = (
+    sys.argv[sys.argv.index("--profile") + 1]
+    if "--profile" in sys.argv
+    else "profiles/local"
+)
+os.environ.setdefault(
+    advice.VARIABLE, f"snakemake --profile {PROFILE} --config study={STUDY_FILE}"
+)
 design = Design(study)
 
 RESULTS = f"results/{study.name}"
 ROLLING = f"rolling/{study.name}"
 LOGS = f"{RESULTS}/logs"
+# Tables, fits and figures of the study, or of the part of it that is run.
+ANALYSIS = f"results/{study.analysis_folder}"
+ANALYSIS_LOGS = f"{ANALYSIS}/logs"
 for folder in (RESULTS, ROLLING):
     explained(check_folder)(folder)
 # Relative, because Snakemake compares inputs by name: a moved or cloned project must not run its jobs again.
@@ -69,9 +82,9 @@ ROOT = Path(os.path.relpath(workflow.basedir))
 LIBRARY = ROOT / "src/twostage"
 
 # The tables that fits and figures are made from. They are measured (cells.smk) or imported (imported.smk).
-CELLS = f"{RESULTS}/{entry.CELLS}"
-BASE_CELLS = f"{RESULTS}/{entry.BASE_CELLS}"
-CURVES = f"{RESULTS}/{entry.CURVES}"
+CELLS = f"{ANALYSIS}/{entry.CELLS}"
+BASE_CELLS = f"{ANALYSIS}/{entry.BASE_CELLS}"
+CURVES = f"{ANALYSIS}/{entry.CURVES}"
 explained(imported_tables.check_headers)(study, RESULTS)
 
 
@@ -83,7 +96,7 @@ wildcard_constraints:
 
 
 def in_results(path):
-    return f"{RESULTS}/{path}"
+    return f"results/{study.place(path)}"
 
 
 def program(script, *modules):
@@ -113,3 +126,4 @@ include: "common/inputs.smk"
 include: "common/figures_and_tables.smk"
 include: "common/identity.smk"
 include: "common/checkpoints.smk"
+include: "common/records.smk"

@@ -22,8 +22,11 @@ rule prepare_corpus:
 
 rule train_tokenizer:
     input:
-        corpora=tokenizer_corpora,
-        file=tokenizer_file,
+        # A frozen tokenizer is kept when the text that it was trained on changes.
+        corpora=(
+            ancient(tokenizer_corpora) if study.tokenizer.frozen else tokenizer_corpora
+        ),
+        file=ancient(tokenizer_file) if study.tokenizer.frozen else tokenizer_file,
     output:
         f"{RESULTS}/tokens/tokenizer.json",
     log:
@@ -53,6 +56,9 @@ rule tokenize_corpus:
         **cpu_resources(
             f"{LOGS}/tokens/{{corpus}}.log", mem_mb=6000, runtime=tokenize_min
         ),
+        # Not in `params`: that would tokenise the corpora of finished studies again.
+        least_train_tokens=least_train_tokens,
+        least_valid_tokens=least_valid_tokens,
     params:
         spec=tokenize_spec,
     message:
@@ -61,4 +67,5 @@ rule tokenize_corpus:
         "OMP_NUM_THREADS=1 exec python $SCRIPTS/supervise.py --log {log} -- "
         "python $SCRIPTS/tokenize_corpus.py --spec {params.spec:q} "
         "--documents {input.documents} --tokenizer {input.tokenizer} --out {output} "
-        "--workers {threads}"
+        "--least-train-tokens {resources.least_train_tokens} "
+        "--least-valid-tokens {resources.least_valid_tokens} --workers {threads}"

@@ -14,7 +14,7 @@ for one in lookup.ALL:
         output:
             **files_of(one),
         log:
-            f"{LOGS}/{one.rule_name}.log",
+            f"{ANALYSIS_LOGS}/{one.rule_name}.log",
         threads: 1
         resources:
             mem_mb=1000,

@@ -16,7 +16,7 @@ rule import_cells:
             labels={"table": "Cells"},
         ),
     log:
-        f"{LOGS}/import_cells.log",
+        f"{ANALYSIS_LOGS}/import_cells.log",
     resources:
         mem_mb=1000,
     params:
@@ -44,7 +44,7 @@ if "base_cells" in TABLES_FROM:
                 labels={"table": "Base checkpoints at D2 = 0"},
             ),
         log:
-            f"{LOGS}/import_base_cells.log",
+            f"{ANALYSIS_LOGS}/import_base_cells.log",
         params:
             kind="base_cells",
 
@@ -63,6 +63,6 @@ if "curves" in TABLES_FROM:
                 labels={"table": "Loss curves"},
             ),
         log:
-            f"{LOGS}/import_curves.log",
+            f"{ANALYSIS_LOGS}/import_curves.log",
         params:
             kind="curves",

@@ -108,7 +108,9 @@ def build(design: Design, results: Path, *, noise: float = 0.003, seed: int = 0)
     for run in design.stage2_runs():
         if design.grows(run):
             origin = grow_spec(design, run).model_dump(mode="json", exclude={"source", "target"})
-            write(results / grown_manifest(run), {"kind": "weights", "origin": origin, "payload": {}})
+            shape = design.architecture(run).to_json()
+            manifest = {"kind": "weights", "architecture": shape, "origin": origin, "payload": {}}
+            write(results / grown_manifest(run), manifest)
     return results
 
 

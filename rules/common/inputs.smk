@@ -49,6 +49,14 @@ def tokenizer_file(wildcards):
     return [path] if path and Path(path).is_file() else []
 
 
+def least_train_tokens(wildcards):
+    return jobs.least_split_tokens(design, wildcards.corpus)["train"]
+
+
+def least_valid_tokens(wildcards):
+    return jobs.least_split_tokens(design, wildcards.corpus)["valid"]
+
+
 def evaluated_tokens(wildcards):
     return in_results(paths.tokens_manifest(wildcards.corpus))
 

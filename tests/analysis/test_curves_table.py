@@ -210,7 +210,8 @@ def copy(trained, tmp_path):
     """A copy of the logs of one chain, to be damaged."""
     for job in (Segment(BASE, 10 * UNIT), Segment(BASE, 20 * UNIT), FIRST):
         (tmp_path / job.folder).mkdir(parents=True)
-        shutil.copy(trained / job.folder / "steps.jsonl", tmp_path / job.folder)
+        for name in ("steps.jsonl", "metrics.json"):
+            shutil.copy(trained / job.folder / name, tmp_path / job.folder)
     assert len(gather_curves(DESIGN, tmp_path, [FIRST])) == 6
     return tmp_path
 
@@ -248,14 +249,27 @@ def test_a_damaged_log_is_named_with_the_command_that_remakes_it(damage, message
     with pytest.raises(UserError, match=message) as error:
         gather_curves(DESIGN, copy, [FIRST])
     assert str(error.value).startswith(f"{path}: ")
-    assert str(error.value).endswith(f"snakemake -f {copy / segment.metrics}")
+    assert str(error.value).endswith(f"-f {copy / segment.metrics}")
 
 
 def test_a_missing_log_is_named(copy):
     (copy / FIRST.folder / "steps.jsonl").unlink()
-    with pytest.raises(UserError, match="missing; remake it with: snakemake -f") as error:
+    with pytest.raises(UserError, match=r"missing; remake it with: snakemake .*-f") as error:
         gather_curves(DESIGN, copy, [FIRST])
     assert str(copy / FIRST.metrics) in str(error.value)
+
+
+def test_the_interval_of_the_losses_is_the_one_that_the_jobs_ran_with(curves, trained):
+    study = Study(name="curves", **FIELDS | {"validation": FIELDS["validation"] | {"every_steps": 1}})
+    found = gather_curves(Design(study), trained, [FIRST])
+    assert found.equals(rows(curves, FIRST))
+
+
+def test_losses_of_another_number_of_samples_are_refused(trained):
+    samples = FIELDS["validation"]["samples"] + 1
+    study = Study(name="curves", **FIELDS | {"validation": FIELDS["validation"] | {"samples": samples}})
+    with pytest.raises(UserError, match=rf"validation.samples: {samples}, but .*metrics.json has losses of"):
+        gather_curves(Design(study), trained, [FIRST])
 
 
 def test_a_study_without_validation_has_no_curves(trained):

@@ -201,7 +201,7 @@ def test_a_fit_read_back_is_the_fit_that_was_written(fits):
 def test_a_damaged_fit_file_names_the_key(fits):
     data = json.loads(fits["stack"].to_json())
     del data["extrapolation"]["held_out"]
-    with pytest.raises(UserError, match=r"held_out.*snakemake -f"):
+    with pytest.raises(UserError, match=r"held_out.*snakemake .*-f"):
         SizesFit.from_json(json.dumps(data))
 
 

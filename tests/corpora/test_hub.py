@@ -100,6 +100,11 @@ def test_a_filter_and_a_group_reach_into_nested_columns(folder: Path) -> None:
     ]
 
 
+def test_null_texts_are_empty(tmp_path: Path) -> None:
+    pd.DataFrame({"text": ["a", None, "b"]}).to_parquet(tmp_path / "a.parquet")
+    assert _texts(_corpus("parquet", data_files=(f"{tmp_path}/a.parquet",))) == ["a", "", "b"]
+
+
 def test_a_column_with_a_dot_in_its_name_comes_before_a_nested_one(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"a.b": "plain", "a": {"b": "nested"}}\n')
     assert _texts(_corpus("json", data_files=(f"{tmp_path}/a.jsonl",), text_key="a.b")) == ["plain"]
@@ -272,9 +277,9 @@ MISTAKES = {
     "no config": ({"config": "nope"}, ["correct config", "'nope' not found. Available: ['default']"]),
     "no split": ({"split": "nope"}, ["correct config, split", "Available splits: ['train']"]),
     "no folder": ({"data_dir": "nope"}, ["data_dir", "nope doesn't contain any data files"]),
-    "no text": ({"text_key": "content"}, ["text_key: no column 'content'", "'meta.book'", "'text'"]),
-    "no group": ({"group_key": "url"}, ["group_key: no column 'url'", "'text'"]),
-    "no filter": ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no column 'meta.set'", "'meta.redpajama_set_name'"]),
+    "no text": ({"text_key": "content"}, ["text_key: no field 'content'", "'meta.book'", "'text'"]),
+    "no group": ({"group_key": "url"}, ["group_key: no field 'url'", "'text'"]),
+    "no filter": ({"filter": {"meta.set": "a"}}, ["filter: meta.set: no field 'meta.set'", "'meta.redpajama_set_name'"]),
     "not text": ({"text_key": "meta"}, ["'meta' holds dict, not text", "choose another text_key"]),
 }  # fmt: skip
 

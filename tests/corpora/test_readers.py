@@ -12,7 +12,9 @@ import zstandard
 from local_texts import files_corpus, made_up_text, write_texts
 
 from twostage.common.errors import UserError
-from twostage.corpora.readers import expand_paths, json_lines, read_files
+from twostage.corpora.files import expand_paths
+from twostage.corpora.readers import read_files
+from twostage.corpora.records import json_lines
 from twostage.study import FilesCorpus
 
 
@@ -53,11 +55,9 @@ def test_a_long_window_zst_is_read(tmp_path: Path) -> None:
     assert len(_rows(files_corpus(tmp_path / "a.jsonl.zst"))) == 50
 
 
-def test_directories_are_read_sorted_by_suffix_without_hidden_folders_links_and_other_encodings(
-    tmp_path: Path,
-) -> None:
+def test_folders_are_read_sorted_by_suffix_without_hidden_folders_and_repeated_links(tmp_path: Path) -> None:
     for name, data in {
-        "b/x.py": b"two", "a.py": b"one", "a.md": b"no", ".git/h.py": b"no", "latin.py": b"\xe9", "b/y.py": b"three",
+        "b/x.py": b"two", "a.py": b"one", "a.md": b"no", ".git/h.py": b"no", "b/y.py": b"three",
     }.items():  # fmt: skip
         (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tree" / name).write_bytes(data)
@@ -79,6 +79,51 @@ def test_a_file_whose_name_looks_like_a_glob_is_read(tmp_path: Path) -> None:
     assert _rows(files_corpus(tmp_path / "a[1].txt")) == ["bracket"]
 
 
+def test_names_that_start_with_a_tilde_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("~draft.txt").write_text("draft")
+    assert _rows(files_corpus("~draft.txt")) == ["draft"]
+
+
+def test_a_folder_of_records_is_read_as_records(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b/c.ndjson", "b/d.json", "e.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(json.dumps({"text": name}) + "\n")
+    corpus = files_corpus(tmp_path / "in", suffixes=(".jsonl", ".ndjson", ".json", ".txt"))
+    assert _rows(corpus) == ["a.jsonl", "b/c.ndjson", "b/d.json", '{"text": "e.txt"}\n']
+
+
+@pytest.mark.parametrize("suffixes", [(".py",), (".ndjson", ".json.gz", ".gz")])
+def test_endings_of_records_in_suffixes_do_not_make_them_text(
+    tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    (tmp_path / "a.ndjson").write_text('{"text": "a"}\n')
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(b'{"text": "b"}\n'))
+    assert _rows(files_corpus(tmp_path / "a.ndjson", tmp_path / "b.json.gz", suffixes=suffixes)) == ["a", "b"]
+
+
+def test_a_folder_of_links_is_read_and_each_real_file_once(tmp_path: Path) -> None:
+    """As in the cache of Hugging Face: names are links to files elsewhere."""
+    blobs = write_texts(tmp_path / "blobs", [f"text {number}" for number in range(60)])
+    (tmp_path / "snap").mkdir()
+    for blob in blobs.iterdir():
+        (tmp_path / "snap" / f"name-{blob.name}").symlink_to(blob)
+        (tmp_path / "snap" / f"other-{blob.name}").symlink_to(blob)
+    documents = list(
+        read_files(files_corpus(tmp_path / "snap", tmp_path / "blobs/*.txt", suffixes=(".txt",)))
+    )
+    assert [document.group for document in documents] == [f"name-{number:04d}.txt" for number in range(60)]
+
+
+def test_a_link_without_a_target_is_missing_text(tmp_path: Path) -> None:
+    """As in a datalad folder whose content was not fetched."""
+    write_texts(tmp_path / "in", ["a", "b"])
+    (tmp_path / "in/c.txt").symlink_to(tmp_path / "not fetched")
+    with pytest.raises(UserError, match=r"c\.txt: a link without a target; fetch the file"):
+        _rows(files_corpus(tmp_path / "in", suffixes=(".txt",)))
+    assert _rows(files_corpus(tmp_path / "in", suffixes=(".txt",), on_bad_text="skip")) == ["a", "b"]
+
+
 # Unreadable input -----------------------------------------------------------------------------------------------------
 
 
@@ -93,8 +138,25 @@ def test_a_glob_without_matches_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_matching_files_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file in this directory ends in \.py"):
+    with pytest.raises(UserError, match=r"no file in this folder ends in \.py"):
         _rows(files_corpus(tmp_path))
+
+
+def test_a_path_that_the_system_refuses_is_named() -> None:
+    with pytest.raises(UserError, match=r"xxx: can't be read \(File name too long\)"):
+        _rows(files_corpus("x" * 300))
+
+
+@pytest.mark.parametrize("encoding", ["utf9", "base64", "rot13", "", "hex"])
+def test_an_encoding_that_is_none_is_refused(encoding: str) -> None:
+    with pytest.raises(ValueError, match="is not an encoding of text that Python knows; write"):
+        files_corpus("a.txt", encoding=encoding)
+
+
+def test_a_parquet_file_is_never_packed_text(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet.gz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.parquet\.gz: unsupported file type"):
+        _rows(files_corpus(tmp_path / "a.parquet.gz", suffixes=(".gz",)))
 
 
 def test_an_unsupported_file_is_named(tmp_path: Path) -> None:
@@ -105,7 +167,7 @@ def test_an_unsupported_file_is_named(tmp_path: Path) -> None:
 
 def test_text_that_is_not_utf8_is_named_with_its_position(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"abc\xff")
-    with pytest.raises(UserError, match=r"a\.txt: not UTF-8 at byte 3"):
+    with pytest.raises(UserError, match=r"a\.txt: not utf-8 at byte 3"):
         _rows(files_corpus(tmp_path / "a.txt"))
 
 
@@ -130,7 +192,7 @@ def test_a_missing_key_is_reported_with_the_keys_there_are(tmp_path: Path, suffi
     path = tmp_path / f"a.{suffix}"
     frame = pd.DataFrame({"text": ["a"], "url": ["u"]})
     frame.to_parquet(path) if suffix == "parquet" else frame.to_json(path, orient="records", lines=True)
-    with pytest.raises(UserError, match=rf"no key 'content'; set {key} to one of \['text', 'url'\]"):
+    with pytest.raises(UserError, match=rf"{key}: no field 'content'; choose one of \['text', 'url'\]"):
         _rows(files_corpus(path, **{key: "content"}))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -148,7 +149,7 @@ def test_damaged_documents_are_refused(prepared: Path, tmp_path: Path) -> None:
     data = (tmp_path / "valid.jsonl.zst").read_bytes()
     (tmp_path / "valid.jsonl.zst").write_bytes(data[:-7])
     with pytest.raises(
-        UserError, match=rf"valid\.jsonl\.zst: truncated.*snakemake -f {tmp_path}/manifest\.json"
+        UserError, match=rf"valid\.jsonl\.zst: truncated.*snakemake .*-f {tmp_path}/manifest\.json"
     ):
         tokenize_corpus(tmp_path / "manifest.json", prepared / "tokenizer.json", tmp_path / "out")
 
@@ -207,5 +208,37 @@ def test_the_script_names_a_missing_manifest_without_traceback(tmp_path: Path) -
     assert done.returncode == 2
     assert (
         done.stderr.strip()
-        == f"error: {missing}: manifest is missing; remake it with: snakemake -f {missing}"
+        == f"error: {missing}: manifest is missing; remake it with: snakemake --profile profiles/local -f {missing}"
     )
+
+
+# Splits that are too short --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("split", "words"), [("valid", "the held-out split has"), ("train", "the training split has")]
+)
+def test_a_split_that_is_too_short_for_the_study_is_refused(
+    prepared: Path, made: Path, tmp_path: Path, split: str, words: str
+) -> None:
+    found = read_manifest(made / "manifest.json")["splits"][split]["tokens"]
+    inputs = (prepared / "documents/manifest.json", prepared / "tokenizer.json", tmp_path)
+    with pytest.raises(UserError, match=rf"corpora\.words: {words} {found} tokens.*{found + 1}"):
+        tokenize_corpus(*inputs, least_tokens={split: found + 1})
+    assert not (tmp_path / "manifest.json").exists()
+    tokenize_corpus(*inputs, least_tokens={split: found})
+    assert (tmp_path / "manifest.json").read_bytes() == (made / "manifest.json").read_bytes()
+
+
+def test_the_advised_fraction_makes_the_held_out_split_long_enough(prepared: Path, tmp_path: Path) -> None:
+    corpus = FilesCorpus(source="files", paths=(f"{prepared}/text/*.txt",), valid_fraction=0.05)
+    prepare_corpus("words", corpus, tmp_path / "short")
+    inputs = (prepared / "tokenizer.json", tmp_path / "tokens")
+    least = {"valid": 20_000}
+    with pytest.raises(UserError, match="set valid_fraction to") as caught:
+        tokenize_corpus(tmp_path / "short/manifest.json", *inputs, least_tokens=least)
+    advised = re.search(r"valid_fraction to ([\d.]+)", str(caught.value))
+    assert advised is not None
+    longer = corpus.model_copy(update={"valid_fraction": float(advised[1])})
+    prepare_corpus("words", longer, tmp_path / "long")
+    tokenize_corpus(tmp_path / "long/manifest.json", *inputs, least_tokens=least)

@@ -347,16 +347,41 @@ def test_local_files_are_searched(tmp_path):
     assert one(checks, "corpus generic").found.startswith("2 files")
     assert one(checks, "corpus generic").status is Verdict.OK
     code, tokenizer = one(checks, "corpus code"), one(checks, "tokenizer")
-    assert (code.status, code.found) == (Verdict.MISSING, f"no file matches {tmp_path}/*.jsonl")
-    assert (tokenizer.status, tokenizer.found) == (
-        Verdict.MISSING,
-        f"no file matches {tmp_path}/tokenizer.json",
-    )
+    assert code.status is tokenizer.status is Verdict.MISSING
+    assert code.found.startswith(f"'{tmp_path}/*.jsonl' matches no file")
+    assert tokenizer.found.startswith(f"'{tmp_path}/tokenizer.json' does not exist")
 
 
 def test_a_file_without_permission_is_missing():
-    check = data.judge(data.FilesFacts("corpus x", {"*.txt": 2}, unreadable="b.txt"))
+    check = data.judge(
+        data.FilesFacts("corpus x", 2, "b.txt: no permission to read; correct its permissions")
+    )
     assert (check.status, check.found) == (Verdict.MISSING, "b.txt: no permission to read")
+    assert check.fix == "correct its permissions"
+
+
+def test_the_files_in_folders_are_counted_and_looped_links_end(tmp_path):
+    for number in range(60):
+        (tmp_path / "in/sub").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"in/sub/{number}.txt").write_text("text")
+    (tmp_path / "in/sub/up").symlink_to(tmp_path / "in")
+    (tmp_path / "in/sub/up2").symlink_to(tmp_path / "in")
+    (tmp_path / "gone/x").mkdir(parents=True)
+    (tmp_path / "gone/x/a.txt").symlink_to(tmp_path / "not fetched")
+    study = study_with(
+        tmp_path,
+        corpora={
+            "generic": {"source": "files", "paths": [f"{tmp_path}/in"], "suffixes": [".txt"]},
+            "code": {"source": "files", "paths": [f"{tmp_path}/in"]},
+            "glob": {"source": "files", "paths": [f"{tmp_path}/in/**/*.txt"]},
+            "gone": {"source": "files", "paths": [f"{tmp_path}/gone"], "suffixes": [".txt"]},
+        },
+    )
+    checks = [data.judge(fact) for fact in data.gather(study)]
+    assert one(checks, "corpus generic").found == "60 files, readable"
+    assert one(checks, "corpus glob").found == "60 files, readable"
+    assert one(checks, "corpus code").fix == "most of its files end in .txt: set suffixes: [.txt]"
+    assert "a.txt: a link without a target" in one(checks, "corpus gone").found
 
 
 HUB = data.HubFacts("corpus x", "owner/name", "0" * 40, cached=False, offline=False, connect_error=None)

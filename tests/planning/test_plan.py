@@ -19,8 +19,8 @@ from twostage.common.units import format_quantity
 from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
-from twostage.planning.jobs import is_protected, planned_jobs, releases
-from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
+from twostage.planning.jobs import is_protected, least_split_tokens, planned_jobs, releases
+from twostage.planning.plan import PAPER, CorpusSize, cautions, estimated_size, plan_study
 from twostage.study import Study
 
 STEPS = (100, 200, 400)
@@ -212,6 +212,35 @@ def test_size_of_a_corpus_is_estimated_from_max_bytes():
 # The paper ----------------------------------------------------------------------------------------------------------
 
 
+def _with_files(**keys):
+    files = {"source": "files", "paths": ["texts/*.txt"], "valid_fraction": 0.1} | keys
+    return make_design(corpora={"generic": files, "code": {"source": "embedded", "domain": "code"}}).study
+
+
+def test_size_of_local_text_is_estimated_from_the_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert estimated_size(_with_files(), "generic", 4.0).tokens is None
+    (tmp_path / "texts").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"texts/{name}.txt").write_text("x" * 2000)
+    assert estimated_size(_with_files(), "generic", 4.0).tokens == 4000 * 0.9 / 4
+    assert estimated_size(_with_files(max_bytes=1000), "generic", 4.0).tokens == 1000 * 0.9 / 4
+
+
+def test_what_would_stop_a_job_on_this_machine_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no NVIDIA driver
+    study = _with_files()
+    [unmatched] = cautions(study)
+    assert unmatched.startswith("corpora.generic: paths: 'texts/*.txt' matches no file")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("text")
+    assert list(cautions(study)) == []
+    bf16 = study.model_copy(update={"recipe": study.recipe.model_copy(update={"precision": "bf16"})})
+    [caution] = cautions(bf16)
+    assert caution.startswith("recipe.precision: bf16 needs CUDA")
+
+
 def test_the_papers_estimate_is_6nd_of_two_stages_at_n():
     """B.4: around 1e9 TFLOPs, 694 GPU-hours at 400 TFLOP/s."""
     assert PAPER.n_params == pytest.approx(1.086e9, rel=1e-3)
@@ -380,3 +409,13 @@ def test_commands_about_studies_load_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_each_split_must_hold_the_samples_that_the_jobs_read():
+    design = make_design()
+    context = design.study.context
+    assert least_split_tokens(design, "code") == {"train": context + 1, "valid": 2 * context + 1}
+    curves = edited(design.study, validation={"every_steps": 20, "samples": 64})
+    assert least_split_tokens(Design(curves), "code")["valid"] == 64 * context + 1
+    alone = edited(design.study, methods={"stack": {"kind": "stack"}})
+    assert least_split_tokens(Design(alone), "code") == {"train": 0, "valid": 0}

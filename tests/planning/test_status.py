@@ -7,12 +7,13 @@ import os
 import time
 
 import pytest
+from finished_outputs import finish
 from results_tree import build, make_design, write
 
 from twostage.cli import main
 from twostage.cluster.lease import STALE_S, Lease, live_owner
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
-from twostage.planning.status import study_status
+from twostage.planning.status import ANALYSIS, study_status
 
 TOKENS = 8 * 128
 DESIGN = make_design(steps=(100, 200))
@@ -51,7 +52,8 @@ def test_everything_is_missing_before_the_first_run(here):
     status = study_status(DESIGN.study)
     assert {job.state for job in status.jobs} == {cell.state for cell in status.cells} == {"missing"}
     # By hand: 5 runs of 2 segments and 2 branches; 2 growths; 2 x 2 + 4 x 2 + 4 evaluations; 2 corpora and a tokenizer.
-    assert len(status.jobs) == 5 * 4 + 2 + 16 + 2 + 1 + 2
+    costly = [job for job in status.jobs if job.method != ANALYSIS]
+    assert len(costly) == 5 * 4 + 2 + 16 + 2 + 1 + 2
     assert len(status.cells) == 16
 
 
@@ -176,8 +178,21 @@ def test_summary_names_the_failure_and_its_log(study_file, capsys):
     assert f"failed {FIRST.manifest}: error: no space left" in text
     assert f"log: results/synthetic/logs/{STACK.path}/trunk-{FIRST.tokens}.log" in text
     row = next(line for line in text.splitlines() if line.startswith("│ stack"))
-    # Cells done, running, failed, missing; jobs likewise: 2 runs of 4, 2 growths, 4 evaluations, one of them failed.
-    assert [field.strip() for field in row.split("│")[3:-1]] == ["·", "·", "2", "2", "·", "·", "1", "13"]
+    # Cells done, outdated, running, failed, missing; jobs likewise: 2 runs of 4, 2 growths, 4 evaluations, one of them failed.
+    fields = [field.strip() for field in row.split("│")[3:-1]]
+    assert fields == ["·", "·", "·", "2", "2", "·", "·", "·", "1", "13"]
+
+
+def test_outdated_jobs_and_deleted_files_are_shown(here, results, capsys, study_file):
+    finish(DESIGN, results)
+    branch = Branch(BASE, 110 * TOKENS)
+    write(results / branch.manifest, {"payload": {"model.safetensors": {"bytes": 1, "sha256": "0"}}})
+    assert job(branch.manifest).detail == "deleted: model.safetensors"
+    assert job(Branch(STACK, 110 * TOKENS).manifest).state == "outdated"  # it has the key of another base
+    assert main(["status", study_file]) == 0
+    text = capsys.readouterr().out
+    assert "deleted files of 1 checkpoints" in text
+    assert f"{branch.manifest}" in text
 
 
 def test_every_cell_can_be_listed_and_chosen_by_state(study_file, capsys):
@@ -193,7 +208,7 @@ def test_json_holds_everything(study_file, capsys):
     assert main(["status", study_file, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["totals"]["cells"] == {"missing": 14, "failed": 2}
-    assert len(record["jobs"]) == 43
+    assert len([job for job in record["jobs"] if job["method"] != ANALYSIS]) == 43
     entry = record["cells"][0]
     assert (entry["method"], entry["d1_tokens"], entry["corpus"]) == ("base", None, "generic")
 

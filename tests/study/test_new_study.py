@@ -173,7 +173,54 @@ def test_mistakes_are_one_message_and_write_nothing(here, capsys, arguments, wor
 
 def test_missing_text_is_mentioned(here, capsys):
     new("mine", *OWN)
-    assert "Note: no file matches data/books/*.txt yet" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Note:    corpora.books: paths: 'data/books/*.txt' matches no file" in out
+    assert "Note:    corpora.src: paths: 'code' does not exist" in out
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Bob's data/*.txt",
+        'a "b"/x.txt',
+        "[2024] books",
+        "a, b/c.txt",
+        "a: b #c.txt",
+        "{x}.txt",
+        "\\t/ü\u2028.txt",
+        "no",
+        "*.txt",
+        "-",
+    ],
+)
+def test_any_path_is_valid_yaml(here, path):
+    assert load_study(new("mine", "--corpus", f"books={path}")).corpora["books"].paths == (path,)
+
+
+@pytest.mark.parametrize("name", ["no", "on", "null", "true", "123", "1e5", "1.5", "0x1F"])
+def test_any_name_of_a_corpus_is_read_as_text(here, name):
+    study = load_study(new("mine", "--corpus", f"{name}=data", "--corpus", f"{name}2=more"))
+    assert list(study.corpora) == [name, f"{name}2"]
+    assert study.stage1.corpus == name
+
+
+@pytest.mark.parametrize(
+    ("names", "suffixes"),
+    [
+        (["a.txt", "b.txt", "README.md"], (".txt",)),
+        (["a.jsonl.gz", "sub/b.jsonl.gz", "info.json"], (".jsonl.gz",)),
+        (["a.json.gz"], (".json.gz",)),
+        (["a.py", "b.py", "c.txt"], (".py",)),
+        (["a.js", "b.js", "c.png"], (".js",)),
+        (["README"], (".py",)),
+    ],
+)
+def test_the_endings_of_a_folder_are_found(here, names, suffixes):
+    for name in names:
+        (here / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "data" / name).write_text("text")
+    (here / "data/up").symlink_to(here / "data")
+    assert load_study(new("mine", "--corpus", "books=data")).corpora["books"].suffixes == suffixes
 
 
 def test_templates_are_package_data():

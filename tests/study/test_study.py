@@ -66,7 +66,7 @@ def test_sections_are_frozen(fields, tmp_path):
 
 
 BAD = {
-    "unknown key": (put("recipe", {"wieght_decay": 0.1}), ["recipe.wieght_decay", "unknown key", "study.schema.json"]),
+    "unknown key": (put("recipe", {"wieght_decay": 0.1}), ["recipe.wieght_decay", "unknown key", "did you mean 'weight_decay'"]),
     "missing key": (lambda f: f.pop("context"), ["context", "missing", "add this key"]),
     "heads do not divide": (put("models/33k/n_head", 3), ["models.33k", "n_head", "3", "d_model 32"]),
     "odd head_dim": (put("models/33k/head_dim", 15), ["models.33k", "head_dim", "15", "even"]),
@@ -82,7 +82,7 @@ BAD = {
     "unknown model": (put("methods/stack/models", ["1B"]), ["methods.stack.models", "'1B'", "['33k']"]),
     "negative rate": (put("models/33k/peak_lr", -1), ["models.33k.peak_lr", "greater than 0", "-1"]),
     "replay too fine": (put("methods/cpt-code/replay", 0.12345), ["methods.cpt-code", "replay", "three decimals"]),
-    "unknown kind": (put("methods/stack/kind", "distill"), ["methods.stack", "distill", "'cpt', 'stack', 'expand'"]),
+    "unknown kind": (put("methods/stack/kind", "distill"), ["methods.stack", "distill", "cpt, stack, expand"]),
     "vocabulary too small": (put("tokenizer/vocab_size", 200), ["tokenizer", "vocab_size", "258"]),
     "repeated seed": (put("seeds", [0, 0]), ["seeds", "repeats"]),
     "name with a slash": (put("models", {"a/b": {}}), ["models", "a/b"]),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from twostage.common.storage import payload_entries, write_manifest
-from twostage.training.rolling import RollingState, rolling_key
+from twostage.common.storage import json_digest, payload_entries, write_manifest
+from twostage.training.rolling import RollingState
 
 ONE_RANK, TWO_RANKS = {"ranks": 1, "threads": 1}, {"ranks": 2, "threads": 1}
 
@@ -122,9 +122,9 @@ def test_clear_removes_everything(state):
 
 
 def test_the_key_depends_on_every_part_and_not_on_their_order():
-    key = rolling_key(spec="a", threads=1)
-    assert key == rolling_key(threads=1, spec="a")
+    key = json_digest(spec="a", threads=1)
+    assert key == json_digest(threads=1, spec="a")
     assert (
-        len({key, rolling_key(spec="b", threads=1), rolling_key(spec="a", threads=2), rolling_key(spec="a")})
+        len({key, json_digest(spec="b", threads=1), json_digest(spec="a", threads=2), json_digest(spec="a")})
         == 4
     )

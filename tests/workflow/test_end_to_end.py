@@ -111,6 +111,172 @@ def test_touching_everything_has_nothing_to_do(copied):
     assert copied.planned(*CONFIG, *TARGETS) == {}
 
 
+@pytest.fixture
+def results_only(copied) -> Workflow:
+    """A copy without Snakemake's records, as after an archive, rsync of results/ or a move to another user's home."""
+    shutil.rmtree(copied.root / ".snakemake")
+    return copied
+
+
+def test_results_alone_have_nothing_to_do(results_only):
+    assert results_only.planned(*CONFIG, *TARGETS) == {}
+
+
+def test_results_of_version_0_1_train_nothing(results_only):
+    """They have no ledger, no spec of the tokenizer, no key in evaluations, and fewer fields in corpora's manifests."""
+    results = results_only.root / RESULTS
+    (results / "records.json.gz").unlink()
+    (results / "tokens/tokenizer-spec.json").unlink()
+    for path in results.rglob("eval-*.json"):
+        path.write_text(
+            json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "key"})
+        )
+    for path in results.glob("corpora/*/manifest.json"):
+        fields = json.loads(path.read_text())
+        path.write_text(
+            json.dumps(
+                {key: fields[key] for key in fields if key not in ("revision", "sources", "text_bytes")}
+            )
+        )
+    costly = {
+        "prepare_corpus",
+        "train_tokenizer",
+        "tokenize_corpus",
+        "grow_checkpoint",
+        "evaluate_checkpoint",
+    }
+    counts = results_only.planned(*CONFIG, *TARGETS)
+    assert not counts.keys() & (costly | {"train_trunk_segment", "train_decay_branch"})
+
+
+def test_a_part_has_its_own_tables_and_leaves_those_of_the_study(copied):
+    part = {"description": "one method, to look at it alone", "methods": ["stack"], "ablations": False}
+    copied.edit_study(STUDY, lambda study: study.update(subsets={"quick": part}))
+    table = copied.root / RESULTS / "tables/table-1.csv"
+    before = table.read_bytes()
+    own = f"{RESULTS}/parts/quick/tables/table-1.csv"
+    copied.snakemake("--cores", "2", "--config", f"study={STUDY}:quick", "--", own)
+    assert set(pd.read_csv(copied.root / own)["method"]) == {"stack"}
+    assert table.read_bytes() == before
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert counts.keys() <= {"plot_figure_2", "plot_dag"}  # they show the study file
+
+
+def _halve_rate(study):
+    study["models"]["8k"]["peak_lr"] /= 2
+
+
+def _more_d2(study):
+    study["grid"]["d2"]["trunk_steps"].append(80)
+
+
+def _second_seed(study):
+    study["seeds"] = [0, 1]
+
+
+def _three_forms(study):
+    study["laws"] = {"forms": ["mul", "mul0", "add"]}
+
+
+@pytest.mark.parametrize("edit", [_halve_rate, _more_d2, _second_seed, _three_forms])
+def test_an_edit_has_the_same_plan_with_and_without_snakemakes_records(copied, edit):
+    copied.edit_study(STUDY, edit)
+    expected = copied.planned(*CONFIG, *TARGETS)
+    assert expected
+    shutil.rmtree(copied.root / ".snakemake")
+    assert copied.planned(*CONFIG, *TARGETS) == expected
+
+
+def _other_interval(study):
+    study["validation"]["every_steps"] = 10
+
+
+def _other_spelling(study):
+    study["corpora"]["generic"]["paths"] = ["./corpora/../corpora/topics/*.txt"]
+
+
+def _higher_limit(study):
+    study["corpora"]["code"]["max_bytes"] = 1_000_000_000
+
+
+def _unused_corpus(study):
+    study["tokenizer"]["corpora"] = [*study["corpora"]]
+    study["corpora"]["more"] = {"source": "embedded", "domain": "code", "max_bytes": 300_000}
+
+
+@pytest.mark.parametrize("edit", [_other_interval, _other_spelling, _higher_limit, _unused_corpus])
+def test_an_edit_that_changes_no_number_trains_nothing(copied, edit):
+    copied.edit_study(STUDY, edit)
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert not {
+        rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))
+    }
+
+
+def test_a_moved_data_folder_trains_nothing(copied):
+    (copied.root / "corpora").rename(copied.root / "texts")
+
+    def move(study):
+        study["corpora"]["generic"]["paths"] = ["texts/topics/*.txt"]
+        study["corpora"]["code"]["paths"] = ["texts/code"]
+
+    copied.edit_study(STUDY, move)
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert not {
+        rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))
+    }
+
+
+def test_a_frozen_tokenizer_is_kept_when_text_is_added(copied):
+    def freeze(study):
+        study["tokenizer"]["frozen"] = True
+        study["corpora"]["math"]["max_bytes"] = 400_000
+
+    copied.edit_study(STUDY, freeze)
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert counts["prepare_corpus"] == counts["tokenize_corpus"] == 1
+    assert "train_tokenizer" not in counts
+    runs = {
+        line.split("/")[1]
+        for line in copied.snakemake("-n", *CONFIG, *TARGETS).stdout.splitlines()
+        if " train trunk stage" in line
+    }
+    assert runs == {"cpt-math"}
+
+
+def test_a_run_that_discards_training_is_announced_and_can_be_refused(copied):
+    copied.edit_study(STUDY, _halve_rate)
+    text = copied.snakemake("-n", *CONFIG, *TARGETS).stdout
+    assert "finished training jobs" in text
+    assert "models.8k.peak_lr: 0.008 -> 0.004" in text
+    advice = text.split("To refuse: ")[1].splitlines()[0].split()
+    refused = copied.snakemake("-n", *advice, *TARGETS, check=False)
+    assert refused.returncode
+    assert "refuse_retraining" in refused.stdout
+    assert "Traceback" not in refused.stdout
+
+
+def test_status_and_plan_agree_with_the_dry_run_after_an_edit(copied, monkeypatch, capsys):
+    monkeypatch.chdir(copied.root)
+    assert main(["status", STUDY, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["totals"]["jobs"].keys() == {"done"}
+    copied.edit_study(STUDY, _halve_rate)
+    planned = copied.planned(*CONFIG, *TARGETS)
+    costly = {
+        rule: count for rule, count in planned.items() if rule.startswith(("train_", "evaluate_", "grow_"))
+    }
+    assert main(["status", STUDY, "--json"]) == 0
+    outdated = [
+        job["rule"] for job in json.loads(capsys.readouterr().out)["jobs"] if job["state"] == "outdated"
+    ]
+    assert {rule: outdated.count(rule) for rule in costly} == costly
+    assert main(["plan", STUDY, "--changes", "--json"]) == 0
+    groups = json.loads(capsys.readouterr().out)
+    assert sum(group["jobs"].get("train_decay_branch", 0) for group in groups) == costly["train_decay_branch"]
+    assert all("peak_lr" in group["reason"] for group in groups)
+    assert all(group["device_hours"] > 0 for group in groups)
+
+
 def test_editing_a_figure_redraws_that_figure_only(copied):
     code = copied.root / "src/twostage/figures/figure_1.py"
     code.write_text(code.read_text() + "\n# edited\n")
@@ -280,7 +446,7 @@ def test_the_error_of_a_missing_payload_names_the_command_that_remakes_it(copied
         copied.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/eval-D2-11264-generic.log"
     ).read_text()
     assert "model.safetensors: file is missing" in log
-    assert f"snakemake -f {manifest}" in log
+    assert f"-f {manifest}" in log
     assert not (copied.root / CELL).exists()
 
 

@@ -150,7 +150,7 @@ def test_the_error_of_a_released_payload_explains_how_to_remake_it(released, tmp
     assert done.returncode != 0
     log = (workflow.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/trunk-15360.log").read_text()
     assert "file is missing (deleted after its last planned use" in log
-    assert f"snakemake -f {INTERIOR}/manifest.json" in log
+    assert f"-f {INTERIOR}/manifest.json" in log
     # The suggested commands work one after another: the grown model, its first trunk, then the new branch.
     before = (workflow.root / INTERIOR / "manifest.json").read_bytes()
     for manifest in (f"{GROWN}/manifest.json", f"{INTERIOR}/manifest.json"):

@@ -14,6 +14,10 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
     parser.add_argument("--out", type=Path, required=True, help="manifest to write, next to the token files")
     parser.add_argument("--workers", type=int, default=1, help="processes; the result does not depend on it")
+    for split in ("train", "valid"):
+        parser.add_argument(
+            f"--least-{split}-tokens", type=int, default=0, help=f"refuse a shorter {split} split"
+        )
     args = parser.parse_args()
 
     from twostage.corpora.dataspecs import TokenizeSpec
@@ -22,7 +26,8 @@ def main() -> None:
     TokenizeSpec.parse(
         args.spec
     )  # validates the spec, which only has a revision; the rest of the identity is in the inputs
-    tokenize_corpus(args.documents, args.tokenizer, args.out.parent, args.workers)
+    least = {"train": args.least_train_tokens, "valid": args.least_valid_tokens}
+    tokenize_corpus(args.documents, args.tokenizer, args.out.parent, args.workers, least)
 
 
 if __name__ == "__main__":

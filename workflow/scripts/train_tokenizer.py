@@ -16,11 +16,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
     args = parser.parse_args()
 
-    from twostage.common.storage import write_atomic
+    from twostage.common.storage import canonical_json, write_atomic
     from twostage.corpora.dataspecs import TokenizerSpec
     from twostage.corpora.tokenizer import make_tokenizer
+    from twostage.design.paths import TOKENIZER_RECORD
 
-    write_atomic(args.out, make_tokenizer(TokenizerSpec.parse(args.spec).tokenizer, args.corpora))
+    spec = TokenizerSpec.parse(args.spec)
+    text = make_tokenizer(spec.tokenizer, args.corpora)
+    # tokenizer.json has a foreign format, so its spec is in a file next to it, written first.
+    write_atomic(
+        args.out.with_name(Path(TOKENIZER_RECORD).name),
+        canonical_json({"spec": spec.model_dump(mode="json")}),
+    )
+    write_atomic(args.out, text)
 
 
 if __name__ == "__main__":

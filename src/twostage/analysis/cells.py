@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import ValidationError
 
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 from twostage.common.storage import write_atomic
 from twostage.design.design import Cell, Design
 from twostage.design.paths import Branch, Stage1Run, Stage2Run, grown_manifest
-from twostage.design.specs import EvaluateSpec, Spec, TrainSpec, branch_spec, evaluate_spec
+from twostage.design.specs import Spec, branch_spec, evaluate_spec
 
 #: Columns that identify a cell in `cells.csv`.
 KEY = ("method", "model", "seed", "d1_tokens", "d2_tokens", "valid_corpus")
@@ -51,6 +51,8 @@ _TEXT = (
     "excluded",
 )
 _REQUIRED = (*KEY, "n_base", "n_final", "loss_nats")
+#: Columns of the cells that the table of base checkpoints does not have.
+_NOT_OF_BASE = ("method", "d2_tokens", "forgetting_loss_nats", "epochs_2")
 _SHOWN = 5  # files named in an error
 
 
@@ -95,12 +97,14 @@ def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | No
         elif design.is_base(cell.branch) and cell.corpus in continued:
             base_rows.append(reader.base_row(cell))
     compared = [row for row in [*rows, *base_rows] if not row["excluded"]]
-    _refuse_mixtures(compared)
+    _refuse_mixtures(compared, results)
     for cell in wanted:
         if cell.path not in excluded:
             reader.check_identity(cell)
-    _refuse_copies(compared)
-    return CellTables(_frame(rows), _frame(base_rows))
+    _refuse_copies(compared, results)
+    cells = _frame(rows)
+    base_columns = [name for name in cells.columns if name not in _NOT_OF_BASE]
+    return CellTables(cells, _frame(base_rows) if base_rows else pd.DataFrame(columns=base_columns))
 
 
 def _excluded(design: Design) -> dict[str, str]:
@@ -127,7 +131,7 @@ class _Reader:
         if missing:
             raise UserError(
                 f"{len(missing)} of {len(paths)} files of study {self.design.study.name} are missing: "
-                f"{self._names(missing)}; make them with: snakemake -f {self.results / missing[0]}, "
+                f"{self._names(missing)}; make them with: {remake(self.results / missing[0])}, "
                 "or list cells that cannot be measured under excluded_cells"
             )
 
@@ -141,11 +145,11 @@ class _Reader:
                 value = json.loads((self.results / path).read_text(encoding="utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise UserError(
-                    f"{self.results / path}: not valid JSON ({error}); remake it with: snakemake -f {self.results / path}"
+                    f"{self.results / path}: not valid JSON ({error}); remake it with: {remake(self.results / path)}"
                 ) from None
             if not isinstance(value, dict):
                 raise UserError(
-                    f"{self.results / path}: not a JSON object; remake it with: snakemake -f {self.results / path}"
+                    f"{self.results / path}: not a JSON object; remake it with: {remake(self.results / path)}"
                 )
             self._cache[path] = value
         return self._cache[path]
@@ -155,7 +159,7 @@ class _Reader:
         for key in keys:
             if not isinstance(value, dict) or key not in value:
                 raise UserError(
-                    f"{self.results / path}: key {'.'.join(keys)} is missing; remake it with: snakemake -f {self.results / path}"
+                    f"{self.results / path}: key {'.'.join(keys)} is missing; remake it with: {remake(self.results / path)}"
                 )
             value = value[key]
         return value
@@ -239,34 +243,32 @@ class _Reader:
     def check_identity(self, cell: Cell) -> None:
         """Refuse a cell that was trained or measured with another spec than the study's."""
         branch = cell.branch
-        self._same_spec(branch.metrics, TrainSpec, branch_spec(self.design, branch))
-        self._same_spec(cell.path, EvaluateSpec, evaluate_spec(self.design, branch, cell.corpus))
+        self._same_spec(branch.metrics, branch_spec(self.design, branch))
+        self._same_spec(cell.path, evaluate_spec(self.design, branch, cell.corpus))
         expected, found = self.design.architecture(branch.run).n_params, self.get(cell.path, "n_final")
         if found != expected:
             raise UserError(
                 f"{self.results / cell.path}: measured on a model of {found} parameters, but the study's model has {expected}; "
-                f"remake it with: snakemake -f {self.results / cell.path}"
+                f"remake it with: {remake(self.results / cell.path)}"
             )
 
-    def _same_spec(self, path: str, kind: type[Spec], expected: Spec) -> None:
-        try:
-            found = kind.model_validate(self.get(path, "spec"))
-        except ValidationError as error:
+    def _same_spec(self, path: str, expected: Spec) -> None:
+        recorded = self.get(path, "spec")
+        if not isinstance(recorded, dict):
             raise UserError(
-                f"{self.results / path}: spec: {error}; remake it with: snakemake -f {self.results / path}"
-            ) from None
-        if found != expected:
-            ours, theirs = expected.model_dump(mode="json"), found.model_dump(mode="json")
-            keys = sorted(key for key in ours if ours[key] != theirs.get(key))
-            first = keys[0]
+                f"{self.results / path}: spec: {recorded!r} is not an object; remake it with: {remake(self.results / path)}"
+            )
+        changed = expected.changes(recorded)
+        if changed:
+            name, (theirs, ours) = next(iter(changed.items()))
             raise UserError(
-                f"{self.results / path}: made with another spec than the study's ({', '.join(keys)} differ; "
-                f"{first}: {theirs[first]!r} in the file, {ours[first]!r} in the study); "
-                f"remake it with: snakemake -f {self.results / path}"
+                f"{self.results / path}: made with another spec than the study's ({', '.join(changed)} differ; "
+                f"{name}: {theirs!r} in the file, {ours!r} in the study); "
+                f"remake it with: {remake(self.results / path)}"
             )
 
 
-def _refuse_mixtures(rows: list[dict[str, Any]]) -> None:
+def _refuse_mixtures(rows: list[dict[str, Any]], results: Path) -> None:
     for name in UNIFORM:
         groups: dict[Any, list[str]] = {}
         for row in rows:
@@ -279,11 +281,11 @@ def _refuse_mixtures(rows: list[dict[str, Any]]) -> None:
             few = min(groups.values(), key=len)
             raise UserError(
                 f"{name} differs between cells ({listed}); only losses with equal {name} are comparable. "
-                f"Measure the smaller group again (snakemake -f {' '.join(few[:_SHOWN])}) or list it under excluded_cells"
+                f"Measure the smaller group again ({remake(*(results / file for file in few[:_SHOWN]))}) or list it under excluded_cells"
             )
 
 
-def _refuse_copies(rows: list[dict[str, Any]]) -> None:
+def _refuse_copies(rows: list[dict[str, Any]], results: Path) -> None:
     """Refuse equal losses: two trained models never agree to the last bit, so one file is a copy of the other."""
     seen: dict[tuple[str, float, float], str] = {}
     for row in rows:
@@ -292,7 +294,7 @@ def _refuse_copies(rows: list[dict[str, Any]]) -> None:
         if first != row["evaluation"]:
             raise UserError(
                 f"{first} and {row['evaluation']} have the same loss to the last digit ({row['loss_nats']!r} nats), so one is "
-                f"a copy of the other; remake both with: snakemake -f {first} {row['evaluation']}"
+                f"a copy of the other; remake both with: {remake(results / first, results / row['evaluation'])}"
             )
 
 
@@ -330,7 +332,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype=text)
     if missing := [name for name in _REQUIRED if name not in frame.columns]:
         raise UserError(
-            f"{path}: column {missing[0]!r} is missing; make the table again with: snakemake -f {path}"
+            f"{path}: column {missing[0]!r} is missing; make the table again with: {remake(path)}"
         )
     for name in ("evaluation", "excluded"):  # optional in an imported table
         if name not in frame:

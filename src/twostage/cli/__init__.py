@@ -14,7 +14,7 @@ from importlib import import_module
 
 from twostage import __version__
 from twostage.common.extras import missing_extras_named
-from twostage.common.scripting import EXIT_BAD_INPUT
+from twostage.common.scripting import EXIT_BAD_INPUT, disk_full, is_disk_full
 
 # In the order of `twostage --help`.
 COMMANDS = (
@@ -60,5 +60,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         with missing_extras_named():
             return int(args.run(args))
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"twostage: error: {error}\n")
+        message = disk_full(error) if isinstance(error, OSError) and is_disk_full(error) else error
+        sys.stderr.write(f"twostage: error: {message}\n")
         return EXIT_BAD_INPUT

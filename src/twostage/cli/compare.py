@@ -94,10 +94,11 @@ def _same_curve(table: Any) -> list[list[str]]:
 
 
 def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: int, notes: list[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from twostage.cli.console import make_console
+
+    console = make_console()
     shown = Table(title=f"Leave-one-out over {n_points} points, best first", title_justify="left")
     for heading in ("form", "leave-one-out RMS", "RMS in sample", "AIC", "BIC", "coefficients"):
         shown.add_column(heading, justify="left" if heading == "form" else "right")

@@ -38,14 +38,15 @@ def run(args: argparse.Namespace) -> int:
         name, rows = None, requirements()
     else:
         study = load_checked(args.study)
-        name, rows = study.name, listing(study, args.results / study.name)
+        name, rows = study.name, listing(study, args.results / study.analysis_folder)
     if args.json:
         from twostage.laws.jsonio import dumps
 
         print(dumps({"study": name, "entries": rows}))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from twostage.cli.console import make_console
 
     shown = Table(title=f"Figures and tables of study {name}" if name else "Figures and tables")
     headings = ("name", "shows", "state", "file, or reason") if name else ("name", "shows", "needs")
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         last = [row["state"], row["reason"] or row["path"]] if name else [row["needs"]]
         shown.add_row(row["name"], row["shows"], *last)
-    Console().print(shown)
+    make_console().print(shown)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import glob
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the study and print the next steps."""
     from twostage.common.storage import write_atomic
-    from twostage.study.new_study import new_study
+    from twostage.study.new_study import Source, new_study
 
     if args.path.suffix not in (".yaml", ".yml"):
         raise ValueError(
@@ -52,16 +52,38 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(
             f"{args.path}: exists already and is not overwritten; choose another name or remove the file"
         )
-    corpora = _corpora(args.corpus)
+    corpora = {name: Source(paths, _suffixes(paths)) for name, paths in _corpora(args.corpus).items()}
     text = new_study(args.path, args.start or ("files" if corpora else "tiny"), corpora)
     write_atomic(args.path, text)
     print(f"Written: {args.path}")
-    for path in (path for paths in corpora.values() for path in paths):
-        if not glob.glob(path, recursive=True):  # noqa: PTH207  (absolute patterns too)
-            print(f"Note: no file matches {path} yet")
-    print(f"Next:    twostage plan {args.path}")
-    print(f"         snakemake --profile profiles/local --config study={args.path} -- all_figures all_tables")
+    for name, source in corpora.items():
+        for path in source.paths:
+            _print_note(name, path, source.suffixes)
+    path = shlex.quote(str(args.path))
+    print(f"Next:    twostage plan {path}")
+    print(f"         snakemake --profile profiles/local --config study={path} -- all_figures all_tables")
     return 0
+
+
+def _suffixes(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the usual ending of each folder's files; empty if no path is a folder with files."""
+    from twostage.corpora.files import usual_suffixes
+
+    folders = (Path(path).expanduser() for path in paths)
+    return tuple(
+        dict.fromkeys(ending for folder in folders if folder.is_dir() for ending in usual_suffixes(folder))
+    )
+
+
+def _print_note(name: str, path: str, suffixes: tuple[str, ...]) -> None:
+    """Say that the workflow could not read a path of a corpus yet."""
+    from twostage.common.errors import UserError
+    from twostage.corpora.files import source_files
+
+    try:
+        source_files((path,), suffixes)
+    except UserError as error:
+        print(f"Note:    corpora.{name}: {error}")
 
 
 def _corpora(options: list[str]) -> dict[str, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from twostage.design.flops import ASSUMED_BYTES_PER_TOKEN, Machine
 if TYPE_CHECKING:
     from twostage.planning.billing import Rates
     from twostage.planning.plan import CorpusSize, StudyPlan, Work
+    from twostage.planning.throughput import Throughput
     from twostage.study import Study
 
 DEFAULT_UTILISATION = 0.4
@@ -51,6 +53,11 @@ def add_parser(subparsers: Any) -> None:
         help="JSON file of benchmarks/gpu/run.py: use its measured tokens/s for the sizes that it covers",
     )
     parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure for ten seconds how fast this machine trains the study's smallest and largest model, and plan with that",
+    )
+    parser.add_argument(
         "--price",
         type=float,
         default=DEFAULT_PRICE,
@@ -62,6 +69,11 @@ def add_parser(subparsers: Any) -> None:
         default=ASSUMED_BYTES_PER_TOKEN,
         help="bytes of text per token, for corpora that are not tokenised yet (default: %(default)s)",
     )
+    parser.add_argument(
+        "--changes",
+        action="store_true",
+        help="show only what is out of date: which finished jobs would run again, which key or input is the reason, and what they cost",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.set_defaults(run=run)
 
@@ -69,12 +81,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     from twostage.catalogue.lookup import load_checked
-    from twostage.planning.plan import plan_study
+    from twostage.planning.plan import cautions, plan_study
     from twostage.study import load_study, study_file
 
     if not args.bytes_per_token > 0:
         raise ValueError(f"--bytes-per-token: {args.bytes_per_token} must be positive, e.g. 4")
     study = load_checked(args.study)
+    if args.changes:
+        return _show_changes(study, as_json=args.json)
     rates = _rates(args, study)
     sizes = corpus_sizes(study, args.bytes_per_token)
     plan = plan_study(study, sizes)
@@ -87,7 +101,41 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from twostage.cli.plan_tables import show
 
-    show(plan, parts, rates, args.study)
+    show(plan, parts, rates, args.study, list(cautions(study)))
+    if args.calibrate and rates.measured:
+        print(
+            f"On this machine ({rates.measured.device}, one thread or GPU for each job): {rates.gpu_hours(plan.work):.2g} hours of "
+            "training, divided by the number of jobs that run at once; starts of processes, evaluations and figures come on top"
+        )
+    print(_progress(study))
+    return 0
+
+
+def _progress(study: Study) -> str:
+    """Say in one line what has run."""
+    from twostage.planning.status import STATES, study_status
+
+    counts = sum(study_status(study).count("jobs").values(), Counter())
+    listed = ", ".join(f"{counts[state]:,} {state}" for state in STATES if counts[state])
+    return f"Jobs in results/{study.name}, with tables and figures: {listed}"
+
+
+def _show_changes(study: Study, *, as_json: bool) -> int:
+    """Print the finished jobs that would run again, by reason."""
+    from twostage.design.design import Design
+    from twostage.planning.changes import grouped
+    from twostage.planning.recorded import outdated
+
+    design, results = Design(study), Path("results") / study.name
+    groups = grouped(design, outdated(design, results), results)
+    if as_json:
+        from twostage.laws.jsonio import dumps
+
+        print(dumps([group.to_json() for group in groups]))
+        return 0
+    for group in groups:
+        print(f"{group}; e.g. {results / group.example}")
+    print(_progress(study))
     return 0
 
 
@@ -95,9 +143,27 @@ def _rates(args: argparse.Namespace, study: Study) -> Rates:
     from twostage.planning.billing import Rates
     from twostage.planning.throughput import load_throughput
 
+    if args.calibrate and args.throughput:
+        raise ValueError("--calibrate: measures what --throughput reads from a file; give one of them")
     measured = load_throughput(args.throughput) if args.throughput else None
     peak = measured.peak_tflops if measured else DEFAULT_PEAK_TFLOPS
+    if args.calibrate:
+        measured = _calibrated(study)
     return Rates(machine=_machine(args, peak), precision=study.recipe.precision, measured=measured)
+
+
+def _calibrated(study: Study) -> Throughput | None:
+    """Return the measured speed of this machine; None for a study that trains nothing."""
+    from twostage.design.design import Design
+    from twostage.planning.calibrate import calibrate
+    from twostage.planning.recorded import costly_jobs
+
+    specs = [
+        job.spec()
+        for job in costly_jobs(Design(study))
+        if job.rule.startswith(("train_trunk", "train_decay"))
+    ]
+    return calibrate(specs) if specs else None  # type: ignore[arg-type]
 
 
 def _machine(args: argparse.Namespace, default_peak: float) -> Machine:

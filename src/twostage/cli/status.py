@@ -1,4 +1,4 @@
-"""`twostage status STUDY.yaml[:part]`: show which cells and jobs are done, running, failed or missing."""
+"""`twostage status STUDY.yaml[:part]`: show which cells and jobs are done, outdated, running, failed or missing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     from twostage.planning.status import StudyStatus
 
-_COLOURS = {"done": "green", "running": "cyan", "failed": "red", "missing": "dim"}
+_COLOURS = {"done": "green", "outdated": "yellow", "running": "cyan", "failed": "red", "missing": "dim"}
 
 
 def add_parser(subparsers: Any) -> None:
     """Register the command."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "status",
-        help="show which cells and jobs of a study are done, running, failed or missing",
+        help="show which cells and jobs of a study are done, outdated, running, failed or missing",
         description="Show the state of every cell and job, from the files in results/ and rolling/ of the working directory.",
     )
     parser.add_argument(
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(dumps(_record(status)))
         return 0
-    from twostage.cli.plan_tables import wide_console
+    from twostage.cli.console import make_console
 
-    _show(wide_console(), status, args)
+    _show(make_console(), status, args)
     return 0
 
 
@@ -68,6 +68,7 @@ def _show(console: Console, status: StudyStatus, args: argparse.Namespace) -> No
     from rich.markup import escape
 
     _summary(console, status)
+    _outdated(console, status)
     for job in status.jobs:
         if job.state == "running" and not args.jobs:
             console.print(f"[cyan]running[/cyan] {escape(job.output)}: {escape(job.detail)}", highlight=False)
@@ -86,6 +87,22 @@ def _show(console: Console, status: StudyStatus, args: argparse.Namespace) -> No
             console.print(
                 f"[{colour}]{state:8}[/{colour}]{escape(path)}{note}", highlight=False, soft_wrap=True
             )
+
+
+def _outdated(console: Console, status: StudyStatus) -> None:
+    """Print how many jobs are outdated for which reason, and the checkpoints whose files were deleted."""
+    from rich.markup import escape
+
+    reasons = Counter(job.detail for job in status.jobs if job.state == "outdated")
+    for reason, count in reasons.most_common():
+        console.print(f"[yellow]outdated[/yellow] {count:,} jobs: {escape(reason)}", highlight=False)
+    deleted = [job for job in status.jobs if job.detail.startswith("deleted: ")]
+    if deleted:
+        console.print(
+            f"[yellow]deleted[/yellow] files of {len(deleted):,} checkpoints, e.g. {escape(deleted[0].output)}: jobs that are not "
+            "done yet may need them",
+            highlight=False,
+        )
 
 
 def _summary(console: Console, status: StudyStatus) -> None:

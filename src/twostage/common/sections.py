@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -13,8 +15,25 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-# A name becomes a directory in the results, so it must be a plain path component.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=64)]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$"
+
+
+def _check_name(name: str) -> str:
+    """A name becomes a folder in the results, and a part of names that are joined with underscores."""
+    if re.fullmatch(_NAME, name):
+        return name
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    suggestion = re.sub(r"[^A-Za-z0-9.]+", "-", plain).strip("-.")[:64]
+    raise ValueError(
+        f"{name!r} cannot be a name: use up to 64 letters a-z, A-Z, digits, hyphens and dots, and start with a letter or digit"
+        + (f"; e.g. {suggestion}" if suggestion else "")
+    )
+
+
+# The pattern is for editors that check a study file against its schema; a user never sees it in a message.
+Name = Annotated[str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": _NAME})]
+#: NumPy and PyTorch take seeds of 32 bits.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 

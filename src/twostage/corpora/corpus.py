@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,15 +21,20 @@ from typing import Any
 import zstandard
 
 from twostage.common.errors import UserError
+from twostage.common.revisions import DATA_REVISION
 from twostage.common.storage import atomic_path, payload_entries, write_manifest
 from twostage.corpora import embedded
 from twostage.corpora.digests import DigestSet, Tally
+from twostage.corpora.fingerprint import fingerprint
 from twostage.corpora.hub import read_huggingface
 from twostage.corpora.neardup import NearDuplicates
-from twostage.corpora.readers import Document, json_lines, read_files
+from twostage.corpora.readers import BadText, Document, read_files
+from twostage.corpora.records import json_lines
+from twostage.corpora.splits import SPLITS, SplitCounts
 from twostage.study import Corpus, EmbeddedCorpus, FilesCorpus, HuggingFaceCorpus
 
-SPLITS = ("train", "valid")
+log = logging.getLogger(__name__)
+
 _BATCH_DOCUMENTS = 512
 
 
@@ -44,19 +50,10 @@ def normalise(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8").strip("\n").rstrip()
 
 
-def split_of(group: str, valid_fraction: float) -> str:
-    """Return "valid" for about a fraction `valid_fraction` of all groups, else "train"; depends only on the group's hash.
-
-    Adding or removing other documents does not change the split of a group.
-    """
-    digest = hashlib.sha256(b"split\0" + group.encode("utf-8", "replace")).digest()
-    return "valid" if int.from_bytes(digest[:8], "big") < valid_fraction * 2**64 else "train"
-
-
-def iterate(corpus: Corpus) -> Iterator[Document]:
-    """Yield all documents of a corpus in a fixed order, not normalised."""
+def iterate(corpus: Corpus, bad: BadText | None = None) -> Iterator[Document]:
+    """Yield all documents of a corpus in a fixed order, not normalised. `bad` counts the texts that are left out."""
     if isinstance(corpus, FilesCorpus):
-        yield from read_files(corpus)
+        yield from read_files(corpus, bad)
         return
     if isinstance(corpus, HuggingFaceCorpus):
         yield from read_huggingface(corpus)
@@ -72,13 +69,19 @@ class _Counts:
     empty: int = 0
     exact_duplicates: int = 0
     near_duplicates_of_validation: int = 0
+    not_text: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return the counts. `not_text` is newer than the others and left out if 0, so that manifests keep their bytes."""
+        return {name: count for name, count in asdict(self).items() if count or name != "not_text"}
 
 
 def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
     """Yield normalised documents without exact duplicates, until `max_bytes` is reached."""
     seen = DigestSet()
+    bad = BadText()
     total = 0
-    for document in iterate(corpus):
+    for document in iterate(corpus, bad):
         counts.read += 1
         text = normalise(document.text)
         if not text.strip():
@@ -91,7 +94,10 @@ def _clean_documents(corpus: Corpus, counts: _Counts) -> Iterator[Document]:
         yield Document(text, document.group, document.package)
         total += len(encoded)
         if corpus.max_bytes is not None and total >= corpus.max_bytes:
-            return
+            break
+    counts.not_text = bad.count
+    if isinstance(corpus, FilesCorpus):
+        bad.check(corpus, bad.files_read)
 
 
 class _Writer:
@@ -133,23 +139,6 @@ def _batches(path: Path) -> Iterator[list[tuple[str, str]]]:
         yield batch
 
 
-def _require_documents(name: str, corpus: Corpus, n_train: int, n_valid: int) -> None:
-    key = f"corpora.{name}"
-    if n_train + n_valid == 0:
-        raise UserError(
-            f"{key}: the corpus is empty (no document with text); correct its paths, suffixes, text_key or filter"
-        )
-    fix = f"change valid_fraction ({corpus.valid_fraction}), raise max_bytes, or split the text into more source files"
-    if n_valid == 0:
-        raise UserError(
-            f"{key}: no validation documents: none of its sources is in the validation split; {fix}"
-        )
-    if n_train == 0:
-        raise UserError(
-            f"{key}: no training documents: all of its sources are in the validation split; {fix}"
-        )
-
-
 def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str, Any]:
     """Write the training and validation documents of a corpus and then their manifest; return the manifest.
 
@@ -167,6 +156,7 @@ def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str
     """
     directory = Path(directory)
     counts = _Counts()
+    splits = SplitCounts(corpus.valid_fraction)
     valid: list[str] = []
     train_path, valid_path = (directory / documents_name(split) for split in SPLITS)
     with contextlib.ExitStack() as files:
@@ -177,12 +167,14 @@ def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str
         )
         with _Writer(candidates) as candidate_writer, _Writer(valid_temporary) as valid_writer:
             for document in _clean_documents(corpus, counts):
-                if split_of(document.group, corpus.valid_fraction) == "train":
+                if splits.add(document.group) == "train":
                     candidate_writer.write(document.text, document.package)
                 else:
                     valid_writer.write(document.text, document.package)
                     valid.append(document.text)
-        _require_documents(name, corpus, len(candidate_writer.total), len(valid))
+        splits.require_both(name, corpus, counts.exact_duplicates)
+        if counts.not_text:
+            log.warning("corpora.%s: %d texts left out", name, counts.not_text)
         near_duplicates = NearDuplicates(valid)
         with _Writer(train_temporary) as train_writer:
             for batch in _batches(candidates):
@@ -193,15 +185,20 @@ def prepare_corpus(name: str, corpus: Corpus, directory: str | Path) -> dict[str
                         train_writer.write(text, package)
         if not len(train_writer.total):
             raise UserError(
-                f"corpora.{name}: every training document is a near-duplicate of a validation document; add more text"
+                f"corpora.{name}: every training document is a near-duplicate of a validation document; add text that differs"
             )
     manifest = {
+        "revision": DATA_REVISION,
         "corpus": name,
         "definition": corpus.model_dump(mode="json"),
-        "counts": asdict(counts),
+        # The text that was read, without repetitions; less than `max_bytes` if all of it was.
+        "text_bytes": candidate_writer.total.size_bytes + valid_writer.total.size_bytes,
+        "counts": counts.to_json(),
         "splits": {"train": train_writer.total.to_json(), "valid": valid_writer.total.to_json()},
         "payload": payload_entries(directory, [train_path.name, valid_path.name]),
     }
+    if isinstance(corpus, FilesCorpus):
+        manifest["sources"] = fingerprint(corpus)
     if isinstance(corpus, EmbeddedCorpus):
         manifest["packages"] = _packages(train_writer, valid_writer)
     write_manifest(directory / "manifest.json", manifest)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twostage.common.errors import UserError
+from twostage.corpora import records
 from twostage.corpora.readers import Document, document_of
 from twostage.study import PIN_ME, HuggingFaceCorpus
 from twostage.study.corpora import LOCAL_BUILDERS
@@ -60,28 +61,9 @@ def read_huggingface(
     require_pinned(corpus.revision, where)
     wanted = corpus.filter or {}
     for row in _rows(corpus, where, waits_s):
-        value_of = partial(_column, row, where)
+        value_of = partial(records.field, row, where)
         if all(value_of(key, f"filter: {key}") == value for key, value in wanted.items()):
             yield document_of(corpus, value_of, where)
-
-
-def _column(row: dict[str, Any], where: str, name: str, key: str) -> Any:
-    """Return a column's value. `a.b` is field b of column a, unless there is a column named `a.b`."""
-    if name in row:
-        return row[name]
-    value: Any = row
-    for part in name.split("."):
-        if not isinstance(value, dict) or part not in value:
-            raise UserError(f"{where}: {key}: no column {name!r}; choose one of {_column_names(row)}")
-        value = value[part]
-    return value
-
-
-def _column_names(row: dict[str, Any], prefix: str = "") -> list[str]:
-    names = []
-    for name, value in sorted(row.items()):
-        names += _column_names(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
-    return names
 
 
 def _rows(corpus: HuggingFaceCorpus, where: str, waits_s: tuple[float, ...]) -> Iterator[dict[str, Any]]:

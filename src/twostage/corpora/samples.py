@@ -14,12 +14,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest, verify_payload
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 _ROUNDS = 8
+
+
+#: Samples of a held-out split that an evaluation needs: its standard error follows from their differences.
+LEAST_EVALUATED = 2
+
+
+def least_tokens(n_samples: int, context: int) -> int:
+    """Return the tokens of the shortest split with this number of samples; see `TokenSplit`."""
+    return n_samples * context + 1
 
 
 class TokenSplit:
@@ -60,7 +70,7 @@ class TokenSplit:
         if bin_path.stat().st_size != self.n_tokens * self._dtype.itemsize:
             raise UserError(
                 f"{bin_path}: {bin_path.stat().st_size} bytes do not match the {self.n_tokens} tokens of its index; "
-                f"remake it with: snakemake -f {self.manifest_path}"
+                f"remake it with: {remake(self.manifest_path)}"
             )
 
     def n_samples(self, context: int) -> int:
@@ -88,7 +98,7 @@ class TokenSplit:
         if batch.size and batch.max() >= self.vocab_size:
             raise UserError(
                 f"{self.manifest_path.parent / self.split}.bin: token id {batch.max()} is beyond the vocabulary of "
-                f"{self.vocab_size}; remake it with: snakemake -f {self.manifest_path}"
+                f"{self.vocab_size}; remake it with: {remake(self.manifest_path)}"
             )
         return batch
 

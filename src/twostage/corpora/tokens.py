@@ -10,7 +10,7 @@ import itertools
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ from tokenizers import Tokenizer
 from twostage.common.errors import UserError
 from twostage.common.revisions import DATA_REVISION
 from twostage.common.storage import atomic_path, payload_entries, sha256_file, verify_payload, write_manifest
-from twostage.corpora.corpus import SPLITS, read_documents
+from twostage.corpora.corpus import read_documents
+from twostage.corpora.splits import SPLITS
 from twostage.corpora.tokenizer import end_of_document_id, load_tokenizer
 
 #: Text per shard: large enough to make the cost of sending it small, small enough to balance the load.
@@ -148,8 +149,28 @@ def _write_split(prefix: Path, shards: Iterable[EncodedShard], vocab_size: int) 
     return counts
 
 
+def _require_tokens(corpus: Mapping[str, Any], split: str, found: int, least: int) -> None:
+    if found >= least:
+        return
+    key, fraction = f"corpora.{corpus['corpus']}", corpus["definition"]["valid_fraction"]
+    if split == "train":
+        raise UserError(
+            f"{key}: the training split has {found} tokens, but one sample has {least}; add text, or lower context"
+        )
+    share = fraction * 1.5 * least / max(found, 1)
+    fix = f"set valid_fraction to {share:.2g} (now {fraction:g})" if share < 0.5 else "add text"
+    raise UserError(
+        f"{key}: the held-out split has {found} tokens, but the study's evaluations need {least} (context times samples, plus 1); "
+        f"{fix}, or lower context or validation.samples"
+    )
+
+
 def tokenize_corpus(
-    corpus_manifest: str | Path, tokenizer_path: str | Path, out: str | Path, workers: int = 1
+    corpus_manifest: str | Path,
+    tokenizer_path: str | Path,
+    out: str | Path,
+    workers: int = 1,
+    least_tokens: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write {train,valid}.{bin,idx} and then manifest.json of one prepared corpus; return the manifest.
 
@@ -160,18 +181,21 @@ def tokenize_corpus(
         tokenizer_path: the study's tokenizer.json.
         out: output folder.
         workers: number of processes that encode.
+        least_tokens: split -> tokens that the study's jobs need.
 
     Raises:
-        UserError: damaged documents, an unusable tokenizer, or a token id outside the vocabulary.
+        UserError: a split is too short, damaged documents, an unusable tokenizer, or a token id outside the vocabulary.
     """
     out = Path(out)
     corpus = verify_payload(corpus_manifest)
     tokenizer = load_tokenizer(tokenizer_path)
     vocab_size = tokenizer.get_vocab_size()
     splits = {}
-    for split in SPLITS:
+    # The held-out split is the shorter one: if it is too short, the training split need not be encoded.
+    for split in reversed(SPLITS):
         shards = encode_shards(read_documents(corpus_manifest, split), tokenizer_path, vocab_size, workers)
         splits[split] = _write_split(out / split, shards, vocab_size)
+        _require_tokens(corpus, split, splits[split]["tokens"], (least_tokens or {}).get(split, 0))
     manifest = {
         "revision": DATA_REVISION,
         "corpus": corpus["corpus"],

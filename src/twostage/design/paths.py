@@ -16,6 +16,11 @@ _SCHEDULE = "wsd|constant|cosine"
 #: Regular expressions of the paths of runs, for Snakemake's wildcard constraints.
 RUN_PATTERN = rf"stage1/{_NAME}/{_NAME}/seed-\d+(?:/(?:{_SCHEDULE}))?|stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
 STAGE2_RUN_PATTERN = rf"stage2/{_NAME}/{_NAME}/seed-\d+/D1-\d+"
+#: The study's tokenizer, and the spec that it was made from.
+TOKENIZER = "tokens/tokenizer.json"
+TOKENIZER_RECORD = "tokens/tokenizer-spec.json"
+#: File next to the manifest of a grown checkpoint: its spec and key.
+GROWTH_RECORD = "growth.json"
 
 
 @dataclass(frozen=True, order=True)

@@ -7,7 +7,8 @@ Snakemake resources. A spec does not contain the end of the grid, so appending a
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -26,6 +27,8 @@ class Spec(BaseModel):
     """Base class of all specs: immutable, rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    #: Fields that say what is measured during a job. They do not affect its result.
+    OBSERVES: ClassVar[set[str]] = set()
 
     def canonical(self) -> str:
         """Return compact JSON with sorted keys. Equal specs have equal text."""
@@ -39,6 +42,31 @@ class Spec(BaseModel):
         except ValidationError as error:
             raise UserError(f"--spec is not a valid {cls.__name__}: {error}") from None
 
+    def changes(self, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Compare with the spec that a finished output carries.
+
+        Returns:
+            Dotted name of a field -> (value in the output, value in this spec), for the fields that differ and affect the
+            numbers. A field that the output does not have, because it is newer, has its default there.
+        """
+        try:
+            theirs = type(self).model_validate(recorded).model_dump(mode="json")
+        except ValidationError:  # fields of another version: compare as they are
+            theirs = dict(recorded)
+        ours = self.model_dump(mode="json")
+        for name in self.OBSERVES:
+            ours.pop(name, None)
+            theirs.pop(name, None)
+        return dict(_differences("", theirs, ours))
+
+
+def _differences(name: str, theirs: Any, ours: Any) -> Iterator[tuple[str, tuple[Any, Any]]]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in {**ours, **theirs}:
+            yield from _differences(f"{name}.{key}" if name else key, theirs.get(key), ours.get(key))
+    elif ours != theirs:
+        yield name, (theirs, ours)
+
 
 class CurveSpec(Spec):
     """Validation losses during training, every `every_steps` updates on evenly spaced samples of a held-out split."""
@@ -50,6 +78,8 @@ class CurveSpec(Spec):
 
 class TrainSpec(Spec):
     """Spec of a trunk segment or a decay branch: updates `start_step + 1` to `stop_step` of one run."""
+
+    OBSERVES: ClassVar[set[str]] = {"validation"}
 
     revision: int = TRAIN_REVISION
     architecture: Architecture

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twostage.common.errors import UserError
-from twostage.corpora.readers import expand_paths
+from twostage.corpora.files import expand_paths, source_files
 from twostage.doctor.check import Check, Group
 from twostage.study import Study
 
@@ -21,11 +21,11 @@ _CONNECT_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class FilesFacts:
-    """Local files: pattern -> number of matches, and the first match that cannot be read."""
+    """Local files: their number, and what is wrong with the first path, as "problem; fix"."""
 
     name: str
-    matches: dict[str, int]
-    unreadable: str | None = None
+    count: int
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,22 +77,24 @@ def _source(name: str, section: Any, kind: str) -> DataFacts:
         paths = tuple(f"{repository}/{path}" for path in inside) or (repository,)
     else:
         paths = inside
-    return _files(name, tuple(map(str, paths)))
+    return _files(name, tuple(map(str, paths)), getattr(section, "suffixes", None))
 
 
-def _files(name: str, patterns: tuple[str, ...]) -> FilesFacts:
-    found = {pattern: _matches(pattern) for pattern in patterns}
-    unreadable = next(
-        (str(path) for paths in found.values() for path in paths if not os.access(path, os.R_OK)), None
-    )
-    return FilesFacts(name, {pattern: len(paths) for pattern, paths in found.items()}, unreadable)
-
-
-def _matches(pattern: str) -> list[Path]:
+def _files(name: str, patterns: tuple[str, ...], suffixes: tuple[str, ...] | None) -> FilesFacts:
+    """Look for files. `suffixes`: those of a corpus, which has files in folders; None: `patterns` are all there is."""
     try:
-        return expand_paths((pattern,))
-    except UserError:
-        return []
+        found = expand_paths(patterns)
+        if suffixes is not None:
+            found = [file.path for file in source_files(patterns, suffixes)]
+    except UserError as error:
+        return FilesFacts(name, 0, str(error).removeprefix("paths: "))
+    return FilesFacts(name, len(found), next(filter(None, map(_obstacle, found)), None))
+
+
+def _obstacle(path: Path) -> str | None:
+    if not path.exists():
+        return f"{path}: a link without a target; fetch the file, or remove the link"
+    return None if os.access(path, os.R_OK) else f"{path}: no permission to read; correct its permissions"
 
 
 def _hub(name: str, repository: str, revision: str | None) -> HubFacts:
@@ -132,18 +134,10 @@ def judge(facts: DataFacts) -> Check:
 
 
 def _judge_files(facts: FilesFacts) -> Check:
-    if unmatched := [pattern for pattern, count in facts.matches.items() if not count]:
-        return GROUP.missing(
-            facts.name,
-            f"no file matches {', '.join(unmatched)}",
-            "copy or link the files there, or correct the path in the study (relative to the repository's root)",
-        )
-    if facts.unreadable:
-        return GROUP.missing(
-            facts.name, f"{facts.unreadable}: no permission to read", "correct its permissions"
-        )
-    total = sum(facts.matches.values())
-    return GROUP.ok(facts.name, f"{total} file{'s' * (total != 1)} or folders, readable")
+    if facts.problem:
+        found, _, fix = facts.problem.partition("; ")
+        return GROUP.missing(facts.name, found, fix)
+    return GROUP.ok(facts.name, f"{facts.count} file{'s' * (facts.count != 1)}, readable")
 
 
 def _judge_hub(facts: HubFacts) -> Check:

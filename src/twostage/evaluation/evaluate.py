@@ -11,8 +11,8 @@ import torch
 
 from twostage.common import provenance
 from twostage.common.errors import UserError
-from twostage.common.storage import read_manifest
-from twostage.corpora.samples import TokenSplit
+from twostage.common.storage import json_digest, read_manifest
+from twostage.corpora.samples import LEAST_EVALUATED, TokenSplit
 from twostage.design.specs import EvaluateSpec
 from twostage.model.build import build_model, start_process_group
 from twostage.model.checkpoint import load_into, load_weights
@@ -43,10 +43,10 @@ def evaluate_checkpoint(
         )
     split = TokenSplit(tokens, "valid")
     n_samples = split.n_samples(spec.context)
-    if n_samples < 2:
+    if n_samples < LEAST_EVALUATED:
         raise UserError(
-            f"{tokens}: the held-out split has {n_samples} samples of {spec.context} tokens; at least 2 are needed; raise "
-            "valid_fraction"
+            f"{tokens}: the held-out split has {n_samples} samples of {spec.context} tokens; at least {LEAST_EVALUATED} are "
+            "needed; raise valid_fraction"
         )
     model = build_model(architecture, init_std=1.0, scaled_output_init=False, seed=0, device=device)
     load_into(model, state, architecture)
@@ -67,6 +67,7 @@ def evaluate_checkpoint(
     valid = data["splits"]["valid"]
     return {
         "spec": spec.model_dump(mode="json"),
+        "key": json_digest(spec=spec.canonical(), parent=read_manifest(manifest), data=[data]),
         "revision_data": data["revision"],
         "loss_nats": loss,
         "loss_se": float(means.std(ddof=1) / math.sqrt(n_samples)),

@@ -5,6 +5,7 @@ Drawn with Matplotlib from the counts of `planning.dag.rule_jobs`; graphviz is n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import pandas as pd
@@ -142,10 +143,12 @@ def _draw_edges(axes: Axes, boxes: dict[str, Rect], *, stable: bool) -> None:
 
 
 def _draw_analysis(axes: Axes, boxes: dict[str, Rect], cells: Rect) -> None:
-    laws = [box for name, box in boxes.items() if name.startswith("laws/")]
-    results = [box for name, box in boxes.items() if name.startswith("results/")]
-    _fan(axes, [cells], laws)
-    _fan(axes, laws, results)
+    columns = [[cells]]
+    for part in ("laws/", "results/"):
+        # A small study has nothing to fit.
+        columns += [found] if (found := [box for name, box in boxes.items() if name.startswith(part)]) else []
+    for starts, ends in itertools.pairwise(columns):
+        _fan(axes, starts, ends)
 
 
 def _fan(axes: Axes, starts: list[Rect], ends: list[Rect]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from twostage.corpora.dataspecs import tokenizer_spec
+from twostage.corpora.samples import LEAST_EVALUATED, least_tokens
 from twostage.design.design import Cell, Design
 from twostage.design.paths import Branch, Run, Segment, Stage2Run, grown_manifest
 from twostage.design.trunk_points import total_with_decay
@@ -42,10 +44,11 @@ class Jobs:
         return tuple(corpus for corpus in design.study.corpora if corpus in needed)
 
     def prepared(self, design: Design) -> tuple[str, ...]:
-        """Return the corpora whose documents are needed: all corpora if the study trains its tokenizer."""
-        if design.study.tokenizer.kind == "bpe" and self.evaluations:
-            return tuple(design.study.corpora)
-        return self.tokenised(design)
+        """Return the corpora whose documents are needed, also for the tokenizer, in the order of the study."""
+        needed = {*self.tokenised(design)}
+        if self.evaluations:
+            needed |= {*tokenizer_spec(design.study).corpora}
+        return tuple(corpus for corpus in design.study.corpora if corpus in needed)
 
 
 def measured_cells(design: Design) -> list[Cell]:
@@ -78,6 +81,22 @@ def planned_jobs(design: Design) -> Jobs:
         tuple(grown),
         tuple(cells),
     )
+
+
+def least_split_tokens(design: Design, corpus: str) -> dict[str, int]:
+    """Return the least number of tokens that each split of a corpus needs for the jobs of the study; 0 if none reads it."""
+    jobs = planned_jobs(design)
+    curve = design.study.validation
+    samples = {
+        "train": int(any(corpus in design.mixture(run) for run in jobs.runs)),
+        "valid": max(
+            LEAST_EVALUATED if any(cell.corpus == corpus for cell in jobs.evaluations) else 0,
+            curve.samples if curve and any(design.corpus(run) == corpus for run in jobs.runs) else 0,
+        ),
+    }
+    return {
+        split: least_tokens(count, design.study.context) if count else 0 for split, count in samples.items()
+    }
 
 
 def _parent(design: Design, job: Segment | Branch, grown: dict[Stage2Run, None]) -> Segment | Branch | None:

@@ -6,16 +6,20 @@ training counts: evaluations are forward passes over the held-out split, tables 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from twostage.common.errors import UserError
+from twostage.corpora.files import corpus_files
+from twostage.corpora.packed import PACKINGS
 from twostage.design.design import Design
 from twostage.design.flops import flops_6nd, flops_per_token
 from twostage.design.paths import Branch, Run, Segment, Stage2Run
 from twostage.planning.disk import Disk, disk_of
 from twostage.planning.jobs import BASE, Jobs, planned_jobs, releases, run_label
-from twostage.study import Study
+from twostage.study import FilesCorpus, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,24 @@ def plan_study(study: Study, sizes: Mapping[str, CorpusSize]) -> StudyPlan:
     )
 
 
+def cautions(study: Study) -> Iterator[str]:
+    """Yield what would stop a job on this machine, although the study is valid: it may run elsewhere."""
+    design = Design(study)
+    corpora = planned_jobs(design).prepared(design)
+    for name in corpora:
+        corpus = study.corpora[name]
+        if isinstance(corpus, FilesCorpus):
+            try:
+                corpus_files(corpus)
+            except UserError as error:
+                yield f"corpora.{name}: {error}"
+    if study.recipe.precision == "bf16" and corpora and shutil.which("nvidia-smi") is None:
+        yield (
+            "recipe.precision: bf16 needs CUDA, and this machine has no NVIDIA driver: training jobs fail here; run them where "
+            "there are GPUs, or set precision: fp32"
+        )
+
+
 def _rules(design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
     """Count the jobs by rule, as a dry run in an empty folder does."""
     if not jobs.evaluations:
@@ -225,14 +247,30 @@ def _second_stages_of_largest(design: Design, jobs: Jobs) -> int:
 
 
 def estimated_size(study: Study, corpus: str, bytes_per_token: float) -> CorpusSize:
-    """Estimate the size of a corpus from its `max_bytes`, less the held-out fraction."""
+    """Estimate the size of a corpus from its `max_bytes` and its local files, less the held-out fraction."""
     section = study.corpora[corpus]
-    limit = getattr(section, "max_bytes", None)
-    if limit is None:
+    local = _local_bytes(section) if isinstance(section, FilesCorpus) else None
+    limits = [(section.max_bytes, "at most: max_bytes"), (local, "at most: size of the files, unpacked")]
+    known = [(size, source) for size, source in limits if size is not None]
+    if not known:
         return CorpusSize(tokens=None, source="unknown until prepared (no max_bytes)")
-    tokens = int(limit * (1 - section.valid_fraction) / bytes_per_token)
-    return CorpusSize(
-        tokens=tokens, source=f"at most: max_bytes at {bytes_per_token:g} bytes per token (assumed)"
+    size, source = min(known)
+    tokens = int(size * (1 - section.valid_fraction) / bytes_per_token)
+    return CorpusSize(tokens=tokens, source=f"{source} at {bytes_per_token:g} bytes per token (assumed)")
+
+
+#: Bytes of text for each byte of a compressed file: typical for text with gzip, zstd or in parquet.
+_UNPACKED = 3
+
+
+def _local_bytes(corpus: FilesCorpus) -> int | None:
+    """Estimate the bytes of text in the files of a corpus; None if they are not on this machine."""
+    try:
+        files = [file.path for file in corpus_files(corpus) if file.path.exists()]
+    except UserError:
+        return None
+    return sum(
+        path.stat().st_size * (_UNPACKED if path.suffix in (*PACKINGS, ".parquet") else 1) for path in files
     )
 
 

@@ -1,4 +1,6 @@
-"""The state of every job and cell of a study: done, running, failed or missing.
+"""The state of every job and cell of a study: done, outdated, running, failed or missing.
+
+An outdated output was made with other settings or inputs than those of the study as it is now, and would be made again.
 
 Reads only files (outputs, logs, leases), with a few system calls per job, and never writes. So it can be used while the
 workflow runs, and on a cluster's login node.
@@ -14,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from twostage.catalogue.lookup import drawn_entries
 from twostage.cluster.lease import live_owner
 from twostage.cluster.supervise import REMARK, REQUEUED
-from twostage.common.storage import RELEASED_FILE
+from twostage.common.storage import RELEASED_FILE, read_manifest
 from twostage.design.design import Cell, Design
 from twostage.design.paths import (
     Branch,
@@ -28,13 +31,16 @@ from twostage.design.paths import (
     parse_run,
     tokens_manifest,
 )
+from twostage.planning.changes import text
 from twostage.planning.jobs import planned_jobs, run_label
+from twostage.planning.recorded import outdated
 from twostage.study import Study
 
-State = Literal["done", "running", "failed", "missing"]
-STATES: tuple[State, ...] = ("done", "running", "failed", "missing")
-#: Value of `method` for jobs of corpora and the tokenizer.
+State = Literal["done", "outdated", "running", "failed", "missing"]
+STATES: tuple[State, ...] = ("done", "outdated", "running", "failed", "missing")
+#: Values of `method` for jobs of corpora and the tokenizer, and for tables, fits and figures.
 DATA = "data"
+ANALYSIS = "analysis"
 _TAIL_BYTES = 4096
 # The last line of `scripting.run_script` or of a traceback; other lines may be warnings.
 _ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Killed)\b")
@@ -89,7 +95,9 @@ def study_status(
 ) -> StudyStatus:
     """Return the state of every job and cell of a study, from the files below `results` and `rolling`."""
     design = Design(study)
-    collector = _Collector(design, results / study.name, rolling / study.name, _workflow_runs(results.parent))
+    folder = results / study.name
+    reasons = {job.outputs[0]: text(changes) for job, changes in outdated(design, folder).items()}
+    collector = _Collector(design, folder, rolling / study.name, _workflow_runs(results.parent), reasons)
     planned = planned_jobs(design)
     if planned.evaluations:
         collector.data(planned.prepared(design), planned.tokenised(design))
@@ -100,6 +108,7 @@ def study_status(
     for cell in planned.evaluations:
         collector.evaluation(cell)
     cells = tuple(_cell_state(design, cell, collector.states) for cell in planned.evaluations)
+    collector.analysis(complete=all(cell.state == "done" for cell in cells))
     return StudyStatus(study.name, tuple(collector.states.values()), cells)
 
 
@@ -111,12 +120,13 @@ def _workflow_runs(root: Path) -> bool:
 
 @dataclass
 class _Collector:
-    """Collects the state of each job; `states`: output -> state."""
+    """Collects the state of each job; `outdated`: output -> reason; `states`: output -> state."""
 
     design: Design
     results: Path
     rolling: Path
     workflow_runs: bool
+    outdated: dict[str, str]
     states: dict[str, JobState] = field(default_factory=dict)
 
     def data(self, prepared: Iterable[str], tokenised: Iterable[str]) -> None:
@@ -142,6 +152,26 @@ class _Collector:
         name = f"eval-D{branch.run.stage}-{branch.tokens}-{cell.corpus}"
         self._add_of(branch.run, "evaluate_checkpoint", cell.path, name)
 
+    def analysis(self, *, complete: bool) -> None:
+        """Add the tables and figures of the study, and the files that they are made from.
+
+        Args:
+            complete: whether all cells are done. Otherwise, what exists was made from other cells.
+        """
+        study = self.design.study
+        entries = drawn_entries(study)
+        sources = dict.fromkeys(path for entry in entries for path in entry.reads(study))
+        rules = dict.fromkeys(sources, "source of tables and figures")
+        rules |= {next(iter(entry.files.values())): entry.rule_name for entry in entries}
+        for output, rule in rules.items():
+            state: State = "missing"
+            if (self.results.parent / study.place(output)).is_file():
+                state = "done" if complete else "outdated"
+            detail = "not all of the study's cells are done" if state == "outdated" else ""
+            self.states[output] = JobState(
+                rule=rule, output=output, method=ANALYSIS, model="", state=state, detail=detail
+            )
+
     def _add_of(self, run: Run, rule: str, output: str, name: str, lease: Path | None = None) -> None:
         log = self.results / "logs" / run.path / f"{name}.log"
         self._add(rule, output, run_label(self.design, run), run.model, log, lease)
@@ -149,7 +179,7 @@ class _Collector:
     def _add(
         self, rule: str, output: str, method: str, model: str, log: Path, lease: Path | None = None
     ) -> None:
-        state, detail = self._state(self.results / output, log, lease)
+        state, detail = self._state(output, log, lease)
         self.states[output] = JobState(
             rule=rule,
             output=output,
@@ -160,10 +190,12 @@ class _Collector:
             log=str(log) if state == "failed" else "",
         )
 
-    def _state(self, output: Path, log: Path, lease: Path | None) -> tuple[State, str]:
-        if output.is_file():
-            released = (output.parent / RELEASED_FILE).is_file()
-            return "done", "payload released" if released else ""
+    def _state(self, output: str, log: Path, lease: Path | None) -> tuple[State, str]:
+        path = self.results / output
+        if path.is_file():
+            if reason := self.outdated.get(output):
+                return "outdated", reason
+            return "done", _payload_note(path)
         if not log.is_file():
             return "missing", ""
         last, progress = _tail(log)
@@ -176,6 +208,18 @@ class _Collector:
             # Growth and evaluation jobs have no lease, and training jobs have none in their first seconds.
             return "running", "no message yet"
         return "failed", last or (f"killed after {progress}" if progress else "killed before any message")
+
+
+def _payload_note(manifest: Path) -> str:
+    """Say whether the files of a manifest were deleted."""
+    if (manifest.parent / RELEASED_FILE).is_file():
+        return "payload released"
+    if manifest.name != "manifest.json":
+        return ""
+    lost = [
+        name for name in read_manifest(manifest).get("payload", {}) if not (manifest.parent / name).is_file()
+    ]
+    return f"deleted: {', '.join(lost)}" if lost else ""
 
 
 def _tail(log: Path) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twostage.methods import Method
+from twostage.study.corpora import BpeTokenizer
 
 if TYPE_CHECKING:
     from twostage.study.study import Study
@@ -21,6 +22,8 @@ def check_references(study: Study) -> None:
     """Raise `ValueError` if a section of the study refers to something that no other section declares."""
     _known("stage1.corpus", study.stage1.corpus, study.corpora, "corpora")
     _all_known("stage1.models", study.stage1.models, study.models, "models")
+    if isinstance(study.tokenizer, BpeTokenizer):
+        _all_known("tokenizer.corpora", study.tokenizer.corpora, study.corpora, "corpora")
     for name in study.methods:
         _check_method(study, name)
     for name, scratch in study.scratch.items():

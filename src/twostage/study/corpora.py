@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from twostage.common.sections import Frozen, Share
+from twostage.common.sections import Frozen, Name, Share
 
 #: Placeholder for a commit that `twostage pin` looks up. Planning accepts it; downloading does not.
 PIN_ME = "PIN_ME"
 #: File formats that `datasets` reads from `data_files` without a repository.
 LOCAL_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
+UTF8 = "utf-8"
 
 
 def _commit(value: str) -> str:
@@ -25,7 +27,17 @@ def _commit(value: str) -> str:
 
 
 Revision = Annotated[str, AfterValidator(_commit)]
-RepositoryId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")]
+
+
+def _repository(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", value):
+        raise ValueError(
+            f"{value!r} is not the id of a repository; write owner/name, as in the address of its page"
+        )
+    return value
+
+
+RepositoryId = Annotated[str, AfterValidator(_repository)]
 
 
 class EmbeddedCorpus(Frozen):
@@ -39,17 +51,45 @@ class EmbeddedCorpus(Frozen):
     valid_fraction: Share = Field(0.02, description="share of source files held out for validation")
 
 
+def _text_encoding(value: str) -> str:
+    try:
+        codec = codecs.lookup(value)
+        "text".encode(codec.name)
+    except (LookupError, UnicodeError):
+        raise ValueError(
+            f"{value!r} is not an encoding of text that Python knows; write e.g. utf-8, cp1252, latin-1 or utf-16"
+        ) from None
+    # A byte-order mark is removed from every text.
+    return {"utf-8-sig": UTF8}.get(codec.name, codec.name)
+
+
 class FilesCorpus(Frozen):
-    """Local text: .txt, .jsonl[.gz|.zst], .parquet, or directories of source files."""
+    """Local text: .txt, .jsonl, .ndjson, .json (also .gz, .zst, .bz2, .xz), .parquet, or folders of such or of source files."""
 
     source: Literal["files"]
-    paths: tuple[str, ...] = Field(min_length=1, description="files, globs or directories")
-    text_key: str = Field("text", description="field or column that holds the text")
+    paths: tuple[str, ...] = Field(min_length=1, description="files, globs or folders")
+    text_key: str = Field(
+        "text", description="field or column that holds the text; dots select nested fields"
+    )
     group_key: str | None = Field(
         None,
-        description="field that names a document's source, which decides its split; default: the file, or in .jsonl and .parquet the record",
+        description="field that names a document's source, which decides its split; default: the file, or in files of records the record",
     )
-    suffixes: tuple[str, ...] = Field((".py",), description="file endings read from a directory")
+    suffixes: tuple[str, ...] = Field(
+        (".py",),
+        description="file endings read from a folder, and those of text besides .txt; .jsonl, .ndjson, .json and .parquet are always records",
+    )
+    # These two are left out of specs at their defaults: they are newer than finished studies.
+    encoding: Annotated[str, AfterValidator(_text_encoding)] = Field(
+        UTF8,
+        exclude_if=lambda value: value == UTF8,
+        description="encoding of text and JSON files, e.g. cp1252, latin-1 or utf-16",
+    )
+    on_bad_text: Literal["refuse", "skip"] = Field(
+        "refuse",
+        exclude_if=lambda value: value == "refuse",
+        description="text that is not in this encoding: refuse it (at most 1 % of the text files are left out) or skip it; both are counted",
+    )
     max_bytes: int | None = Field(
         None, gt=0, description="stop after this many bytes of text; null: everything"
     )
@@ -129,8 +169,16 @@ class HuggingFaceCorpus(Frozen):
 Corpus = Annotated[EmbeddedCorpus | FilesCorpus | HuggingFaceCorpus, Field(discriminator="source")]
 
 
-class BpeTokenizer(Frozen):
-    """A byte-level BPE tokenizer, trained on the training splits of all corpora in the order of the study."""
+class _Tokenizer(Frozen):
+    frozen: bool = Field(
+        False,
+        exclude=True,
+        description="keep the tokenizer once it is made, also when the text that it was trained on changes",
+    )
+
+
+class BpeTokenizer(_Tokenizer):
+    """A byte-level BPE tokenizer, trained on the training splits of corpora of the study."""
 
     kind: Literal["bpe"]
     vocab_size: int = Field(
@@ -139,9 +187,16 @@ class BpeTokenizer(Frozen):
     train_bytes: int = Field(
         16_000_000, gt=0, description="bytes of text read for training, over all corpora"
     )
+    corpora: tuple[Name, ...] | None = Field(
+        None,
+        min_length=1,
+        exclude=True,
+        description="corpora to train it on, in this order; default: all corpora of the study, so that adding or removing a "
+        "corpus makes another tokenizer and trains every model again",
+    )
 
 
-class TokenizerFile(Frozen):
+class TokenizerFile(_Tokenizer):
     """An existing `tokenizer.json`, or a SentencePiece `tokenizer.model` such as LLaMA's."""
 
     kind: Literal["file"]
@@ -149,7 +204,7 @@ class TokenizerFile(Frozen):
     vocab_size: int = Field(ge=258, le=1_000_000, description="entries; must match the file")
 
 
-class HuggingFaceTokenizer(Frozen):
+class HuggingFaceTokenizer(_Tokenizer):
     """A `tokenizer.json` or `tokenizer.model` from a repository of the Hugging Face Hub."""
 
     kind: Literal["huggingface"]

@@ -9,37 +9,19 @@ from pydantic import ValidationError
 
 from twostage.common.errors import UserError
 from twostage.study.layers import Layers, read_layers
+from twostage.study.problems import messages
 from twostage.study.study import Study
 
 RESERVED_STUDY_NAMES = frozenset({"published", "reference", "toy-model"})
 
 
-def _written_key(loc: tuple[int | str, ...]) -> str:
-    """Return a key as it is written in the file: pydantic inserts the kind of a corpus, method or tokenizer."""
-    parts = list(loc)
-    tag = {"corpora": 2, "methods": 2, "tokenizer": 1}.get(str(parts[0])) if parts else None
-    if tag is not None and len(parts) > tag:
-        del parts[tag]
-    return ".".join(map(str, parts))
-
-
 def _explain(layers: Layers, error: ValidationError) -> str:
     own, *others = layers.files
     lines = []
-    for problem in error.errors():
-        key = _written_key(problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = (
-                "unknown key; remove it or correct its spelling (config/study.schema.json lists all keys)"
-            )
-        elif problem["type"] == "missing":
-            message = "missing; add this key"
-        elif not isinstance(problem.get("input"), dict):
-            message = f"{message} (got {problem.get('input')!r})" if key else message
+    for key, message in messages(error.errors(), Study.model_json_schema()):
         line = f"{key}: {message}" if key else message
         # A check across sections has no location in pydantic's error; its message starts with the key.
-        section = problem["loc"][0] if problem["loc"] else re.split(r"[.:\[]", message, maxsplit=1)[0]
+        section = re.split(r"[.:\[]", line, maxsplit=1)[0]
         where = layers.origin.get(section)
         lines.append(f"  {where}: {line}" if others and where else f"  {line}")
     heading = f"{own} (extends {', '.join(map(str, others))})" if others else str(own)

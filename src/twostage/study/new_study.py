@@ -5,12 +5,16 @@ The text is validated like any other study file before it is returned.
 
 from __future__ import annotations
 
+import math
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
+
+import yaml
 
 from twostage.common.errors import UserError
 from twostage.study import load_study
@@ -24,16 +28,18 @@ _EMBEDDED = """\
 """
 _FILES = """\
   $name:
-    source: files # .txt, .jsonl[.gz|.zst], .parquet, or folders of source code
-    paths: [$paths]
-    #text_key: text # field or column that holds the text (.jsonl, .parquet)
+    source: files # .txt, .jsonl, .ndjson, .json (also .gz, .zst, .bz2, .xz), .parquet, or folders
+    paths: $paths
+    #text_key: text # field or column that holds the text of a record; dots select nested fields
     #group_key: repository # field that names a document's source; documents of one source are in the same split
-    #suffixes: [.py] # file endings to read from a folder
+    $suffixes # file endings to read from a folder
+    #encoding: utf-8 # e.g. cp1252, latin-1, utf-16
+    #on_bad_text: refuse # text that is not in this encoding; skip: leave it out
     #max_bytes: 8000000 # stop after this many bytes of text; default: everything
     valid_fraction: $valid_fraction # share of source files held out; aim at 50 thousand tokens or more
 """
 _CONTINUED = """\
-  cpt-$name:
+  $method:
     kind: cpt # continual pretraining on another corpus
     corpus: $name
     #replay: 0.25 # share of base data in the mixture, counted in tokens
@@ -71,19 +77,27 @@ STARTS = {
 }  # fmt: skip
 
 
-def new_study(path: Path, start: str, corpora: Mapping[str, tuple[str, ...]]) -> str:
+@dataclass(frozen=True)
+class Source:
+    """Files of a new study's corpus: files, globs or folders, and the file endings to read from its folders."""
+
+    paths: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()
+
+
+def new_study(path: Path, start: str, corpora: Mapping[str, Source]) -> str:
     """Return the text of a new study for the file `path`. The first of the `corpora` is the base corpus.
 
     Args:
         path: the file that will be written; its stem is the study's name.
         start: a key of `STARTS`.
-        corpora: name -> files, globs or folders; empty: the corpora of the chosen start.
+        corpora: name -> its files; empty: the corpora of the chosen start.
 
     Raises:
         UserError: the resulting study is invalid; the message says what to change.
     """
     chosen = STARTS[start]
-    own = dict(corpora) or dict(chosen.corpora or {})
+    own = dict(corpora) or {name: Source(paths) for name, paths in (chosen.corpora or {}).items()}
     if not own:
         raise UserError(
             "--from files: no files given; add e.g. --corpus books='data/books/*.txt' --corpus code=src (the first is the base corpus)"
@@ -92,16 +106,19 @@ def new_study(path: Path, start: str, corpora: Mapping[str, tuple[str, ...]]) ->
     text = Template(_template("study")).substitute(
         title=chosen.title,
         name=path.stem,
-        path=path,
+        path=shlex.quote(str(path)),
         description=_description(base, others),
-        corpora="".join(_corpus(name, paths, chosen) for name, paths in own.items()).rstrip("\n"),
-        scale=_template(f"scale-{chosen.scale}").rstrip("\n") + "\n",
+        corpora="".join(_corpus(name, source, chosen) for name, source in own.items()).rstrip("\n"),
+        scale=Template(_template(f"scale-{chosen.scale}"))
+        .substitute(listed=", ".join(map(_yaml, own)))
+        .rstrip("\n")
+        + "\n",
         model=chosen.model,
         first_step=chosen.first_step,
         wider=chosen.wider,
-        base=base,
-        other=others[0] if others else base,
-        methods="".join(Template(_CONTINUED).substitute(name=name) for name in others).rstrip("\n"),
+        base=_yaml(base),
+        other=_yaml(others[0] if others else base),
+        methods="".join(_continued(name) for name in others).rstrip("\n"),
     )
     _check(path, text)
     return text
@@ -113,14 +130,29 @@ def _template(name: str) -> str:
 
 def _description(base: str, others: list[str]) -> str:
     continued = f"continual pretraining on {' and '.join(others)}, and " if others else ""
-    return f"What a base model pretrained on {base} is worth: {continued}depth growth. Replace this by what you want to find out."
+    text = f"What a base model pretrained on {base} is worth: {continued}depth growth. Replace this by what you want to find out."
+    return " ".join(text.split())
 
 
-def _corpus(name: str, paths: tuple[str, ...], start: _Start) -> str:
-    if not paths:
-        return Template(_EMBEDDED).substitute(name=name)
-    listed = ", ".join(f"'{path}'" for path in paths)
-    return Template(_FILES).substitute(name=name, paths=listed, valid_fraction=start.valid_fraction)
+def _corpus(name: str, source: Source, start: _Start) -> str:
+    if not source.paths:
+        return Template(_EMBEDDED).substitute(name=_yaml(name))
+    return Template(_FILES).substitute(
+        name=_yaml(name),
+        paths=_yaml(list(source.paths)),
+        suffixes=f"suffixes: {_yaml(list(source.suffixes))}" if source.suffixes else "#suffixes: [.py]",
+        valid_fraction=start.valid_fraction,
+    )
+
+
+def _continued(name: str) -> str:
+    return Template(_CONTINUED).substitute(method=_yaml(f"cpt-{name}"), name=_yaml(name))
+
+
+def _yaml(value: str | list[str]) -> str:
+    """Return a name or a list as YAML on one line, quoted where YAML would read something else."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return text.removesuffix("...\n").rstrip("\n")
 
 
 def _check(path: Path, text: str) -> None:

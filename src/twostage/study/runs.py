@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from twostage.common.sections import Frozen, Name, Steps
+from twostage.common.sections import Frozen, Name, Seed, Steps
 from twostage.methods import ScheduleKind
 
 
@@ -30,7 +30,7 @@ class Scratch(Frozen):
 class Repeat(Frozen):
     """Part of the grid again with other seeds: the noise floor."""
 
-    seeds: tuple[int, ...] = Field(min_length=1, description="none of the study's seeds")
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="none of the study's seeds")
     methods: tuple[Name, ...] | None = Field(None, min_length=1, description="default: all")
     models: tuple[Name, ...] | None = Field(
         None, min_length=1, description="default: all of the method's models"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.common.sections import Frozen, Name
+from twostage.common.sections import Frozen, Name, Seed
 from twostage.methods import AnyMethod
 from twostage.study.checks import check_references
 from twostage.study.corpora import Corpus, Tokenizer
@@ -21,6 +21,7 @@ from twostage.study.models import (
     Recipe,
     Validation,
 )
+from twostage.study.plausible import check_plausible
 from twostage.study.runs import Ablations, Repeat, Scratch, Stage1
 
 
@@ -78,8 +79,15 @@ class Subset(Frozen):
     downstream: bool = True
 
 
+#: Results that depend on which cells are selected. Each part of a study that is not its default has them in a folder of its own.
+_ANALYSIS = ("tables", "fits", "figures", "cells", "summary.md")
+
+
 class Study(Frozen):
     """One scientific experiment; `name` is the stem of its file."""
+
+    #: Name of the part that is not the study's default; it decides where tables and figures are written.
+    _part: str = PrivateAttr("")
 
     name: Name
     description: str = Field(min_length=10, description="one paragraph, printed in the report")
@@ -90,7 +98,7 @@ class Study(Frozen):
     grid: ModelGrid
     recipe: Recipe = Recipe()
     validation: Validation | None = Field(None, description="default: none; Figures 5 to 7 need it")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="init, sample order and growth split")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="init, sample order and growth split")
     stage1: Stage1
     methods: dict[Name, AnyMethod] = Field(min_length=1)
     scratch: dict[Name, Scratch] = Field({}, description="from-scratch runs in addition to the base runs")
@@ -113,10 +121,14 @@ class Study(Frozen):
         None, description="subset to use if the file is given without `:name`"
     )
     downstream: Downstream | None = None
+    accept_unusual: tuple[str, ...] = Field(
+        (), description="keys whose values are outside the usual range on purpose, e.g. models.33k.peak_lr"
+    )
 
     @model_validator(mode="after")
     def _cross_references(self) -> Study:
         check_references(self)
+        check_plausible(self)
         return self
 
     @property
@@ -144,7 +156,7 @@ class Study(Frozen):
             )
         subset = self.subsets.get(name)
         if subset is None:
-            return self
+            return self._named(name)
         changes: dict[str, Any] = {}
 
         def only(chosen: tuple[str, ...] | None, among: tuple[str, ...]) -> tuple[str, ...]:
@@ -178,7 +190,22 @@ class Study(Frozen):
             lost = self.downstream.points and not points
             keep = subset.downstream and not lost
             changes["downstream"] = self.downstream.model_copy(update={"points": points}) if keep else None
-        return self.model_copy(update=changes)
+        return self.model_copy(update=changes)._named(name)
+
+    def _named(self, part: str) -> Study:
+        named = self.model_copy()
+        named._part = "" if part == (self.default_subset or "full") else part
+        return named
+
+    @property
+    def analysis_folder(self) -> str:
+        """Folder of tables, fits and figures in `results/`: the study's, or that of a part which is not its default."""
+        return f"{self.name}/parts/{self._part}" if self._part else self.name
+
+    def place(self, path: str) -> str:
+        """Return where a file of the study is, relative to `results/`. Jobs of all parts are in the study's folder."""
+        folder = self.analysis_folder if path.split("/")[0] in _ANALYSIS else self.name
+        return f"{folder}/{path}"
 
     def grid_of(self, model: str) -> ModelGrid:
         """Return the grid of a model: its own, or the study's."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
+from twostage.common.storage import canonical_json, json_digest, read_manifest, write_atomic
+from twostage.design.paths import GROWTH_RECORD
 from twostage.design.specs import GrowSpec
 from twostage.model.checkpoint import load_weights, save_weights
 from twostage.model.optimizer_state import load_adam_state, save_adam_state
@@ -30,14 +32,27 @@ def grow_checkpoint(spec: GrowSpec, *, base: Path, out: Path) -> None:
     if not spec.carries_optimizer:
         state, architecture = load_weights(base)
         _check_shape(base, architecture, spec)
-        save_weights(out, grow(state), spec.target, origin)
+        grown = grow(state)
+        _write_record(spec, base, out)
+        save_weights(out, grown, spec.target, origin)
         return
     if not growth.carries_optimizer:
         raise UserError(f"carries_optimizer: {spec.kind!r} has no rule for the optimizer's state")
     training, architecture = load_adam_state(base)
     _check_shape(base, architecture, spec)
     # Adam's step count is common to all weights, so it stays.
-    save_adam_state(out, training.map_tensors(grow), spec.target, origin)
+    grown_state = training.map_tensors(grow)
+    _write_record(spec, base, out)
+    save_adam_state(out, grown_state, spec.target, origin)
+
+
+def _write_record(spec: GrowSpec, base: Path, out: Path) -> None:
+    """Write the spec and the key in a file next to the manifest.
+
+    The manifest is part of the key of the jobs that start from it, so it keeps the fields of version 0.1, which had no key.
+    """
+    key = json_digest(spec=spec.canonical(), parent=read_manifest(base), data=[])
+    write_atomic(out / GROWTH_RECORD, canonical_json({"spec": spec.model_dump(mode="json"), "key": key}))
 
 
 def _check_shape(base: Path, found: Architecture, spec: GrowSpec) -> None:

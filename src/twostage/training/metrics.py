@@ -16,7 +16,7 @@ from twostage.training.trainer import Execution, Trainer
 def training_metrics(
     trainer: Trainer, execution: Execution, stream: SampleStream, progress: Progress, key: str
 ) -> dict[str, Any]:
-    """Return the record of a finished job. `key` is the job's digest, see `rolling.rolling_key`."""
+    """Return the record of a finished job. `key` is the job's digest, see `storage.json_digest`."""
     spec = trainer.spec
     steps = progress.step - (progress.resumed_from or spec.start_step)
     tokens = steps * spec.batch_size * spec.architecture.context

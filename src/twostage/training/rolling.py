@@ -8,7 +8,6 @@ warning and a record in metrics.json. `clear` removes all states when the output
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -18,17 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from twostage.common.errors import UserError
-from twostage.common.storage import verify_payload, write_atomic
+from twostage.common.storage import json_digest, verify_payload, write_atomic
 
 log = logging.getLogger(__name__)
 
 LAYOUTS_FILE = "layouts.json"
-
-
-def rolling_key(**parts: Any) -> str:
-    """Return a digest of named JSON values: spec, parent and data manifests for a key; the fields of a layout."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class RollingState:
@@ -48,7 +41,7 @@ class RollingState:
 
     def __init__(self, folder: str | Path, key: str, layout: Mapping[str, Any]) -> None:
         self.root, self.key, self.layout = Path(folder), key, dict(layout)
-        self.folder = self.root / f"{key}-{rolling_key(**layout)[:8]}"
+        self.folder = self.root / f"{key}-{json_digest(**layout)[:8]}"
         self.layouts: list[dict[str, Any]] = [self.layout]
 
     def discard_others(self) -> None:

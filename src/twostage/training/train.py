@@ -21,7 +21,7 @@ from twostage.cluster.lease import Lease
 from twostage.common import provenance
 from twostage.common.architecture import Architecture
 from twostage.common.errors import UserError
-from twostage.common.storage import canonical_json, read_manifest, write_atomic
+from twostage.common.storage import canonical_json, json_digest, read_manifest, write_atomic
 from twostage.corpora.samples import SampleStream, TokenSplit
 from twostage.design.specs import TrainSpec
 from twostage.model import checkpoint
@@ -33,7 +33,7 @@ from twostage.training.heldout import TrainingValidation
 from twostage.training.loop import StopRequest, run_updates
 from twostage.training.metrics import training_metrics
 from twostage.training.progress import Progress
-from twostage.training.rolling import RollingState, rolling_key
+from twostage.training.rolling import RollingState
 from twostage.training.rolling_saves import RollingSaves
 from twostage.training.trainer import Execution, Trainer
 
@@ -152,7 +152,7 @@ def _open_data(job: TrainJob) -> SampleStream:
 
 def _key(job: TrainJob) -> str:
     """Return the digest of the job's identity."""
-    return rolling_key(
+    return json_digest(
         spec=job.spec.canonical(),
         parent=read_manifest(job.parent) if job.parent else None,
         data=[read_manifest(folder / "manifest.json") for folder in job.tokens],
