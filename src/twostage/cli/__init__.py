@@ -29,6 +29,7 @@ COMMANDS = (
     "compare",
     "predict",
     "advise",
+    "worth",
     "export",
     "import_hf",
 )
