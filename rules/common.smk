@@ -99,6 +99,11 @@ def in_results(path):
     return f"results/{study.place(path)}"
 
 
+def study_folder(wildcards):
+    """The folder of the jobs' results, which is also that of the parts of the study."""
+    return RESULTS
+
+
 def program(script, *modules):
     """Return the inputs `script` and `code` (all modules that script and `modules` import) of a rule that takes seconds.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from archived_records import read_records
-from working_copy import Workflow, copy_workflow, write_small_study
+from working_copy import Workflow, copy_workflow
 
 from twostage.cli import main
 from twostage.common.storage import sha256_file
@@ -22,15 +22,6 @@ CONFIG = ("--config", f"study={STUDY}")
 TARGETS = ("--", "all_figures", "all_tables")
 RESULTS = "results/small"
 CELL = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264/decay/D2-11264/eval-generic.json"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Workflow:
-    """The study, trained once; tests that change it use a copy."""
-    workflow = copy_workflow(tmp_path_factory.mktemp("small") / "repository")
-    write_small_study(workflow)
-    workflow.snakemake("--cores", "2", *CONFIG, *TARGETS)
-    return workflow
 
 
 @pytest.fixture

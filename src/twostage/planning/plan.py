@@ -18,7 +18,7 @@ from twostage.design.design import Design
 from twostage.design.flops import flops_6nd, flops_per_token
 from twostage.design.paths import Branch, Run, Segment, Stage2Run
 from twostage.planning.disk import Disk, disk_of
-from twostage.planning.jobs import BASE, Jobs, planned_jobs, releases, run_label
+from twostage.planning.jobs import BASE, Jobs, least_split_tokens, planned_jobs, releases, run_label
 from twostage.study import FilesCorpus, Study
 
 
@@ -84,10 +84,11 @@ class PlanRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSize:
-    """Training tokens of a corpus (None: unknown until it is prepared), and the source of the number."""
+    """Tokens of a corpus for training and held out (None: unknown until it is prepared), and the source of the numbers."""
 
     tokens: int | None
     source: str
+    valid_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +171,19 @@ def cautions(study: Study) -> Iterator[str]:
             "recipe.precision: bf16 needs CUDA, and this machine has no NVIDIA driver: training jobs fail here; run them where "
             "there are GPUs, or set precision: fp32"
         )
+
+
+def short_splits(study: Study, sizes: Mapping[str, CorpusSize]) -> Iterator[str]:
+    """Yield the held-out splits that are too short for the study, as `tokenize_corpus` will find."""
+    design = Design(study)
+    for name, size in sizes.items():
+        least = least_split_tokens(design, name)["valid"]
+        if size.valid_tokens is not None and size.valid_tokens < least:
+            yield (
+                f"corpora.{name}: about {size.valid_tokens:,} tokens are held out ({size.source}), but the study's evaluations need "
+                f"{least:,}; raise valid_fraction ({study.corpora[name].valid_fraction:g}), add text, or lower context or "
+                "validation.samples"
+            )
 
 
 def _rules(design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
@@ -255,8 +269,12 @@ def estimated_size(study: Study, corpus: str, bytes_per_token: float) -> CorpusS
     if not known:
         return CorpusSize(tokens=None, source="unknown until prepared (no max_bytes)")
     size, source = min(known)
-    tokens = int(size * (1 - section.valid_fraction) / bytes_per_token)
-    return CorpusSize(tokens=tokens, source=f"{source} at {bytes_per_token:g} bytes per token (assumed)")
+    valid_tokens = int(size * section.valid_fraction / bytes_per_token)
+    return CorpusSize(
+        tokens=int(size * (1 - section.valid_fraction) / bytes_per_token),
+        source=f"{source} at {bytes_per_token:g} bytes per token (assumed)",
+        valid_tokens=valid_tokens,
+    )
 
 
 #: Bytes of text for each byte of a compressed file: typical for text with gzip, zstd or in parquet.
