@@ -205,6 +205,13 @@ def test_a_damaged_fit_file_names_the_key(fits):
         SizesFit.from_json(json.dumps(data))
 
 
+def test_a_fit_file_of_another_version_is_refused_with_the_fix(fits):
+    data = json.loads(fits["stack"].to_json())
+    del data["schema_version"]
+    with pytest.raises(UserError, match=r"version 0.1 of twostage.*snakemake -f"):
+        SizesFit.from_json(json.dumps(data))
+
+
 def test_the_command_line_reads_the_fit_file(fits, tmp_path):
     path = tmp_path / "stack.json"
     path.write_text(fits["stack"].to_json())

@@ -16,10 +16,10 @@ from law_tables import grid
 
 from twostage.cli import main
 
-#: Ten minutes or less on one core.
+#: A few minutes on one core.
 LONG = settings(
     deadline=None,
-    max_examples=400,
+    max_examples=200,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
