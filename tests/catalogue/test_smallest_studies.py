@@ -21,7 +21,11 @@ from twostage.methods import AnyMethod
 from twostage.study import load_study
 from twostage.study.new_study import STARTS, new_study
 
-KINDS = [get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(get_args(AnyMethod)[0])]
+KINDS = [
+    get_args(kind.model_fields["kind"].annotation)[0]
+    for kind in get_args(get_args(AnyMethod)[0])
+    if kind.trained
+]
 METHODS = {kind: {"kind": kind, **({"corpus": "code"} if kind == "cpt" else {})} for kind in KINDS}
 ONE_POINT = {"trunk_steps": [100]}
 GRIDS = {

@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 _FLOOR_STARTS = 60  # starting values of the floor
 _POLISHED = 3  # the best starts, from which the optimizer runs
 _MAX_EXPONENT = 20.0  # bound of |alpha| in the search, far beyond any fitted value
+_MAX_LOG = 700.0  # bound of |ln| of the reducible loss; a trial step on a flat curve can go beyond what a float holds
 _NEAR = 1e-6  # the floor stays at least this far (relative) below the lowest loss
 _STEPS = 14  # largest number of steps to the end of an interval
 _LENGTHEN = 1.5  # each step is longer than the previous one by this factor
@@ -79,8 +80,8 @@ class PowerLawProblem:
         value = parameters.valuesdict()
         alpha = np.array([value[f"alpha_{i}"] for i in range(self.n_curves)])[self.index]
         log_factor = np.array([value[f"log_factor_{i}"] for i in range(self.n_curves)])[self.index]
-        with np.errstate(over="ignore"):
-            return np.exp(log_factor - alpha * (self.log_x - self.reference)), self.log_x - self.reference
+        log_reducible = log_factor - alpha * (self.log_x - self.reference)
+        return np.exp(np.clip(log_reducible, -_MAX_LOG, _MAX_LOG)), self.log_x - self.reference
 
     def residuals(self, parameters: lmfit.Parameters) -> FloatArray:
         """Return ln(predicted) - ln(measured), shape (m,)."""
@@ -125,17 +126,18 @@ class PowerLawProblem:
         return parameters
 
     def _refine(self, start: lmfit.Parameters) -> lmfit.Parameters:
-        fit = lmfit.minimize(
-            self.residuals,
-            start,
-            method="least_squares",
-            jac=self._jacobian_of_free,
-            calc_covar=False,  # lmfit's covariance fails where the floor is at 0; see `covariance`
-            xtol=1e-11,
-            ftol=1e-11,
-            gtol=1e-11,
-            x_scale="jac",
-        )
+        with np.errstate(invalid="ignore"):  # lmfit takes roots of a covariance that is not used
+            fit = lmfit.minimize(
+                self.residuals,
+                start,
+                method="least_squares",
+                jac=self._jacobian_of_free,
+                calc_covar=False,  # lmfit's covariance fails where the floor is at 0; see `covariance`
+                xtol=1e-11,
+                ftol=1e-11,
+                gtol=1e-11,
+                x_scale="jac",
+            )
         return fit.params
 
     def solve(self) -> lmfit.Parameters:

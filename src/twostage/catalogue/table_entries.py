@@ -34,7 +34,11 @@ def _of_laws(pairs: Callable[[Study], list[tuple[str, str]]], lack: str, **field
 
 def _of_study(*sections: str, **fields: Any) -> TableEntry:
     """Declare a table of some sections of the study file."""
-    return TableEntry(choice=lambda study: study.model_dump_json(include=set(sections)), **fields)
+    return TableEntry(
+        lacks=obstacles.no_training,
+        choice=lambda study: study.model_dump_json(include=set(sections)),
+        **fields,
+    )
 
 
 def excluded(study: Study) -> list[dict[str, Any]]:
