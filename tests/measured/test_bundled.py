@@ -69,9 +69,7 @@ def test_no_cell_is_given_twice(name: str) -> None:
     assert len(set(cells)) == len(cells)
 
 
-def test_the_command_lists_describes_and_writes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_lists_describes_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data"]) == 0
     listed = capsys.readouterr().out
     assert all(f"{name}: {data.title}" in listed for name, data in data_sets().items())

@@ -56,7 +56,9 @@ def test_what_is_about_training_is_not_drawn(tmp_path: Path) -> None:
     reasons = dict(not_drawn(study))
     assert set(reasons) >= {"figure-2", "dag", "gradient-norm", "table-3", "table-4", "table-5", "figure-10"}
     # The stand-ins for sections about training do not reach a reader.
-    assert not any("none:" in reason or "'none'" in reason or "grid." in reason for reason in reasons.values())
+    assert not any(
+        "none:" in reason or "'none'" in reason or "grid." in reason for reason in reasons.values()
+    )
 
 
 @pytest.mark.parametrize("section", ["models", "grid", "stage1", "recipe", "scratch"])

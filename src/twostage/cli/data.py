@@ -57,9 +57,7 @@ def _rows(data: DataSet) -> int:
 
 
 def _summary(data: DataSet) -> str:
-    return (
-        f"{data.name}: {data.title} ({_rows(data)} rows)\n  licence: {data.licence}\n  cite: {data.citation}\n"
-    )
+    return f"{data.name}: {data.title} ({_rows(data)} rows)\n  licence: {data.licence}\n  cite: {data.citation}\n"
 
 
 def _details(data: DataSet) -> str:

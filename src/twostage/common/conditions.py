@@ -22,9 +22,7 @@ _CONDITION = re.compile(r"\s*(.+?)\s*(<=|>=|!=|==?|<|>)\s*(.*?)\s*", re.DOTALL)
 _SHOWN = 8  # values listed in an error
 
 
-def selected(
-    table: Table, conditions: list[str], short: Mapping[str, str], *, key: str = "--where"
-) -> Table:
+def selected(table: Table, conditions: list[str], short: Mapping[str, str], *, key: str = "--where") -> Table:
     """Return the rows that satisfy all conditions.
 
     A condition is COLUMN, one of = != < > <= >=, and a value. Numbers are compared as numbers, in the units of the file:

@@ -51,9 +51,7 @@ class DataSet:
 
 def data_sets() -> dict[str, DataSet]:
     """Return every data set by name."""
-    sources: dict[str, dict[str, Any]] = yaml.safe_load(
-        (FOLDER / "sources.yaml").read_text(encoding="utf-8")
-    )
+    sources: dict[str, dict[str, Any]] = yaml.safe_load((FOLDER / "sources.yaml").read_text(encoding="utf-8"))
     return {name: DataSet(name=name, **fields) for name, fields in sources.items()}
 
 
