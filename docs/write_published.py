@@ -52,7 +52,7 @@ def reproduction_page() -> str:
         markdown_table(_exponents()),
         "According to two rows, more second-stage tokens *raise* the loss inside the measured grid. So these rows were"
         " fitted with another unit or logarithm than the one that Eq. 8 needs. alpha1 and alpha2 depend on the unit:"
-        " D -> D / u shifts both by -alpha3 ln u. Our fit files state unit and log base, and give the centred exponents too.",
+        " D -> D / u shifts both by -alpha3 ln u. Our fit files state unit and log base, and our Table 7 has the centred exponents too.",
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -25,7 +25,7 @@ rule aggregate_cells:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        results=RESULTS,
+        results=study_folder,
         excluded=[entry.model_dump() for entry in study.excluded_cells],
     message:
         "gather the cells of study {study.name}"
@@ -52,7 +52,7 @@ rule aggregate_method_cells:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        results=RESULTS,
+        results=study_folder,
     message:
         "gather the cells of {wildcards.method} on {wildcards.model}"
     shell:
@@ -77,7 +77,7 @@ rule gather_curves:
         mem_mb=1000,
     params:
         study=STUDY_FILE,
-        results=RESULTS,
+        results=study_folder,
         wanted=[branch.folder for branch in lookup.wanted_branches(design)],
     message:
         "gather the loss curves of study {study.name}"

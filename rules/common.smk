@@ -13,6 +13,7 @@ from twostage.design import paths, specs
 from twostage.cluster.folders import check_folder
 from twostage.corpora import dataspecs
 from twostage.design.design import Design
+from twostage.common import advice
 from twostage.common.errors import UserError
 from twostage.common.imports import code_files
 from twostage.evaluation import downstream_spec as downstream_specs
@@ -57,6 +58,15 @@ def explained(function):
 
 STUDY_FILE = config["study"]
 study = explained(lookup.load_checked)(STUDY_FILE)
+# The command in messages of jobs, which do not know how Snakemake was started.
+PROFILE = (
+    sys.argv[sys.argv.index("--profile") + 1]
+    if "--profile" in sys.argv
+    else "profiles/local"
+)
+os.environ.setdefault(
+    advice.VARIABLE, f"snakemake --profile {PROFILE} --config study={STUDY_FILE}"
+)
 design = Design(study)
 
 RESULTS = f"results/{study.name}"
@@ -87,6 +97,11 @@ wildcard_constraints:
 
 def in_results(path):
     return f"results/{study.place(path)}"
+
+
+def study_folder(wildcards):
+    """The folder of the jobs' results, which is also that of the parts of the study."""
+    return RESULTS
 
 
 def program(script, *modules):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+
+# Before NumPy and torch are imported: pytest-xdist starts one process per core, and threads of their own would compete.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TRAINING_FOLDERS = ("training", "evaluation", "model", "gpu", "slurm")
 LAST_SLURM_RUN = Path(__file__).parent / "slurm/last-run.txt"

@@ -249,12 +249,12 @@ def test_a_damaged_log_is_named_with_the_command_that_remakes_it(damage, message
     with pytest.raises(UserError, match=message) as error:
         gather_curves(DESIGN, copy, [FIRST])
     assert str(error.value).startswith(f"{path}: ")
-    assert str(error.value).endswith(f"snakemake -f {copy / segment.metrics}")
+    assert str(error.value).endswith(f"-f {copy / segment.metrics}")
 
 
 def test_a_missing_log_is_named(copy):
     (copy / FIRST.folder / "steps.jsonl").unlink()
-    with pytest.raises(UserError, match="missing; remake it with: snakemake -f") as error:
+    with pytest.raises(UserError, match=r"missing; remake it with: snakemake .*-f") as error:
         gather_curves(DESIGN, copy, [FIRST])
     assert str(copy / FIRST.metrics) in str(error.value)
 

@@ -16,7 +16,8 @@ from twostage.analysis import cells as cells_module
 from twostage.analysis.cells import aggregate_cells, read_cells, write_table
 from twostage.analysis.imported import import_table
 from twostage.analysis.unified_fit import unified_table
-from twostage.catalogue.imported_tables import COLUMNS, check_headers, table_paths, unified_law_wanted
+from twostage.catalogue.entry import COLUMNS
+from twostage.catalogue.imported_tables import check_headers, table_paths, unified_law_wanted
 from twostage.catalogue.lookup import curves_wanted, wanted_branches
 from twostage.common.errors import UserError
 

@@ -201,7 +201,14 @@ def test_a_fit_read_back_is_the_fit_that_was_written(fits):
 def test_a_damaged_fit_file_names_the_key(fits):
     data = json.loads(fits["stack"].to_json())
     del data["extrapolation"]["held_out"]
-    with pytest.raises(UserError, match=r"held_out.*snakemake -f"):
+    with pytest.raises(UserError, match=r"held_out.*snakemake .*-f"):
+        SizesFit.from_json(json.dumps(data))
+
+
+def test_a_fit_file_of_another_version_is_refused_with_the_fix(fits):
+    data = json.loads(fits["stack"].to_json())
+    del data["schema_version"]
+    with pytest.raises(UserError, match=r"version 0.1 of twostage.*snakemake -f"):
         SizesFit.from_json(json.dumps(data))
 
 

@@ -280,6 +280,18 @@ def test_an_error_keeps_the_earlier_result(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_another_encoding_is_a_change_in_both_directions(tmp_path: Path) -> None:
+    corpus = write_latin1(tmp_path / "in", 60, 60)
+    latin = corpus.model_copy(update={"encoding": "iso8859-1"})
+    manifest = prepare_corpus("books", latin, tmp_path / "out")
+    assert CorpusSpec(name="books", corpus=latin).manifest_changes(manifest) == {}
+    changes = CorpusSpec(name="books", corpus=corpus).manifest_changes(manifest)
+    assert changes == {"encoding": ("iso8859-1", "utf-8")}
+    del manifest["definition"]["encoding"]
+    changes = CorpusSpec(name="books", corpus=latin).manifest_changes(manifest)
+    assert changes == {"encoding": ("utf-8", "iso8859-1")}
+
+
 # The script -----------------------------------------------------------------------------------------------------------
 
 

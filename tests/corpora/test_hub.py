@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from twostage.corpora import hub
 from twostage.corpora.corpus import prepare_corpus, read_documents
 from twostage.corpora.dataspecs import CorpusSpec, corpus_spec
 from twostage.corpora.hub import hub_error, is_transient, read_huggingface
+from twostage.corpora.readers import read_files
 from twostage.study import FilesCorpus, HuggingFaceCorpus, load_study
 
 ROOT = Path(__file__).parents[2]
@@ -98,6 +100,17 @@ def test_a_filter_and_a_group_reach_into_nested_columns(folder: Path) -> None:
     assert [(document.text, document.group) for document in documents] == [
         (row["text"], row["meta"]["book"]) for row in expected
     ]
+
+
+def test_the_advice_for_a_table_works_when_it_is_pasted(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"body": ["a, b", "c"], "n": [1, 2]}).to_csv(path, index=False)
+    with pytest.raises(UserError, match="a table, not text") as caught:
+        list(read_files(FilesCorpus(source="files", paths=(str(path),), suffixes=(".csv",))))
+    advised = re.search(r"with (source: .*), and text_key: the column", str(caught.value))
+    assert advised is not None
+    corpus = HuggingFaceCorpus(**yaml.safe_load(f"{{{advised[1]}, text_key: body}}"))
+    assert _texts(corpus) == ["a, b", "c"]
 
 
 def test_null_texts_are_empty(tmp_path: Path) -> None:

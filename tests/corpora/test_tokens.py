@@ -149,7 +149,7 @@ def test_damaged_documents_are_refused(prepared: Path, tmp_path: Path) -> None:
     data = (tmp_path / "valid.jsonl.zst").read_bytes()
     (tmp_path / "valid.jsonl.zst").write_bytes(data[:-7])
     with pytest.raises(
-        UserError, match=rf"valid\.jsonl\.zst: truncated.*snakemake -f {tmp_path}/manifest\.json"
+        UserError, match=rf"valid\.jsonl\.zst: truncated.*snakemake .*-f {tmp_path}/manifest\.json"
     ):
         tokenize_corpus(tmp_path / "manifest.json", prepared / "tokenizer.json", tmp_path / "out")
 
@@ -208,7 +208,7 @@ def test_the_script_names_a_missing_manifest_without_traceback(tmp_path: Path) -
     assert done.returncode == 2
     assert (
         done.stderr.strip()
-        == f"error: {missing}: manifest is missing; remake it with: snakemake -f {missing}"
+        == f"error: {missing}: manifest is missing; remake it with: snakemake --profile profiles/local -f {missing}"
     )
 
 

@@ -314,7 +314,7 @@ def test_script_reports_a_missing_evaluation_without_a_traceback(tmp_path):
     done = run_script("aggregate_cells.py", *args)
     assert done.returncode == 2
     assert "1 of " in done.stderr
-    assert "snakemake -f" in done.stderr
+    assert "snakemake --profile profiles/local" in done.stderr
     assert "Traceback" not in done.stderr
     assert not cells.exists()
 

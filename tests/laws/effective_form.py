@@ -7,12 +7,12 @@ centre instead of ln k.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from twostage.laws.form import Form, RawCoordinates
+from twostage.laws.form import Form
 from twostage.laws.points import AnyArray, FloatArray
 from twostage.laws.response import Block, CurvedResponse, Response
 
@@ -48,32 +48,17 @@ class EffectiveForm(Form):
         value = {**c, "A": scale, "lnk": c["lnk"] - centre["d2"] + c["b"] * centre["d1"]}
         return np.array([value[name] for name in self.internal])
 
-    def raw_coordinates(self, at: RawCoordinates, centre: Mapping[str, float], name: str) -> RawCoordinates:
-        response, index = at.response, self.internal.index(name)
-        assert isinstance(response, EffectiveResponse)
-        theta, lower, upper = at.theta.copy(), at.lower.copy(), at.upper.copy()
-        theta[index] = np.real(self.to_raw(at.theta, centre)[name])
-        if name == "A":
-            response = replace(response, level=centre["d2"])
-        elif name == "lnk":
-            response = replace(response, x1=response.x1 + centre["d1"], offset=-centre["d2"])
-        if name in self.exponents:
-            lower[index], upper[index] = -np.inf, np.inf
-        return RawCoordinates(response, theta, lower, upper)
-
 
 @dataclass(frozen=True)
 class EffectiveResponse(CurvedResponse):
     x1: FloatArray
     x2: FloatArray
-    offset: float = 0.0
-    level: float = 0.0
 
     def parts(self, eta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """ln(D2 + k D1^b), and the share of the second summand; (B, m) each."""
-        base = eta[:, 1:2] + self.offset + eta[:, 2:3] * self.x1
+        base = eta[:, 1:2] + eta[:, 2:3] * self.x1
         data = np.logaddexp(self.x2, base)
-        return data + self.level, np.exp(base - data)
+        return data, np.exp(base - data)
 
     def log_terms(self, eta: FloatArray) -> list[FloatArray | None]:
         return [-eta[:, 0:1] * self.parts(eta)[0], None]

@@ -34,6 +34,22 @@ TRUTHS = {
             "E": 0.4,
         },
     ),
+    # the second is what the paper's grid of 0.1B gave for 8 x top-2 upcycling, rounded
+    "transfer": ("transfer", {"A": 4500.0, "alpha": 0.45, "k": 3e4, "b": 0.5, "E": 2.2}),
+    "blend": ("blend", {"A": 2000.0, "alpha": 0.4, "B": 30.0, "b": 0.2, "s": 0.3, "E": 2.0}),
+    "joint0": ("joint0", {"A": 15.0, "alpha1": 0.05, "alpha2": 0.12, "B": 27.0, "beta": 0.24, "E": 0.4}),
+    "joint-add": (
+        "joint-add",
+        {"A": 60.0, "alpha": 0.3, "B": 40.0, "beta": 0.2, "G": 300.0, "gamma": 0.3, "E": 1.2},
+    ),
+    "joint-transfer": (
+        "joint-transfer",
+        {"A": 4500.0, "alpha": 0.45, "k": 3e4, "b": 0.5, "C": 60.0, "beta": 0.25, "E": 1.2},
+    ),
+    "joint-blend": (
+        "joint-blend",
+        {"A": 2000.0, "alpha": 0.4, "B": 30.0, "b": 0.2, "s": 0.3, "C": 60.0, "beta": 0.25, "E": 1.2},
+    ),
     "chinchilla": ("chinchilla", {"A": 406.4, "B": 410.7, "E": 1.69, "alpha": 0.34, "beta": 0.28}),
 }
 #: Every law as a plain expression, independent of `Form.predict`. Coefficients may be complex, for complex-step derivatives.
@@ -55,6 +71,29 @@ EQUATIONS = {
     "tree": lambda c, d1, d2, n: (
         c["A"] * d1 ** -c["alpha1"] * (d2 / 1e9) ** (-c["alpha2"] / (1 + c["kappa"] * np.log(d1))) + c["E"]
     ),
+}
+
+
+def _transfer(c, d1, d2):
+    return c["A"] * (d2 + c["k"] * d1 ** c["b"]) ** -c["alpha"]
+
+
+def _blend(c, d1, d2):
+    second, base = c["A"] * d2 ** -c["alpha"], c["B"] * d1 ** -c["b"]
+    return (second ** (-1 / c["s"]) + base ** (-1 / c["s"])) ** -c["s"]
+
+
+EQUATIONS |= {
+    "transfer": lambda c, d1, d2, n: _transfer(c, d1, d2) + c["E"],
+    "blend": lambda c, d1, d2, n: _blend(c, d1, d2) + c["E"],
+    "joint0": lambda c, d1, d2, n: (
+        c["A"] * d1 ** -c["alpha1"] * d2 ** -c["alpha2"] + c["B"] * n ** -c["beta"] + c["E"]
+    ),
+    "joint-add": lambda c, d1, d2, n: (
+        c["A"] / n ** c["alpha"] + c["B"] / d1 ** c["beta"] + c["G"] / d2 ** c["gamma"] + c["E"]
+    ),
+    "joint-transfer": lambda c, d1, d2, n: _transfer(c, d1, d2) + c["C"] * n ** -c["beta"] + c["E"],
+    "joint-blend": lambda c, d1, d2, n: _blend(c, d1, d2) + c["C"] * n ** -c["beta"] + c["E"],
 }
 
 

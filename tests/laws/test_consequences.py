@@ -18,7 +18,7 @@ from twostage.laws.consequences import (
     loss_band,
     saving_estimate,
 )
-from twostage.laws.crossover import Law, d_star, law_of, saving
+from twostage.laws.crossover import Law, d_star, d_star_draws, law_of, saving
 from twostage.laws.fit import Fit, fit_law
 from twostage.laws.points import Points
 from twostage.laws.uncertainty import bootstrap, interval_of
@@ -126,10 +126,10 @@ def test_three_ways_to_an_interval_agree(
     )
     assert (first.method, second.method) == ("covariance", "bootstrap")
 
-    def log_d_star(base: dict[str, float], stack: dict[str, float]) -> float:
-        return math.log(d_star(Law("chinchilla", base), Law("joint", stack), 1e11).tokens)
+    def log_d_star(base: dict[str, np.ndarray], stack: dict[str, np.ndarray]) -> np.ndarray:
+        return np.log(d_star_draws(Law("chinchilla", base), Law("joint", stack), 1e11))
 
-    profile = interval_of([scratch, grown], [base_fit, stack_fit], log_d_star)
+    profile = interval_of([scratch, grown], [base_fit, stack_fit], log_d_star, arrays=True)
     assert profile.lower is not None
     assert profile.upper is not None
     width = profile.upper - profile.lower

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from drawn_text import assert_inside
 from made_results import make_results
+from matplotlib.figure import Figure
 
 from twostage.analysis.cells import method_cells, read_cells
 from twostage.analysis.imported import import_table
@@ -14,6 +16,8 @@ from twostage.analysis.method_fit import points_of
 from twostage.catalogue.imported_tables import check_headers
 from twostage.catalogue.lookup import drawable_figures, drawable_tables, load_checked
 from twostage.catalogue.shown_methods import fitted_pairs
+from twostage.figures.curve_panel import draw_legend
+from twostage.figures.style import TEXT_WIDTH_INCHES, d1_palette
 from twostage.laws.fit import fit_law
 from twostage.laws.selection import leave_one_out
 from twostage.study import Study
@@ -80,3 +84,14 @@ def test_mul_sets_e_to_zero_for_12_of_the_14_grids() -> None:
     assert sum(floor == 0 for floor in floors) == 12
     loo = [leave_one_out(points, "mul", delta=1e-3).rms_nats for points in grids]
     assert 1e3 * sum(loo) / len(loo) == pytest.approx(8.8, abs=0.06)
+
+
+def test_a_legend_of_ten_token_counts_is_not_clipped() -> None:
+    """Figure 1 at several sizes: the D1 of all its rows share one legend."""
+    figure = Figure(figsize=(TEXT_WIDTH_INCHES, 1.0), layout="constrained")
+    counts = [1.15e9 * 1.5**step for step in range(10)]
+    draw_legend(figure.subfigures(1, 1), "first-stage tokens", d1_palette(counts), [0])
+    assert_inside(figure)
+    (legend,) = figure.subfigs[0].legends
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1

@@ -145,7 +145,7 @@ def test_a_damaged_payload_is_named_with_the_fix(tmp_path, kind, damage, message
     with pytest.raises(UserError, match=message) as error:
         read()
     assert str(payload) in str(error.value)
-    assert f"snakemake -f {manifest}" in str(error.value)
+    assert f"-f {manifest}" in str(error.value)
 
 
 def test_the_other_kind_of_checkpoint_is_refused(saved_weights, saved_state):
@@ -157,7 +157,7 @@ def test_the_other_kind_of_checkpoint_is_refused(saved_weights, saved_state):
 
 
 def test_a_missing_manifest_names_the_command_that_remakes_it(tmp_path):
-    with pytest.raises(UserError, match="manifest is missing; remake it with: snakemake -f"):
+    with pytest.raises(UserError, match=r"manifest is missing; remake it with: snakemake .*-f"):
         checkpoint.load_weights(tmp_path / "manifest.json")
 
 

@@ -20,7 +20,7 @@ from twostage.design.design import Design
 from twostage.design.flops import flops_per_token, training_state_bytes, weights_bytes
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run, grown_manifest
 from twostage.planning.jobs import is_protected, least_split_tokens, planned_jobs, releases
-from twostage.planning.plan import PAPER, CorpusSize, estimated_size, plan_study
+from twostage.planning.plan import PAPER, CorpusSize, cautions, estimated_size, plan_study, short_splits
 from twostage.study import Study
 
 STEPS = (100, 200, 400)
@@ -212,6 +212,46 @@ def test_size_of_a_corpus_is_estimated_from_max_bytes():
 # The paper ----------------------------------------------------------------------------------------------------------
 
 
+def _with_files(**keys):
+    files = {"source": "files", "paths": ["texts/*.txt"], "valid_fraction": 0.1} | keys
+    return make_design(corpora={"generic": files, "code": {"source": "embedded", "domain": "code"}}).study
+
+
+def test_size_of_local_text_is_estimated_from_the_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert estimated_size(_with_files(), "generic", 4.0).tokens is None
+    (tmp_path / "texts").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / f"texts/{name}.txt").write_text("x" * 2000)
+    assert estimated_size(_with_files(), "generic", 4.0).tokens == 4000 * 0.9 / 4
+    assert estimated_size(_with_files(max_bytes=1000), "generic", 4.0).tokens == 1000 * 0.9 / 4
+
+
+def test_what_would_stop_a_job_on_this_machine_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no NVIDIA driver
+    study = _with_files()
+    [unmatched] = cautions(study)
+    assert unmatched.startswith("corpora.generic: paths: 'texts/*.txt' matches no file")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("text")
+    assert list(cautions(study)) == []
+    bf16 = study.model_copy(update={"recipe": study.recipe.model_copy(update={"precision": "bf16"})})
+    [caution] = cautions(bf16)
+    assert caution.startswith("recipe.precision: bf16 needs CUDA")
+
+
+def test_a_held_out_split_that_is_too_short_is_said_by_the_plan():
+    study = edited(make_design().study, validation={"every_steps": 20, "samples": 64})
+    least = 64 * study.context + 1
+    long, short = (CorpusSize(tokens=10**6, source="s", valid_tokens=tokens) for tokens in (least, least - 1))
+    assert list(short_splits(study, dict.fromkeys(study.corpora, long))) == []
+    assert list(short_splits(study, dict.fromkeys(study.corpora, UNKNOWN))) == []
+    [warning] = short_splits(study, {"generic": long, "code": short})
+    assert f"corpora.code: about {least - 1:,} tokens are held out" in warning
+    assert f"need {least:,}; raise valid_fraction" in warning
+
+
 def test_the_papers_estimate_is_6nd_of_two_stages_at_n():
     """B.4: around 1e9 TFLOPs, 694 GPU-hours at 400 TFLOP/s."""
     assert PAPER.n_params == pytest.approx(1.086e9, rel=1e-3)
@@ -328,10 +368,11 @@ def test_a_study_in_another_precision_is_not_covered(study_file, measured, capsy
 def test_a_tokenised_corpus_is_counted_exactly(study_file, capsys, tmp_path):
     folder = tmp_path / "results/mine/tokens/code"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"splits": {"train": {"tokens": 128 * 1000 + 1}}}))
+    splits = {"train": {"tokens": 128 * 1000 + 1}, "valid": {"tokens": 5000}}
+    (folder / "manifest.json").write_text(json.dumps({"splits": splits}))
     uses = {use["corpus"]: use for use in as_json(capsys, study_file)["corpora"]}
     assert uses["code"]["epochs"] == pytest.approx(440 * 8 / 1000)
-    assert uses["code"]["held"]["source"] == "exact: tokenised"
+    assert uses["code"]["held"] == {"tokens": 128_001, "source": "exact: tokenised", "valid_tokens": 5000}
     assert "assumed" in uses["generic"]["held"]["source"]
 
 

@@ -32,7 +32,7 @@ def study(folder, path: str, value) -> Path:
     ("path", "value", "message"),
     [
         ("seeds", 3, "seeds: must be a list; write [3]"),
-        ("figures", "figure-1, figure-2", 'figures: must be a list; write ["figure-1", "figure-2"]'),
+        ("figures", "figure-1, figure-2", 'figures: must be a list; write [figure-1, figure-2]'),
         ("grid/d1/trunk_steps", 100, "grid.d1.trunk_steps: must be a list; write [100]"),
         ("corpora", {}, "corpora: must have at least 1 entry"),
         ("methods", ["stack"], "methods: must be a section of keys"),

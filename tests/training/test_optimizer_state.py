@@ -216,4 +216,4 @@ def test_a_truncated_trunk_is_named_with_the_fix(base, tmp_path):
     payload.write_bytes(payload.read_bytes()[:-1])
     with pytest.raises(UserError, match="truncated") as error:
         grow(stack_spec(), copy / "manifest.json", tmp_path / "out")
-    assert f"snakemake -f {copy / 'manifest.json'}" in str(error.value)
+    assert f"-f {copy / 'manifest.json'}" in str(error.value)

@@ -310,7 +310,7 @@ def test_truncated_tokens_are_named_with_the_fix(corpus_folder, tmp_path, monkey
     code, message = script(job(train_spec(), tmp_path, tokens), monkeypatch, capsys)
     assert code == 2
     assert message.startswith(f"error: {file}: truncated")
-    assert f"snakemake -f {tokens / 'manifest.json'}" in message
+    assert f"-f {tokens / 'manifest.json'}" in message
     assert not (tmp_path / "out").exists()
 
 
@@ -322,7 +322,7 @@ def test_a_truncated_parent_is_named_with_the_fix(corpus_folder, tmp_path, monke
     code, message = script(this, monkeypatch, capsys)
     assert code == 2
     assert message.startswith(f"error: {payload}: truncated")
-    assert f"snakemake -f {manifest(first)}" in message
+    assert f"-f {manifest(first)}" in message
     assert not this.out.exists()
 
 
@@ -359,7 +359,7 @@ def test_an_invalid_spec_is_refused(corpus_folder, tmp_path, monkeypatch, capsys
 
 
 def test_missing_tokens_are_named(corpus_folder, tmp_path):
-    with pytest.raises(UserError, match="manifest is missing; remake it with: snakemake -f") as error:
+    with pytest.raises(UserError, match=r"manifest is missing; remake it with: snakemake .*-f") as error:
         run(train_spec(), tmp_path, tmp_path / "nowhere")
     assert str(tmp_path / "nowhere") in str(error.value)
 

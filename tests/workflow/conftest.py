@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
-from working_copy import Workflow, copy_workflow
+from working_copy import Workflow, copy_workflow, write_small_study
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +22,33 @@ def pristine(tmp_path_factory) -> Workflow:
 def job_counts(pristine: Workflow) -> Callable[..., dict[str, int]]:
     """`planned` of the unchanged copy; each dry-run is done once."""
     return cache(pristine.planned)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workflow:
+    """The small study, trained once for all test processes; tests that change it use a copy."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "small"
+    try:
+        shared.mkdir()
+    except FileExistsError:
+        return _trained_elsewhere(shared)
+    workflow = copy_workflow(shared / "repository")
+    write_small_study(workflow)
+    try:
+        workflow.snakemake(
+            "--cores", "2", "--config", "study=config/small.yaml", "--", "all_figures", "all_tables"
+        )
+    finally:
+        (shared / "ended").touch()
+    (shared / "complete").touch()
+    return workflow
+
+
+def _trained_elsewhere(shared: Path) -> Workflow:
+    """Wait for the process that trains the study."""
+    while not (shared / "ended").exists():
+        time.sleep(1)
+    time.sleep(1)
+    assert (shared / "complete").exists(), "another test process could not train the small study"
+    return Workflow(shared / "repository")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from archived_records import read_records
-from working_copy import Workflow, copy_workflow, write_small_study
+from working_copy import Workflow, copy_workflow
 
 from twostage.cli import main
 from twostage.common.storage import sha256_file
@@ -22,15 +22,6 @@ CONFIG = ("--config", f"study={STUDY}")
 TARGETS = ("--", "all_figures", "all_tables")
 RESULTS = "results/small"
 CELL = f"{RESULTS}/stage2/stack/8k/seed-0/D1-11264/decay/D2-11264/eval-generic.json"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Workflow:
-    """The study, trained once; tests that change it use a copy."""
-    workflow = copy_workflow(tmp_path_factory.mktemp("small") / "repository")
-    write_small_study(workflow)
-    workflow.snakemake("--cores", "2", *CONFIG, *TARGETS)
-    return workflow
 
 
 @pytest.fixture
@@ -147,6 +138,19 @@ def test_results_of_version_0_1_train_nothing(results_only):
     }
     counts = results_only.planned(*CONFIG, *TARGETS)
     assert not counts.keys() & (costly | {"train_trunk_segment", "train_decay_branch"})
+
+
+def test_a_part_has_its_own_tables_and_leaves_those_of_the_study(copied):
+    part = {"description": "one method, to look at it alone", "methods": ["stack"], "ablations": False}
+    copied.edit_study(STUDY, lambda study: study.update(subsets={"quick": part}))
+    table = copied.root / RESULTS / "tables/table-1.csv"
+    before = table.read_bytes()
+    own = f"{RESULTS}/parts/quick/tables/table-1.csv"
+    copied.snakemake("--cores", "2", "--config", f"study={STUDY}:quick", "--", own)
+    assert set(pd.read_csv(copied.root / own)["method"]) == {"stack"}
+    assert table.read_bytes() == before
+    counts = copied.planned(*CONFIG, *TARGETS)
+    assert counts.keys() <= {"plot_figure_2", "plot_dag"}  # they show the study file
 
 
 def _halve_rate(study):
@@ -433,7 +437,7 @@ def test_the_error_of_a_missing_payload_names_the_command_that_remakes_it(copied
         copied.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/eval-D2-11264-generic.log"
     ).read_text()
     assert "model.safetensors: file is missing" in log
-    assert f"snakemake -f {manifest}" in log
+    assert f"-f {manifest}" in log
     assert not (copied.root / CELL).exists()
 
 

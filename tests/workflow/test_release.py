@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from working_copy import Workflow, copy_workflow, write_small_study
+from working_copy import Workflow
 
 from twostage.planning.plan import CorpusSize, plan_study
 from twostage.study import load_study
@@ -39,7 +39,6 @@ PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
 
 def only_stack_and_code(study) -> None:
     study["methods"] = {name: study["methods"][name] for name in ("cpt-code", "stack")}
-    del study["corpora"]["math"]
 
 
 def release(study) -> None:
@@ -47,11 +46,13 @@ def release(study) -> None:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Workflow:
-    """The study without release, trained once."""
-    workflow = copy_workflow(tmp_path_factory.mktemp("kept") / "repository")
-    write_small_study(workflow)
+def kept(finished, tmp_path_factory) -> Workflow:
+    """The small study with two methods and without release."""
+    workflow = copy_of(finished, tmp_path_factory.mktemp("kept"))
     workflow.edit_study(STUDY, only_stack_and_code)
+    for folder in (workflow.root / RESULTS / "stage2").iterdir():
+        if folder.name not in ("cpt-code", "stack"):
+            shutil.rmtree(folder)
     workflow.snakemake("--cores", "2", *CONFIG, *TARGETS)
     return workflow
 
@@ -150,7 +151,7 @@ def test_the_error_of_a_released_payload_explains_how_to_remake_it(released, tmp
     assert done.returncode != 0
     log = (workflow.root / f"{RESULTS}/logs/stage2/stack/8k/seed-0/D1-11264/trunk-15360.log").read_text()
     assert "file is missing (deleted after its last planned use" in log
-    assert f"snakemake -f {INTERIOR}/manifest.json" in log
+    assert f"-f {INTERIOR}/manifest.json" in log
     # The suggested commands work one after another: the grown model, its first trunk, then the new branch.
     before = (workflow.root / INTERIOR / "manifest.json").read_bytes()
     for manifest in (f"{GROWN}/manifest.json", f"{INTERIOR}/manifest.json"):

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 from twostage.common.storage import write_atomic
 from twostage.design.design import Cell, Design
@@ -96,11 +97,11 @@ def aggregate_cells(design: Design, results: Path, *, only: tuple[str, str] | No
         elif design.is_base(cell.branch) and cell.corpus in continued:
             base_rows.append(reader.base_row(cell))
     compared = [row for row in [*rows, *base_rows] if not row["excluded"]]
-    _refuse_mixtures(compared)
+    _refuse_mixtures(compared, results)
     for cell in wanted:
         if cell.path not in excluded:
             reader.check_identity(cell)
-    _refuse_copies(compared)
+    _refuse_copies(compared, results)
     cells = _frame(rows)
     base_columns = [name for name in cells.columns if name not in _NOT_OF_BASE]
     return CellTables(cells, _frame(base_rows) if base_rows else pd.DataFrame(columns=base_columns))
@@ -130,7 +131,7 @@ class _Reader:
         if missing:
             raise UserError(
                 f"{len(missing)} of {len(paths)} files of study {self.design.study.name} are missing: "
-                f"{self._names(missing)}; make them with: snakemake -f {self.results / missing[0]}, "
+                f"{self._names(missing)}; make them with: {remake(self.results / missing[0])}, "
                 "or list cells that cannot be measured under excluded_cells"
             )
 
@@ -144,11 +145,11 @@ class _Reader:
                 value = json.loads((self.results / path).read_text(encoding="utf-8"))
             except (json.JSONDecodeError, UnicodeDecodeError) as error:
                 raise UserError(
-                    f"{self.results / path}: not valid JSON ({error}); remake it with: snakemake -f {self.results / path}"
+                    f"{self.results / path}: not valid JSON ({error}); remake it with: {remake(self.results / path)}"
                 ) from None
             if not isinstance(value, dict):
                 raise UserError(
-                    f"{self.results / path}: not a JSON object; remake it with: snakemake -f {self.results / path}"
+                    f"{self.results / path}: not a JSON object; remake it with: {remake(self.results / path)}"
                 )
             self._cache[path] = value
         return self._cache[path]
@@ -158,7 +159,7 @@ class _Reader:
         for key in keys:
             if not isinstance(value, dict) or key not in value:
                 raise UserError(
-                    f"{self.results / path}: key {'.'.join(keys)} is missing; remake it with: snakemake -f {self.results / path}"
+                    f"{self.results / path}: key {'.'.join(keys)} is missing; remake it with: {remake(self.results / path)}"
                 )
             value = value[key]
         return value
@@ -248,14 +249,14 @@ class _Reader:
         if found != expected:
             raise UserError(
                 f"{self.results / cell.path}: measured on a model of {found} parameters, but the study's model has {expected}; "
-                f"remake it with: snakemake -f {self.results / cell.path}"
+                f"remake it with: {remake(self.results / cell.path)}"
             )
 
     def _same_spec(self, path: str, expected: Spec) -> None:
         recorded = self.get(path, "spec")
         if not isinstance(recorded, dict):
             raise UserError(
-                f"{self.results / path}: spec: {recorded!r} is not an object; remake it with: snakemake -f {self.results / path}"
+                f"{self.results / path}: spec: {recorded!r} is not an object; remake it with: {remake(self.results / path)}"
             )
         changed = expected.changes(recorded)
         if changed:
@@ -263,11 +264,11 @@ class _Reader:
             raise UserError(
                 f"{self.results / path}: made with another spec than the study's ({', '.join(changed)} differ; "
                 f"{name}: {theirs!r} in the file, {ours!r} in the study); "
-                f"remake it with: snakemake -f {self.results / path}"
+                f"remake it with: {remake(self.results / path)}"
             )
 
 
-def _refuse_mixtures(rows: list[dict[str, Any]]) -> None:
+def _refuse_mixtures(rows: list[dict[str, Any]], results: Path) -> None:
     for name in UNIFORM:
         groups: dict[Any, list[str]] = {}
         for row in rows:
@@ -280,11 +281,11 @@ def _refuse_mixtures(rows: list[dict[str, Any]]) -> None:
             few = min(groups.values(), key=len)
             raise UserError(
                 f"{name} differs between cells ({listed}); only losses with equal {name} are comparable. "
-                f"Measure the smaller group again (snakemake -f {' '.join(few[:_SHOWN])}) or list it under excluded_cells"
+                f"Measure the smaller group again ({remake(*(results / file for file in few[:_SHOWN]))}) or list it under excluded_cells"
             )
 
 
-def _refuse_copies(rows: list[dict[str, Any]]) -> None:
+def _refuse_copies(rows: list[dict[str, Any]], results: Path) -> None:
     """Refuse equal losses: two trained models never agree to the last bit, so one file is a copy of the other."""
     seen: dict[tuple[str, float, float], str] = {}
     for row in rows:
@@ -293,7 +294,7 @@ def _refuse_copies(rows: list[dict[str, Any]]) -> None:
         if first != row["evaluation"]:
             raise UserError(
                 f"{first} and {row['evaluation']} have the same loss to the last digit ({row['loss_nats']!r} nats), so one is "
-                f"a copy of the other; remake both with: snakemake -f {first} {row['evaluation']}"
+                f"a copy of the other; remake both with: {remake(results / first, results / row['evaluation'])}"
             )
 
 
@@ -331,7 +332,7 @@ def read_cells(path: str | Path) -> pd.DataFrame:
     frame = pd.read_csv(path, dtype=text)
     if missing := [name for name in _REQUIRED if name not in frame.columns]:
         raise UserError(
-            f"{path}: column {missing[0]!r} is missing; make the table again with: snakemake -f {path}"
+            f"{path}: column {missing[0]!r} is missing; make the table again with: {remake(path)}"
         )
     for name in ("evaluation", "excluded"):  # optional in an imported table
         if name not in frame:

@@ -7,6 +7,7 @@ from scratch. A crossing of these laws beyond the measured tokens is an extrapol
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def fit_pair(comparison: Comparison, *, delta: float, draws: int = DRAWS) -> Fit
         draws: number of refits to resampled residuals, for the intervals.
     """
     reused, scratch = comparison.reused_cells, comparison.scratch_cells
-    columns = {"loss": "loss_nats", "seed": "seed", "d2": "d2_tokens"}
+    columns: dict[str, Any] = {"loss": "loss_nats", "seed": "seed", "d2": "d2_tokens"}
     try:
         points = (
             Points.from_frame(reused, d1="d1_tokens", **columns),

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 from twostage.common.storage import read_json_object
 from twostage.design.design import Design
@@ -122,19 +123,19 @@ def _chain_lines(design: Design, results: Path, branch: Branch) -> list[dict[str
 def _validation(design: Design, results: Path, job: Segment | Branch) -> dict[str, Any]:
     """Return the section `validation` that a job was trained with. Its interval may differ from the study's."""
     path = results / job.metrics
-    remake = f"snakemake -f {path}"
+    again = remake(path)
     metrics = read_json_object(
-        path, missing=f"missing; make it with: {remake}", damaged=f"remake it with: {remake}"
+        path, missing=f"missing; make it with: {again}", damaged=f"remake it with: {again}"
     )
     found: dict[str, Any] | None = metrics["spec"]["validation"]
     expected = design.study.validation
     assert expected is not None
     if found is None:
-        raise UserError(f"{path}: trained without validation losses; to train it again with them: {remake}")
+        raise UserError(f"{path}: trained without validation losses; to train it again with them: {again}")
     if found["samples"] != expected.samples:
         raise UserError(
             f"validation.samples: {expected.samples}, but {path} has losses of {found['samples']} samples, which are not "
-            f"comparable; set it back, or train the job again: {remake}"
+            f"comparable; set it back, or train the job again: {again}"
         )
     return found
 
@@ -144,19 +145,19 @@ def _job_lines(
 ) -> list[dict[str, Any]]:
     """Read the lines of one job: one for each of `steps` with all `keys`, and a validation loss at the steps `validated`."""
     path = results / job.folder / "steps.jsonl"
-    remake = f"remake it with: snakemake -f {results / job.metrics}"
+    fix = f"remake it with: {remake(results / job.metrics)}"
     try:
         lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; {remake}") from None
+        raise UserError(f"{path}: missing; {fix}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: truncated or altered ({error}); {remake}") from None
+        raise UserError(f"{path}: truncated or altered ({error}); {fix}") from None
     if [line.get("step") if isinstance(line, dict) else None for line in lines] != steps:
         raise UserError(
-            f"{path}: truncated or altered: {len(lines)} lines where steps {steps[0]} to {steps[-1]} are expected; {remake}"
+            f"{path}: truncated or altered: {len(lines)} lines where steps {steps[0]} to {steps[-1]} are expected; {fix}"
         )
     for line in lines:
         wanted = (*keys, "valid_loss") if line["step"] in validated else keys
         if lost := [key for key in wanted if key not in line]:
-            raise UserError(f"{path}: step {line['step']} has no {lost[0]!r}; {remake}")
+            raise UserError(f"{path}: step {line['step']} has no {lost[0]!r}; {fix}")
     return lines

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from twostage.catalogue.imported_tables import COLUMNS, NAMES, Kind
+from twostage.catalogue.entry import COLUMNS, NAMES, Kind
 from twostage.catalogue.shown_methods import all_pairs
 from twostage.common.conditions import selected
 from twostage.common.errors import UserError

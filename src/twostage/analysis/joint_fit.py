@@ -90,7 +90,7 @@ class SizesFit:
                     rms_nats=test["rms_nats"],
                 ),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"fit file of a law over sizes: {error}; make it again with: snakemake -f <the fit file>"
             ) from None

@@ -96,7 +96,7 @@ class MethodFit:
             curves = {key: _read_curves(data[key]) for key in ("curves", "curves_own_floor")}
             noise = NoiseFloor(**data["noise"]) if data["noise"] else None
             return cls(**{**data, "laws": laws, "noise": noise, "seeds": tuple(data["seeds"])} | curves)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"fit file: {error}; make it again with: snakemake -f <the fit file>") from None
 
 

@@ -13,6 +13,27 @@ from twostage.study import Study
 #: Tables that figures and tables are made from, relative to `results/<study>/`.
 CELLS, BASE_CELLS, CURVES = "tables/cells.csv", "tables/base-cells.csv", "tables/curves.csv"
 
+# Imported tables (`cells_table`).
+Kind = Literal["cells", "base_cells", "curves"]
+#: Required columns; `evaluation` and `excluded` may be absent (none is excluded).
+COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "cells": (
+        "method",
+        "model",
+        "seed",
+        "d1_tokens",
+        "d2_tokens",
+        "valid_corpus",
+        "n_base",
+        "n_final",
+        "loss_nats",
+    ),
+    "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
+    "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
+}
+#: Required columns that are names; the others are numbers.
+NAMES = ("method", "model", "valid_corpus")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:

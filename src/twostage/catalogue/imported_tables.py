@@ -7,34 +7,14 @@ imports it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
+from twostage.catalogue.entry import COLUMNS, Kind
 from twostage.catalogue.figure_entries import FIGURES
 from twostage.catalogue.lookup import drawable_figures
 from twostage.common.errors import UserError
 from twostage.common.table_file import column_names
 from twostage.methods.cpt import Cpt
 from twostage.study import Study
-
-Kind = Literal["cells", "base_cells", "curves"]
-#: Required columns; `evaluation` and `excluded` may be absent (none is excluded).
-COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "cells": (
-        "method",
-        "model",
-        "seed",
-        "d1_tokens",
-        "d2_tokens",
-        "valid_corpus",
-        "n_base",
-        "n_final",
-        "loss_nats",
-    ),
-    "base_cells": ("model", "seed", "d1_tokens", "valid_corpus", "loss_nats"),
-    "curves": ("method", "model", "seed", "d1_tokens", "d2_tokens", "tokens", "valid_loss_nats", "lr"),
-}
-#: Required columns that are names; the others are numbers.
-NAMES = ("method", "model", "valid_corpus")
 
 
 def table_paths(study: Study) -> dict[Kind, str]:

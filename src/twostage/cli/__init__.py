@@ -30,6 +30,7 @@ COMMANDS = (
     "compare",
     "predict",
     "advise",
+    "worth",
     "export",
     "import_hf",
 )
@@ -61,6 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         with missing_extras_named():
             return int(args.run(args))
     except (ValueError, OSError) as error:
-        full = isinstance(error, OSError) and is_disk_full(error)
-        sys.stderr.write(f"twostage: error: {disk_full(error) if full else error}\n")
+        message = disk_full(error) if isinstance(error, OSError) and is_disk_full(error) else error
+        sys.stderr.write(f"twostage: error: {message}\n")
         return EXIT_BAD_INPUT

@@ -76,13 +76,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(advice: Any, lines: list[str], notes: list[str], level: float) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from twostage.cli.console import make_console
     from twostage.common.units import format_quantity
     from twostage.laws.consequences import Estimate
 
-    console = Console()
+    console = make_console()
     for line in lines:
         console.print(line, highlight=False)
     table = Table(title_justify="left")

@@ -80,6 +80,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+#: Headings of the errors on cells beyond those fitted, by column.
+BEYOND = {
+    "extrapolation_rms_nats": "extrapolation",
+    "rolling_origin_rms_nats": "rolling origin",
+    "largest_size_rms_nats": "largest size",
+}
+
+
 def _same_curve(table: Any) -> list[list[str]]:
     """Return groups of forms with equal objective and equal errors: on these points they are one curve."""
     groups: list[list[dict[str, Any]]] = []
@@ -94,25 +102,33 @@ def _same_curve(table: Any) -> list[list[str]]:
 
 
 def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: int, notes: list[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from twostage.cli.console import make_console
+
+    console = make_console()
     shown = Table(title=f"Leave-one-out over {n_points} points, best first", title_justify="left")
-    for heading in ("form", "leave-one-out RMS", "RMS in sample", "AIC", "BIC", "coefficients"):
+    beyond = {column: heading for column, heading in BEYOND.items() if table[column].notna().any()}
+    for heading in ("form", "cell left out", *beyond.values(), "in sample", "AIC", "BIC", "co-effs"):
         shown.add_column(heading, justify="left" if heading == "form" else "right")
     for row in table.to_dict("records"):
         shown.add_row(
             row["form"],
-            f"{1e3 * row['loo_rms_nats']:.3f}e-3",
-            f"{1e3 * row['rms_nats']:.3f}e-3",
+            *(_thousandths(row[column]) for column in ("loo_rms_nats", *beyond, "rms_nats")),
             f"{row['aic'] - table['aic'].min():.1f}",
             f"{row['bic'] - table['bic'].min():.1f}",
             str(row["n_coefficients"]),
         )
     console.print(shown)
-    console.print("RMS in nats per token; AIC and BIC minus the best. A cell is left out with all its seeds.")
-    console.print(f"Best: {DECLARED[table['form'][0]].equation}", highlight=False)
+    console.print(
+        "RMS errors in 1e-3 nats per token; AIC and BIC minus the best. A cell is left out with all its seeds. Extrapolation: the"
+        " longest D1 and the longest D2 are left out. Rolling origin: fitted to the cheapest cells, errors on the dearer ones."
+    )
+    console.print(f"Best leave-one-out: {DECLARED[table['form'][0]].equation}", highlight=False)
+    for column, heading in beyond.items():
+        best = table["form"][table[column].idxmin()]
+        if best != table["form"][0]:
+            console.print(f"Best in {heading}: {DECLARED[best].equation}", highlight=False)
     if floor is not None:
         console.print(
             f"Noise between seeds of a cell: {1e3 * floor:.3f}e-3 nats; no form can predict below it."
@@ -121,3 +137,7 @@ def _show(table: Any, skipped: dict[str, str], floor: float | None, n_points: in
         console.print(f"[yellow]Note:[/yellow] {note}")
     for form, reason in skipped.items():
         console.print(f"[yellow]Not fitted:[/yellow] {form}: {reason}")
+
+
+def _thousandths(nats: float) -> str:
+    return f"{1e3 * nats:.3f}" if nats == nats else "-"

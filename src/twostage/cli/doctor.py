@@ -70,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_table(examination: Examination, *, ready: bool) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from twostage.cli.console import make_console
 
     table = Table(
         title=f"twostage doctor: this machine as a {examination.machine} machine", title_justify="left"
@@ -88,9 +89,6 @@ def _print_table(examination: Examination, *, ready: bool) -> None:
         # Text, not markup, because messages may contain square brackets.
         status = Text(check.status.value, style=_COLOURS[check.status.value])
         table.add_row(Text(f"{group}: {check.name}"), Text(check.found), status, Text(check.fix))
-    console = Console()
-    # In a file or a Slurm log, rich would assume 80 columns, which are too few for the table.
-    if not console.is_terminal:
-        console = Console(width=160)
+    console = make_console(piped_width=160)
     console.print(table)
     console.print("Ready." if ready else "Not ready: fix the lines marked missing.", highlight=False)

@@ -44,8 +44,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(dumps({"study": name, "entries": rows}))
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from twostage.cli.console import make_console
 
     shown = Table(title=f"Figures and tables of study {name}" if name else "Figures and tables")
     headings = ("name", "shows", "state", "file, or reason") if name else ("name", "shows", "needs")
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         last = [row["state"], row["reason"] or row["path"]] if name else [row["needs"]]
         shown.add_row(row["name"], row["shows"], *last)
-    Console().print(shown)
+    make_console().print(shown)
     return 0
 
 

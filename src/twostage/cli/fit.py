@@ -98,12 +98,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(fit: Fit, points: Any, args: argparse.Namespace) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from twostage.cli.console import make_console
     from twostage.laws.uncertainty import soft_coefficients
 
-    console = Console()
+    console = make_console()
     table = Table(title=fit.law.equation, title_justify="left")
     for heading in ("coefficient", "estimate", "standard error", f"{100 * args.level:g} % interval"):
         table.add_column(heading, justify="left" if heading == "coefficient" else "right", no_wrap=True)

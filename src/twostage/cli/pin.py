@@ -25,15 +25,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look up the commits, write and print them."""
-    from rich.console import Console
     from rich.table import Table
 
+    from twostage.cli.console import make_console
     from twostage.common.storage import write_atomic
     from twostage.corpora.pinning import find_unpinned, resolve, write_commits
     from twostage.study import load_study, read_layers, study_file
 
     load_study(args.study)
-    console = Console()
+    console = make_console()
     layers = read_layers(study_file(args.study))
     # Read bytes, because reading text would change the line endings.
     texts = {file: file.read_bytes().decode("utf-8") for file in layers.files}

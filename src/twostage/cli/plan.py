@@ -81,7 +81,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the plan."""
     from twostage.catalogue.lookup import load_checked
-    from twostage.planning.plan import plan_study
+    from twostage.planning.plan import cautions, plan_study, short_splits
     from twostage.study import load_study, study_file
 
     if not args.bytes_per_token > 0:
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     from twostage.cli.plan_tables import show
 
-    show(plan, parts, rates, args.study)
+    show(plan, parts, rates, args.study, [*cautions(study), *short_splits(study, sizes)])
     if args.calibrate and rates.measured:
         print(
             f"On this machine ({rates.measured.device}, one thread or GPU for each job): {rates.gpu_hours(plan.work):.2g} hours of "
@@ -193,8 +193,11 @@ def corpus_sizes(
     for corpus in study.corpora:
         manifest = results / study.name / tokens_manifest(corpus)
         if manifest.is_file():
+            splits = read_manifest(manifest)["splits"]
             sizes[corpus] = CorpusSize(
-                tokens=read_manifest(manifest)["splits"]["train"]["tokens"], source="exact: tokenised"
+                tokens=splits["train"]["tokens"],
+                source="exact: tokenised",
+                valid_tokens=splits["valid"]["tokens"],
             )
         else:
             sizes[corpus] = estimated_size(study, corpus, bytes_per_token)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from twostage.cli.console import make_console
 from twostage.common.units import format_quantity
 from twostage.planning.billing import Rates
 from twostage.planning.disk import Disk, DiskRow
 from twostage.planning.plan import PAPER, CorpusUse, StudyPlan, Work
 
-#: Columns of text that the widest table needs.
-MIN_WIDTH = 136
 
-
-def show(plan: StudyPlan, parts: dict[str, StudyPlan], rates: Rates, name: str) -> None:
-    """Print a plan, and the totals of all subsets of the study."""
-    console = wide_console()
+def show(
+    plan: StudyPlan, parts: dict[str, StudyPlan], rates: Rates, name: str, cautions: Sequence[str] = ()
+) -> None:
+    """Print a plan, its warnings and `cautions` (`planning.plan.cautions`), and the totals of all subsets of the study."""
+    console = make_console()
     console.print(f"[bold]Plan of {escape(name)}[/bold]: {plan.jobs:,} jobs", highlight=False)
     if not plan.jobs:
         console.print("The study's cells are read from tables (cells_table); nothing is trained.")
@@ -34,15 +33,9 @@ def show(plan: StudyPlan, parts: dict[str, StudyPlan], rates: Rates, name: str) 
     console.print(_disk(plan.disk))
     console.print(_disk_note(plan.disk), highlight=False)
     console.print(_corpora(plan.corpora))
-    for warning in warnings(plan):
+    for warning in [*warnings(plan), *cautions]:
         console.print(f"[yellow]Warning:[/yellow] {escape(warning)}", highlight=False)
     console.print(_parts(parts, rates))
-
-
-def wide_console() -> Console:
-    """Return a console that is wide enough for all columns, even if the terminal is not."""
-    console = Console()
-    return Console(width=max(console.width, MIN_WIDTH))
 
 
 def _table(title: str, left: int, headings: Sequence[str]) -> Table:

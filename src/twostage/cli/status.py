@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(dumps(_record(status)))
         return 0
-    from twostage.cli.plan_tables import wide_console
+    from twostage.cli.console import make_console
 
-    _show(wide_console(), status, args)
+    _show(make_console(), status, args)
     return 0
 
 

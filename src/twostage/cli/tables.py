@@ -13,14 +13,14 @@ from twostage.common.table_file import Table, is_missing, read_table
 from twostage.common.units import Decimal
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from twostage.laws.points import Points
 
 # Names of the workflow's own cells.csv, so that it needs no --columns.
 DEFAULT_COLUMNS = {"d1": "d1_tokens", "d2": "d2_tokens", "n": "n_base", "loss": "loss_nats", "seed": "seed"}
 #: Columns of a study's cells.csv that a law does not have. It holds for one value of each, `model` unless it has N.
 STUDY_COLUMNS = ("method", "model", "valid_corpus")
+#: Integers of fewer digits fit into 64 bits.
+INT64_DIGITS = 19
 _DECIMALS: dict[str, Decimal] = {"point": ".", "comma": ","}
 
 
@@ -199,14 +199,16 @@ def _points(args: argparse.Namespace, table: Table, wanted: dict[str, str], *, u
         raise ValueError(f"{args.data}: {error}") from None
 
 
-def _seeds(table: Table, column: str) -> pd.Series[int] | list[str]:
+def _seeds(table: Table, column: str) -> list[int] | list[str]:
     """Return the labels of the seeds: integers if all are, else text."""
     cells = table.columns[column]
     for row, cell in enumerate(cells):
         if is_missing(cell):
             raise table.error(row, column, "the seed is missing; write it, or name no seed column")
     texts = [str(cell) for cell in cells]
-    return [int(text) for text in texts] if all(text.isdecimal() for text in texts) else texts
+    if all(text.isdecimal() and len(text) < INT64_DIGITS for text in texts):
+        return [int(text) for text in texts]
+    return texts
 
 
 def _without_highest(points: Points, count: int) -> Points:

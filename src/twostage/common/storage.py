@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 
 _CHUNK_BYTES = 1 << 20
@@ -115,8 +116,8 @@ def write_manifest(path: str | Path, manifest: Mapping[str, Any]) -> None:
     write_atomic(path, canonical_json(dict(manifest)))
 
 
-def _remake(manifest_path: Path) -> str:
-    return f"remake it with: snakemake -f {manifest_path}"
+def _fix(manifest_path: Path) -> str:
+    return f"remake it with: {remake(manifest_path)}"
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing or is not a JSON object; the message has the command that remakes it.
     """
     path = Path(path)
-    fix = _remake(path)
+    fix = _fix(path)
     return read_json_object(path, missing=f"manifest is missing; {fix}", damaged=fix)
 
 
@@ -164,24 +165,24 @@ def verify_payload(manifest_path: str | Path, *, names: Iterable[str] | None = N
     manifest = read_manifest(manifest_path)
     payload = manifest.get("payload")
     if not isinstance(payload, dict) or not payload:
-        raise UserError(f"{manifest_path}: manifest lists no payload; {_remake(manifest_path)}")
+        raise UserError(f"{manifest_path}: manifest lists no payload; {_fix(manifest_path)}")
     for name in payload if names is None else names:
         if name not in payload:
-            raise UserError(f"{manifest_path}: manifest does not list {name}; {_remake(manifest_path)}")
+            raise UserError(f"{manifest_path}: manifest does not list {name}; {_fix(manifest_path)}")
         entry = payload[name]
         file = manifest_path.parent / name
         if not file.is_file():
             why = " (deleted after its last planned use, see `checkpoints` in the study)"
             released = (manifest_path.parent / RELEASED_FILE).is_file()
-            raise UserError(f"{file}: file is missing{why if released else ''}; {_remake(manifest_path)}")
+            raise UserError(f"{file}: file is missing{why if released else ''}; {_fix(manifest_path)}")
         size = file.stat().st_size
         if size != entry["bytes"]:
             kind = "truncated" if size < entry["bytes"] else "altered"
             raise UserError(
-                f"{file}: {kind}: {size} bytes, the manifest lists {entry['bytes']}; {_remake(manifest_path)}"
+                f"{file}: {kind}: {size} bytes, the manifest lists {entry['bytes']}; {_fix(manifest_path)}"
             )
         if sha256_file(file) != entry["sha256"]:
-            raise UserError(f"{file}: SHA-256 differs from the manifest's; {_remake(manifest_path)}")
+            raise UserError(f"{file}: SHA-256 differs from the manifest's; {_fix(manifest_path)}")
     return manifest
 
 

@@ -149,7 +149,7 @@ class Table:
             if not marks:
                 return {}
             if len(marks) == 1:
-                found.setdefault(*marks, row)
+                found.setdefault(marks.pop(), row)
             elif read_count(value, ".") != read_count(value, ","):
                 found.setdefault("either", row)
         return found
@@ -245,9 +245,9 @@ def _lines(path: Path) -> list[str]:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        place = data[: error.start].count(b"\n") + 1
         raise _TableError(
-            f"line {line}: not {encoding.removesuffix('-sig').upper()} ({error.reason}); save the file as UTF-8"
+            f"line {place}: not {encoding.removesuffix('-sig').upper()} ({error.reason}); save the file as UTF-8"
         ) from None
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for number, line in enumerate(lines, start=1):

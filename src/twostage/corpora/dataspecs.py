@@ -41,11 +41,8 @@ class CorpusSpec(Spec):
             before: Any = TypeAdapter(Corpus).validate_python(manifest["definition"])
         except ValidationError:
             return {"definition": (manifest["definition"], corpus.model_dump(mode="json"))}
-        old, new = before.model_dump(mode="json"), corpus.model_dump(mode="json")
-        # Some keys are left out at their defaults.
-        changes = {
-            key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)
-        }
+        old, new = _fields(before), _fields(corpus)
+        changes = {key: (old.get(key), new.get(key)) for key in old | new if old.get(key) != new.get(key)}
         if "max_bytes" in changes and _is_complete(manifest, corpus.max_bytes):
             del changes["max_bytes"]
         if isinstance(before, FilesCorpus) and isinstance(corpus, FilesCorpus):
@@ -94,6 +91,12 @@ class TokenizeSpec(Spec):
     """The tokens of a corpus. Everything but the revision is in the job's inputs."""
 
     revision: int = DATA_REVISION
+
+
+def _fields(corpus: Any) -> dict[str, Any]:
+    """Return the keys of a corpus as JSON values, with those that specs leave out at their defaults."""
+    every = {name: getattr(corpus, name) for name in type(corpus).model_fields}
+    return {**every, **corpus.model_dump(mode="json")}
 
 
 def _is_complete(manifest: Mapping[str, Any], max_bytes: int | None) -> bool:

@@ -42,6 +42,8 @@ RECORDS = {
     ".parquet": Kind.PARQUET,
 }
 _READABLE = f".txt, {', '.join(RECORDS)} ({', '.join(PACKINGS)} after any but .parquet), or add its ending to `suffixes`"
+#: Other records, which only `source: huggingface` reads: ending -> its value of `dataset`.
+_TABLES = {".csv": "csv", ".arrow": "arrow"}
 #: Endings that a folder is probably meant for, before all others. Not .json, which also holds the settings of a program.
 _USUAL = frozenset({".txt", ".py", *RECORDS} - {".json"})
 
@@ -58,8 +60,9 @@ class SourceFile:
 def kind_of(name: str, suffixes: tuple[str, ...]) -> Kind | None:
     """Return how a file of this name is read; None if it is neither a file of records nor of text."""
     plain = unpacked_name(name)
-    kind = RECORDS.get(os.path.splitext(plain)[1])  # noqa: PTH122 (a name, not a path)
-    if kind is Kind.PARQUET and plain != name:
+    ending = Path(plain).suffix
+    kind = RECORDS.get(ending)
+    if ending in _TABLES or (kind is Kind.PARQUET and plain != name):
         return None
     if kind is not None:
         return kind
@@ -109,9 +112,14 @@ def source_files(paths: Sequence[str], suffixes: tuple[str, ...]) -> list[Source
 
 def _source_file(path: Path, group: str, suffixes: tuple[str, ...]) -> SourceFile:
     kind = kind_of(path.name, suffixes)
-    if kind is None:
-        raise UserError(f"{path}: unsupported file type; use {_READABLE}")
-    return SourceFile(path, group, kind)
+    if kind is not None:
+        return SourceFile(path, group, kind)
+    if builder := _TABLES.get(Path(unpacked_name(path.name)).suffix):
+        raise UserError(
+            f"{path}: a table, not text; write a corpus with source: huggingface, dataset: {builder}, data_files: [{str(path)!r}], "
+            "and text_key: the column with the text"
+        )
+    raise UserError(f"{path}: unsupported file type; use {_READABLE}")
 
 
 def _real_path(path: Path, real_folders: dict[Path, str]) -> str:
@@ -256,7 +264,7 @@ def usual_suffixes(root: Path) -> tuple[str, ...]:
 def _ending(name: str) -> str:
     """`a.b.jsonl.gz` -> `.jsonl.gz`."""
     plain = unpacked_name(name)
-    return os.path.splitext(plain)[1] + name[len(plain) :]  # noqa: PTH122 (a name, not a path)
+    return Path(plain).suffix + name[len(plain) :]
 
 
 def _without_files(root: Path, suffixes: tuple[str, ...]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 from twostage.common.storage import read_manifest, verify_payload
 
@@ -69,7 +70,7 @@ class TokenSplit:
         if bin_path.stat().st_size != self.n_tokens * self._dtype.itemsize:
             raise UserError(
                 f"{bin_path}: {bin_path.stat().st_size} bytes do not match the {self.n_tokens} tokens of its index; "
-                f"remake it with: snakemake -f {self.manifest_path}"
+                f"remake it with: {remake(self.manifest_path)}"
             )
 
     def n_samples(self, context: int) -> int:
@@ -97,7 +98,7 @@ class TokenSplit:
         if batch.size and batch.max() >= self.vocab_size:
             raise UserError(
                 f"{self.manifest_path.parent / self.split}.bin: token id {batch.max()} is beyond the vocabulary of "
-                f"{self.vocab_size}; remake it with: snakemake -f {self.manifest_path}"
+                f"{self.vocab_size}; remake it with: {remake(self.manifest_path)}"
             )
         return batch
 

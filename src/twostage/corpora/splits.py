@@ -103,7 +103,7 @@ def _more_text(corpus: Corpus, copies: int) -> str:
     return (
         "split it into more files, e.g. with "
         f"`split -n l/100 -a 3 --additional-suffix={path.suffix} {shlex.quote(str(path))} {shlex.quote(parts)}`, "
-        f"and set paths: ['{parts}*{path.suffix}']"
+        f"and set paths: [{parts + '*' + path.suffix!r}]"
     )
 
 

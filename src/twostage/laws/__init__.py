@@ -29,18 +29,20 @@ Example:
 | `fit_record`, `read_fit` | a fit and its points as JSON text, and back from a file |
 | `profile_interval`, `profile_intervals`, `interval_of`, `Interval` | intervals of coefficients and functions of them |
 | `bootstrap`, `standard_errors` | refits to resampled points, trunks, seeds or residuals |
-| `compare`, `leave_one_out`, `extrapolation_test`, `noise_floor` | which law: errors on cells that were left out (Tables 1, 2) |
+| `compare`, `leave_one_out`, `extrapolation_errors`, `extrapolation_test`, `noise_floor` | which law: errors on cells that were left out (Tables 1, 2) |
 | `predict`, `Estimate` | a loss with its interval |
 | `laws_of`, `Draws`, `advise`, `Advice` | draws of a fitted law; reuse the base or train from scratch |
 | `d_star_estimate`, `catch_up_estimate`, `saving_estimate` | Eq. 8, Figures 10 and 11, tokens saved, with intervals |
+| `worth`, `Worth` | second-stage tokens that a base is worth |
 | `Law`, `law_of`, `optimal_allocation` | a law with fixed coefficients; compute-optimal D2 and N (Eq. 9) |
 | `fit_unified` | one law for base, from-scratch and reused models together (Appendix D.3) |
 
-Modules: `points` the data; `declarations` the laws; `form`, `forms`, `tree` their calculus; `response` a law on given points
+Modules: `points` the data; `declarations` the laws; `form`, `forms`, `tree`, `blend` their calculus; `response` a law on given points
 with exact derivatives, `batch` several of them at once; `objective`, `problem`, `checks` what is minimised; `seeds`, `descent`,
-`lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `fit_schema`, `fit_check`, `jsonio`
-the result and its file; `covariance`, `likelihood`, `profile`, `functional`, `uncertainty` intervals; `selection` the
-choice between laws; `crossover`, `allocation`, `consequences`, `advice`, `curves`, `unified` what follows from a fit.
+`lad`, `solver`, `nested`, `refits` minimise it; `certificate` checks the optimum; `fit`, `fit_file`, `fit_schema`,
+`fit_check`, `jsonio` the result and its file; `covariance`, `likelihood`, `quantities`, `profile`, `functional`, `uncertainty` intervals;
+`selection` the choice between laws; `crossover`, `allocation`, `consequences`, `base_worth`, `advice`, `curves`, `unified` what
+follows from a fit.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from twostage.laws.advice import Advice, advise
     from twostage.laws.allocation import optimal_allocation
+    from twostage.laws.base_worth import Worth, worth
     from twostage.laws.consequences import (
         Draws,
         Estimate,
@@ -66,7 +69,13 @@ if TYPE_CHECKING:
     from twostage.laws.form import Form
     from twostage.laws.forms import FORMS
     from twostage.laws.points import Points
-    from twostage.laws.selection import compare, extrapolation_test, leave_one_out, noise_floor
+    from twostage.laws.selection import (
+        compare,
+        extrapolation_errors,
+        extrapolation_test,
+        leave_one_out,
+        noise_floor,
+    )
     from twostage.laws.uncertainty import (
         bootstrap,
         interval_of,
@@ -86,8 +95,9 @@ _NAMES = {
     "form": "Form",
     "forms": "FORMS",
     "points": "Points",
-    "selection": "compare extrapolation_test leave_one_out noise_floor",
+    "selection": "compare extrapolation_errors extrapolation_test leave_one_out noise_floor",
     "unified": "fit_unified",
+    "base_worth": "Worth worth",
     "uncertainty": "bootstrap interval_of profile_interval profile_intervals standard_errors",
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -102,11 +112,13 @@ __all__ = [
     "Interval",
     "Law",
     "Points",
+    "Worth",
     "advise",
     "bootstrap",
     "catch_up_estimate",
     "compare",
     "d_star_estimate",
+    "extrapolation_errors",
     "extrapolation_test",
     "fit_law",
     "fit_record",
@@ -123,6 +135,7 @@ __all__ = [
     "read_fit",
     "saving_estimate",
     "standard_errors",
+    "worth",
 ]
 
 

@@ -16,7 +16,7 @@ from twostage.laws.consequences import (
     Estimate,
     alpha_eff_estimate,
     catch_up_estimate,
-    estimate,
+    number_of,
     saving_estimate,
 )
 from twostage.laws.forms import form_of
@@ -113,13 +113,10 @@ def advise(
         if law is not None and law.point.has_size and plan.n is None:
             raise ValueError(f"form {law.point.form!r} has a size term: give the number of parameters (--n)")
 
-    def losses(
-        draws: Draws, tokens: float, size: float | None, base: float | None
-    ) -> tuple[float, np.ndarray]:
-        return float(draws.point.loss(tokens, d1=base, n=size)), draws.law.loss(tokens, d1=base, n=size)[:, 0]
+    def losses(draws: Draws, tokens: float, size: float | None, base: float | None) -> np.ndarray:
+        return draws.law.loss(tokens, d1=base, n=size)[:, 0]
 
-    loss, drawn = losses(reused, d2, n, d1)
-    doubled, drawn_doubled = losses(reused, 2 * d2, n, d1)
+    drawn = losses(reused, d2, n, d1)
     exponents = (
         alpha_eff_estimate(reused, d1, level=level)
         if "alpha2" in reused.point.coefficients
@@ -130,21 +127,21 @@ def advise(
     common = {
         "plan": plan,
         "alpha_eff": exponents,
-        "loss_nats": estimate(loss, drawn, level=level, method=reused.method),
-        "gain_of_doubling_nats": estimate(
-            loss - doubled, drawn - drawn_doubled, level=level, method=reused.method
+        "loss_nats": number_of(reused, lambda law: law.loss(d2, d1=d1, n=n), level=level),
+        "gain_of_doubling_nats": number_of(
+            reused, lambda law: law.loss(d2, d1=d1, n=n) - law.loss(2 * d2, d1=d1, n=n), level=level
         ),
     }
     if scratch is None:
         return Advice(**common)  # type: ignore[arg-type]
     n_final = None if n is None else growth_factor * n
-    scratch_loss, drawn_scratch = losses(scratch, d2, n_final, None)
-    _, drawn_both = losses(scratch, d1 + d2, n_final, None)
+    drawn_scratch = losses(scratch, d2, n_final, None)
+    drawn_both = losses(scratch, d1 + d2, n_final, None)
     savings = saving_estimate(scratch, reused, d1=d1, d2=d2, n=n, growth_factor=growth_factor, level=level)
     reuse_better = float(np.mean(drawn < drawn_scratch))
     return Advice(
         **common,  # type: ignore[arg-type]
-        scratch_loss_nats=estimate(scratch_loss, drawn_scratch, level=level, method=scratch.method),
+        scratch_loss_nats=number_of(scratch, lambda law: law.loss(d2, n=n_final), level=level),
         scratch_tokens=savings["scratch_tokens"],
         saved_tokens=savings["saved_tokens"],
         share_of_sunk_cost=savings["share_of_sunk_cost"],

@@ -6,8 +6,8 @@ laws, drawn from a fit's covariance (`draw_laws`) or from refits (`bootstrap_law
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,11 @@ from twostage.laws.crossover import (
     scratch_tokens,
 )
 from twostage.laws.fit import Fit
+from twostage.laws.functional import log_loss_interval, quantity_interval
+from twostage.laws.likelihood import Likelihood, likelihood_of
 from twostage.laws.points import Points
-from twostage.laws.uncertainty import bootstrap, interval_of
+from twostage.laws.quantities import Analytic, Coordinates
+from twostage.laws.uncertainty import bootstrap
 
 DRAWS = 1000  # our choice: the ends of a 95 % interval are then known to about a tenth of its width
 
@@ -54,11 +57,15 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Draws:
-    """Laws drawn from the uncertainty of one fit; coefficients of shape (draws, 1). `method` says from where."""
+    """Laws drawn from the uncertainty of one fit; coefficients of shape (draws, 1). `method` says from where.
+
+    `likelihood`: of the fit, if its points are known; numbers of this law alone then have profile-likelihood intervals.
+    """
 
     law: Law
     point: Law
     method: str
+    likelihood: Likelihood | None = None
 
     @property
     def size(self) -> int:
@@ -128,7 +135,8 @@ def laws_of(fit: Fit, points: Points | None, draws: int = DRAWS, *, seed: int = 
     """
     if points is None:
         return draw_laws(fit, draws, seed=seed)
-    return bootstrap_laws(fit, bootstrap(points, fit.form, draws, unit="residuals", seed=seed, fit=fit))
+    refits = bootstrap(points, fit.form, draws, unit="residuals", seed=seed, fit=fit)
+    return replace(bootstrap_laws(fit, refits), likelihood=likelihood_of(points, fit))
 
 
 def _drawn_law(form: str, raw: Sequence[Mapping[str, float]]) -> Law:
@@ -162,12 +170,25 @@ def _same_size(scratch: Draws, reused: Draws) -> None:
         )
 
 
+def number_of(draws: Draws, function: Callable[[Law], Any], *, level: float = 0.95) -> Estimate:
+    """A number that follows from one law, with its interval: from the profile likelihood if the points are known.
+
+    `function` takes a law whose coefficients may be arrays, real or complex.
+    """
+    value = float(np.squeeze(function(draws.point)))
+    if draws.likelihood is None:
+        return estimate(value, np.asarray(function(draws.law)).ravel(), level=level, method=draws.method)
+    quantity = Analytic(
+        Coordinates.of([draws.likelihood.problem]), lambda raw: function(Law(draws.law.form, raw))
+    )
+    interval = quantity_interval([draws.likelihood], quantity, level)
+    lower, upper = (float("nan") if end is None else end for end in (interval.lower, interval.upper))
+    return Estimate(value, lower, upper, level, interval.method, 1.0)
+
+
 def alpha_eff_estimate(reused: Draws, d1: float, *, level: float = 0.95) -> Estimate:
     """alpha_eff at `d1` tokens, with interval."""
-    values = alpha_eff(reused.law.coefficients, d1)[:, 0]
-    return estimate(
-        float(alpha_eff(reused.point.coefficients, d1)), values, level=level, method=reused.method
-    )
+    return number_of(reused, lambda law: alpha_eff(law.coefficients, d1), level=level)
 
 
 def loss_band(
@@ -236,7 +257,7 @@ def predict(
     loss = float(fit.predict(**values))
     if points is None:
         return Estimate(loss, *delta_interval(fit, level=level, **values), level, "covariance", 1.0)
-    interval = interval_of(points, fit, lambda c: float(np.log(fit.law.predict(c, **values))), level)
+    interval = log_loss_interval(likelihood_of(points, fit), level, **values)
     lower, upper = (
         float("nan") if end is None else float(np.exp(end)) for end in (interval.lower, interval.upper)
     )

@@ -216,21 +216,19 @@ def catch_up(scratch: Law, reused: Law, *, d1: float, n: float | None, growth_fa
     return float(catch_up_draws(scratch, reused, d1=d1, n=n, growth_factor=growth_factor)[0])
 
 
-def scratch_tokens(scratch: Law, loss_nats: Any, n: float | None) -> FloatArray:
-    """Tokens from scratch to reach `loss_nats` with `n` parameters: the inverse of a one-stage law.
+def one_stage_terms(law: Law, n: Any = None) -> tuple[Any, Any, Any]:
+    """(floor, scale, exponent) of a one-stage law L = floor + scale D^-exponent with `n` parameters.
 
-    Infinite where the loss is at or below what the law reaches with infinite data; shape of `loss_nats`.
-
-    Raises:
-        ValueError: not a one-stage law, or a law whose data exponent or scale is not positive.
+    The coefficients may be arrays or complex. ValueError for a law with D1, one that is not a sum of power laws, or
+    without `n` where the law has a size term.
     """
-    form, c = form_of(scratch.form), scratch.coefficients
+    form, c = form_of(law.form), law.coefficients
     if "d1" in form.variables or not isinstance(form, MonomialForm):
         raise ValueError(
-            f"form {scratch.form!r}: training from scratch needs a one-stage law, chinchilla or power"
+            f"form {law.form!r}: training from scratch needs a one-stage law, chinchilla or power"
         )
-    if scratch.has_size and n is None:
-        raise ValueError(f"n: a {scratch.form} law needs the number of parameters")
+    if law.has_size and n is None:
+        raise ValueError(f"n: a {law.form} law needs the number of parameters")
     floor: Any = np.asarray(c["E"])
     scale: Any = 0.0
     exponent: Any = 0.0
@@ -240,6 +238,18 @@ def scratch_tokens(scratch: Law, loss_nats: Any, n: float | None) -> FloatArray:
                 floor = floor + c[term.scale] * np.asarray(n, dtype=np.float64) ** -np.asarray(c[name])
             else:
                 scale, exponent = c[term.scale], c[name]
+    return floor, scale, exponent
+
+
+def scratch_tokens(scratch: Law, loss_nats: Any, n: float | None) -> FloatArray:
+    """Tokens from scratch to reach `loss_nats` with `n` parameters: the inverse of a one-stage law.
+
+    Infinite where the loss is at or below what the law reaches with infinite data; shape of `loss_nats`.
+
+    Raises:
+        ValueError: not a one-stage law, or a law whose data exponent or scale is not positive.
+    """
+    floor, scale, exponent = one_stage_terms(scratch, n)
     if np.any(np.asarray(exponent) <= 0) or np.any(np.asarray(scale) <= 0):
         raise ValueError(
             f"{scratch.form}: scale {scale} and exponent {exponent} of the tokens must be positive to invert the law"

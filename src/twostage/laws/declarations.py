@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 
 # The saturating exponent is not invariant to the unit of D2: at this D2 the curves of all D1 differ only by the
@@ -39,6 +40,10 @@ class Coefficient:
 
 SCALE = Coefficient("nats per token", lower=0.0, scale=True)
 EXPONENT = Coefficient("1")
+# Positive, but the loss is not linear in them.
+LEVEL = Coefficient("nats per token", lower=0.0)
+WORTH = Coefficient("tokens^(1 - b)", lower=0.0)
+SHARPNESS = Coefficient("1", lower=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,9 @@ class Declaration:
         constants: fixed numbers with units, written to fit files.
         contains: a form nested in this one, and the coefficients with which this form equals it. The fit is then never
             worse than that of the nested form.
+        no_base: the limit D1 -> 0 (a model without a base), where it exists: a one-stage form, and which coefficient of this
+            form each of its coefficients is.
+        no_second: the limit D2 -> 0 (the base itself) as text, where it exists.
     """
 
     name: str
@@ -69,18 +77,20 @@ class Declaration:
     calculus: str = "twostage.laws.form:MonomialForm"
     constants: Mapping[str, float] = field(default_factory=dict)
     contains: tuple[str, Mapping[str, float]] | None = None
+    no_base: tuple[str, Mapping[str, str]] | None = None
+    no_second: str | None = None
 
-    @property
+    @cached_property
     def scales(self) -> tuple[str, ...]:
         """Names of the non-negative scales, one per term."""
         return tuple(name for name, coefficient in self.coefficients.items() if coefficient.scale)
 
-    @property
+    @cached_property
     def exponents(self) -> tuple[str, ...]:
         """Names of the other coefficients, in which the loss is not linear."""
         return tuple(name for name, coefficient in self.coefficients.items() if not coefficient.scale)
 
-    @property
+    @cached_property
     def internal(self) -> tuple[str, ...]:
         """Names in the internal order: scales, then exponents."""
         return self.scales + self.exponents
@@ -89,6 +99,14 @@ class Declaration:
 _D1, _D2, _N, _D12 = ("d1",), ("d2",), ("n",), ("d1", "d2")
 _MUL = Term("A", (("alpha1", _D1), ("alpha2", _D2), ("alpha3", _D12)))
 _E = Term("E", ())
+_TRANSFER = {"A": SCALE, "alpha": EXPONENT, "k": WORTH, "b": EXPONENT}
+_BLEND = {"A": SCALE, "alpha": EXPONENT, "B": LEVEL, "b": EXPONENT, "s": SHARPNESS}
+# In the limit of no first stage: a power law of D2, or Chinchilla's law with the scales of N and D2 in its order.
+_ONE_STAGE_OVER_SIZES = (
+    "chinchilla",
+    {"A": "C", "alpha": "beta", "B": "A", "beta": "alpha", "E": "E"},
+)
+_ONE_STAGE = ("power", {"A": "A", "alpha": "alpha", "E": "E"})
 
 _LAWS = (
     Declaration(
@@ -139,6 +157,8 @@ _LAWS = (
         coefficients={"A": SCALE, "alpha": EXPONENT, "E": SCALE},
         variables=("d1", "d2"),
         terms=(Term("A", (("alpha", ("d",)),)), _E),
+        no_base=_ONE_STAGE,
+        no_second="A D1^-alpha + E",
     ),
     Declaration(
         name="joint",
@@ -172,6 +192,82 @@ _LAWS = (
         variables=("d1", "d2"),
         constants={"d2_scale_tokens": TREE_D2_SCALE_TOKENS},
         calculus="twostage.laws.tree:TreeForm",
+    ),
+    Declaration(
+        name="transfer",
+        title="Transfer",
+        equation="effective data (after Hernandez et al. 2021): L = A (D2 + k D1^b)^-alpha + E",
+        coefficients=_TRANSFER | {"E": SCALE},
+        variables=("d1", "d2"),
+        calculus="twostage.laws.blend:TransferForm",
+        no_base=_ONE_STAGE,
+        no_second="A k^-alpha D1^(-alpha b) + E",
+    ),
+    Declaration(
+        name="blend",
+        title="Blend",
+        equation="power mean of both stages: L = [(A D2^-alpha)^(-1/s) + (B D1^-b)^(-1/s)]^-s + E",
+        coefficients=_BLEND | {"E": SCALE},
+        variables=("d1", "d2"),
+        calculus="twostage.laws.blend:BlendForm",
+        no_base=_ONE_STAGE,
+        no_second="B D1^-b + E",
+    ),
+    Declaration(
+        name="joint0",
+        title="Joint (α₃ = 0)",
+        equation="Eq. 7 with alpha3 = 0: L = A D1^-alpha1 D2^-alpha2 + B N^-beta + E",
+        coefficients={
+            "A": SCALE,
+            "alpha1": EXPONENT,
+            "alpha2": EXPONENT,
+            "B": SCALE,
+            "beta": EXPONENT,
+            "E": SCALE,
+        },
+        variables=("d1", "d2", "n"),
+        terms=(Term("A", (("alpha1", _D1), ("alpha2", _D2))), Term("B", (("beta", _N),)), _E),
+    ),
+    Declaration(
+        name="joint-add",
+        title="Joint add.",
+        equation="additive over sizes: L = A/N^alpha + B/D1^beta + G/D2^gamma + E",
+        coefficients={
+            "A": SCALE,
+            "alpha": EXPONENT,
+            "B": SCALE,
+            "beta": EXPONENT,
+            "G": SCALE,
+            "gamma": EXPONENT,
+            "E": SCALE,
+        },
+        variables=("d1", "d2", "n"),
+        terms=(
+            Term("A", (("alpha", _N),)),
+            Term("B", (("beta", _D1),)),
+            Term("G", (("gamma", _D2),)),
+            _E,
+        ),
+    ),
+    Declaration(
+        name="joint-transfer",
+        title="Joint transfer",
+        equation="transfer over sizes: L = A (D2 + k D1^b)^-alpha + C N^-beta + E",
+        coefficients=_TRANSFER | {"C": SCALE, "beta": EXPONENT, "E": SCALE},
+        variables=("d1", "d2", "n"),
+        calculus="twostage.laws.blend:TransferForm",
+        no_base=_ONE_STAGE_OVER_SIZES,
+        no_second="A k^-alpha D1^(-alpha b) + C N^-beta + E",
+    ),
+    Declaration(
+        name="joint-blend",
+        title="Joint blend",
+        equation="blend over sizes: L = [(A D2^-alpha)^(-1/s) + (B D1^-b)^(-1/s)]^-s + C N^-beta + E",
+        coefficients=_BLEND | {"C": SCALE, "beta": EXPONENT, "E": SCALE},
+        variables=("d1", "d2", "n"),
+        calculus="twostage.laws.blend:BlendForm",
+        no_base=_ONE_STAGE_OVER_SIZES,
+        no_second="B D1^-b + C N^-beta + E",
     ),
 )
 DECLARED: dict[str, Declaration] = {law.name: law for law in _LAWS}

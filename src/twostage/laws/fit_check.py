@@ -57,9 +57,16 @@ def checked(fit: Fit, points: Points) -> Fit:
 
 def _what_differs(fit: Fit, points: Points, reason: str) -> str:
     """Return a message about coefficients that do not belong to the points, with what a fit to the points gives."""
-    again = fit_law(
-        points, fit.form, objective=fit.objective_name, delta=fit.objective_spec.delta, allow_degenerate=True
-    )
+    try:
+        again = fit_law(
+            points,
+            fit.form,
+            objective=fit.objective_name,
+            delta=fit.objective_spec.delta,
+            allow_degenerate=True,
+        )
+    except (ValueError, ArithmeticError):  # the points were changed to what no law can be fitted to
+        return f"coefficients: not a fit to the stored points ({reason})"
     changed = [
         f"{name} = {again.coefficients[name]:.10g} instead of {value:.10g}"
         for name, value in fit.coefficients.items()

@@ -10,6 +10,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twostage.common.advice import remake
+
 if TYPE_CHECKING:
     from twostage.laws.fit import Fit
     from twostage.laws.points import Points
@@ -66,7 +68,7 @@ def _again(path: Path, record: Any) -> str:
             f" `twostage fit results/<study>/tables/cells.csv --where {choice} --form FORM --out FIT.json`"
         )
     if "extrapolation" in fields:
-        return f"make it again with: snakemake -f {path}"
+        return f"make it again with: {remake(path)}"
     return f"make it again with: {_command(fields)} --out {shlex.quote(str(path))}"
 
 

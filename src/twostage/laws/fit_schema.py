@@ -24,6 +24,7 @@ from twostage.laws.declarations import DECLARED
 from twostage.laws.fit import SCHEMA_VERSION, Fit, Interval, units_of
 from twostage.laws.form import Form
 from twostage.laws.forms import FORMS
+from twostage.laws.objective import MAX_DELTA, MIN_DELTA
 from twostage.laws.points import FloatArray, Points
 
 #: An interval may miss its estimate by rounding.
@@ -85,7 +86,7 @@ class FitFields(BaseModel):
     covariance: CovarianceFields
     objective: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     objective_name: Literal["huber", "lad"]
-    delta: Positive | None
+    delta: Annotated[float, Field(ge=MIN_DELTA, le=MAX_DELTA)] | None
     n_points: Annotated[int, Field(ge=1)]
     units: dict[str, Any]
     log_base: Literal["e"]

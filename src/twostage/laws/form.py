@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,10 @@ from numpy.typing import ArrayLike
 
 from twostage.laws.declarations import Declaration, Term
 from twostage.laws.points import AnyArray, FloatArray, Points
-from twostage.laws.response import Block, Response
+from twostage.laws.response import Response
 
 # A term may change by at most e^+-20 over the data, per exponent, from its value at the centre: the box of the search.
 EXPONENT_REACH = 20.0
-
-
-@dataclass(frozen=True)
-class RawCoordinates:
-    """A response in which one raw coefficient is a coordinate: theta (k,) and its bounds (k,) in these coordinates."""
-
-    response: Response
-    theta: FloatArray
-    lower: FloatArray
-    upper: FloatArray
 
 
 class Form(Declaration, ABC):
@@ -127,13 +116,6 @@ class Form(Declaration, ABC):
     def from_raw(self, coefficients: Mapping[str, float], centre: Mapping[str, float]) -> FloatArray:
         """Internal vector from raw coefficients: the inverse of `to_raw`."""
 
-    @abstractmethod
-    def raw_coordinates(self, at: RawCoordinates, centre: Mapping[str, float], name: str) -> RawCoordinates:
-        """From the internal coordinates `at` to coordinates in which the raw coefficient `name` is one of them.
-
-        Profiles step along this coordinate. An exponent loses the bounds of the search.
-        """
-
 
 class MonomialForm(Form):
     """A sum of terms, each a scale times a product of powers: the declaration's `terms`."""
@@ -188,27 +170,6 @@ class MonomialForm(Form):
         for term in self.terms:
             value[term.scale] = coefficients[term.scale] * np.exp(-self._shift(term, value, centre))
         return np.array([value[name] for name in self.internal])
-
-    def raw_coordinates(self, at: RawCoordinates, centre: Mapping[str, float], name: str) -> RawCoordinates:
-        """As in `Form`: the centre of the features that the coefficient depends on moves to the raw origin."""
-        index = self.internal.index(name)
-        blocks = list(at.response.blocks)
-        theta, lower, upper = at.theta.copy(), at.lower.copy(), at.upper.copy()
-        theta[index] = np.real(self.to_raw(at.theta, centre)[name])
-        if name in self.scales:
-            block = blocks[index]
-            shifts = shifts_of(self.terms[index], centre)
-            blocks[index] = Block.of(block.where.start, block.features - shifts[:, None])
-        else:
-            lower[index], upper[index] = -np.inf, np.inf
-            if name in ("alpha1", "alpha2") and "alpha3" in self.exponents:
-                # (x1 - m1)(x2 - m2) with one of the two means left out
-                other = centre["d2" if name == "alpha1" else "d1"]
-                block = blocks[0]
-                features = block.features.copy()
-                features[2] -= other * features[index - at.response.n_terms]
-                blocks[0] = Block.of(block.where.start, features)
-        return RawCoordinates(replace(at.response, blocks=tuple(blocks)), theta, lower, upper)
 
     def _shift(self, term: Term, value: Mapping[str, complex], centre: Mapping[str, float]) -> complex:
         names = [name for name, _ in term.exponents]

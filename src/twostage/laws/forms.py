@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import import_module
 
 from twostage.laws.declarations import DECLARED, Declaration
@@ -10,7 +11,9 @@ from twostage.laws.form import Form
 
 def _form(law: Declaration) -> Form:
     module, name = law.calculus.split(":")
-    form: Form = getattr(import_module(module), name)(**vars(law))
+    form: Form = getattr(import_module(module), name)(
+        **{part.name: getattr(law, part.name) for part in fields(law)}
+    )
     return form
 
 

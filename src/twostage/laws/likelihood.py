@@ -1,6 +1,6 @@
 """A fit as a likelihood: the rise of the objective above its minimum that noise explains, and draws of refits.
 
-The scale comes from the residuals (`covariance.variance_scale`), so Gaussian noise is not assumed.
+The scale comes from the residuals (`covariance.variance_scale`).
 """
 
 from __future__ import annotations

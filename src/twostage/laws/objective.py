@@ -12,6 +12,9 @@ import numpy as np
 
 from twostage.laws.points import FloatArray
 
+# Below rounding, and above any residual of ln L.
+MIN_DELTA, MAX_DELTA = 1e-15, 1e3
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -23,8 +26,10 @@ class Objective:
     def __post_init__(self) -> None:
         if self.name not in ("huber", "lad"):
             raise ValueError(f"objective {self.name!r}: choose 'huber' or 'lad'")
-        if self.name == "huber" and not (np.isfinite(self.delta) and self.delta > 0):
-            raise ValueError(f"delta {self.delta!r}: the Huber threshold must be positive")
+        if self.name == "huber" and not MIN_DELTA <= self.delta <= MAX_DELTA:
+            raise ValueError(
+                f"delta {self.delta!r}: the Huber threshold must be positive, from {MIN_DELTA:g} to {MAX_DELTA:g}"
+            )
 
     def per_point(self, residuals: FloatArray) -> FloatArray:
         """The penalty of each residual, same shape."""

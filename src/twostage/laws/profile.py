@@ -1,223 +1,336 @@
-"""Profiles of the objective: the best value for each fixed value of one coefficient, and where it crosses a threshold.
+"""Profiles: the best objective for each value of a quantity, and where it crosses a threshold.
 
-The raw coefficient becomes an internal coordinate (`Form.raw_coordinates`). It is then fixed at several values, and the
-others descend, all values in one batch. `uncertainty` sets the threshold.
+One method for every interval. The quantity g (a coefficient, a loss, a number of tokens) is treated as one more
+observation, with a target t and a weight: the minimum of D(theta) + w (g(theta) - t)^2 is also the minimum of the
+deviance D among all theta with the same g, so it is a point of the profile of g. Targets move outwards from the estimate
+until the deviance crosses the threshold on both sides. The minimisation is that of the fits (`descent`), with their
+bounds, and all targets descend in one batch. No coordinates have to be chosen for g, so the result does not depend on
+units, and the same code serves several fits at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from twostage.laws.covariance import score_moments
 from twostage.laws.descent import Box, descend
-from twostage.laws.form import RawCoordinates
-from twostage.laws.objective import Objective
-from twostage.laws.points import FloatArray
-from twostage.laws.problem import Problem
+from twostage.laws.likelihood import Likelihood
+from twostage.laws.points import AnyArray, FloatArray
+from twostage.laws.quantities import Quantity
 from twostage.laws.response import Response
 from twostage.laws.solver import LEAST_SQUARES_DELTA
 
-MAX_ROUNDS = 20
-# A scale below this share of its estimate is tried at its bound, zero.
-NEARLY_ZERO = 0.02
-# In units of the depth (square root of the deviance): the ends of the interval are found to this accuracy.
+MAX_ROUNDS = 24
+# Of one descent. Bent ridges need many; a cut-off would make the ends depend on rounding, hence on the order of the rows.
+MAX_STEPS, SQUARES_STEPS = 150, 8
+# Rounds inside a bracket: enough for a smooth profile; a jump is then known to a small share of the bracket.
+MAX_REFINED = 8
+# The pull towards the target, in units of the curvature of the profile at the estimate.
+STIFFNESS = 20.0
+# First targets and the growth of the reach, in half-widths of the quadratic approximation.
+FIRST_TARGETS, GROWTH = (0.4, 0.8, 1.2), 2.5
+# In units of the depth (square root of the deviance over its threshold): accuracy of the ends.
 CROSSING_TOLERANCE = 1e-3
+# Residuals of the quantity stay quadratic up to this many half-widths.
+QUADRATIC = 1e8
+# Where a whole round of targets deepens the profile by less than this, it has become flat; where it also moves the value by
+# less than this (in half-widths), the quantity is at a bound.
+FLAT = 1e-5
+# No value is rejected up to this many half-widths: the end is open.
+OPEN = 1e4
 
 
 @dataclass(frozen=True)
-class Coordinates:
-    """The problem in coordinates where coefficient `index` is raw: response, bounds, the optimum there, and whether the
-    coefficient is stepped in its logarithm."""
+class End:
+    """One end of an interval. `kind`: `crossing`; `bound`, where the quantity cannot go further; `open`, where no value
+    is rejected; or `lost`, where the minimisation failed (`value` is then infinite). `theta` (k,): coordinates there."""
 
-    response: Response
-    box: Box
+    value: float
+    kind: str
     theta: FloatArray
-    index: int
-    in_log: bool
-
-
-def coordinates_for(problem: Problem, theta: FloatArray, name: str) -> Coordinates:
-    """Coordinates in which the raw coefficient `name` is a coordinate; theta (k,) is the optimum in the usual ones."""
-    law = problem.law
-    internal = RawCoordinates(problem.response, theta, problem.box.lower, problem.box.upper)
-    at = law.raw_coordinates(internal, problem.centre, name)
-    in_log = name in law.scales and name != "E"
-    return Coordinates(at.response, Box(at.lower, at.upper), at.theta, law.internal.index(name), in_log)
 
 
 @dataclass(frozen=True)
-class Profile:
-    """Points of a profile, sorted by the coefficient's value: values (s,), depths (s,) = square root of the deviance in
-    units of the threshold, signed by the side of the optimum, and thetas (s, k)."""
+class Evaluation:
+    """Values and Jacobian of `Observed`, and what its curvature needs."""
 
-    values: FloatArray
-    depths: FloatArray
-    thetas: FloatArray
+    log_pred: FloatArray
+    jacobian: FloatArray
+    parts: list[object]
+    second: FloatArray
 
 
 @dataclass(frozen=True)
-class Ends:
-    """Where the profile crosses the threshold (inf where it never does), and whether each end is the bound instead."""
+class Observed:
+    """Several responses, each with residuals in units of its Huber threshold, and as their last point a quantity; a
+    `response.Calculus`. Row b of a batch observes quantity `which[b]`, in units of `units[which[b]]`."""
 
-    lower: float
-    upper: float
-    lower_at_bound: bool
-    upper_at_bound: bool
-    profile: Profile
+    responses: tuple[Response, ...]
+    deltas: tuple[float, ...]
+    quantities: tuple[Quantity, ...]
+    units: FloatArray
+    spread: FloatArray
+    which: AnyArray
+
+    @property
+    def size(self) -> int:
+        """Number of points, with the quantity."""
+        return sum(response.size for response in self.responses) + 1
+
+    def take(self, rows: AnyArray) -> Observed:
+        """The observations of some rows of a batch; all rows share the responses."""
+        return replace(self, which=self.which[rows])
+
+    def log_predict(self, theta: FloatArray) -> FloatArray:
+        """Values (B, size)."""
+        parts = [response.log_predict(theta[:, where]) / delta for response, delta, where, _ in self.places]
+        return np.concatenate([*parts, self.observe(theta)[:, None]], axis=1)
+
+    def observe(self, theta: FloatArray) -> FloatArray:
+        """Each row's quantity in its unit, (B,)."""
+        values = np.empty(len(theta))
+        for index, rows in self._groups():
+            values[rows] = self.quantities[index].values(theta[rows]) / self.units[index]
+        return values
+
+    def evaluate(self, theta: FloatArray) -> Evaluation:
+        """Values and exact Jacobian (B, k, size)."""
+        values = np.empty((len(theta), self.size))
+        jacobian = np.zeros((*theta.shape, self.size))
+        parts: list[object] = []
+        for response, delta, where, points in self.places:
+            part = response.evaluate(theta[:, where])
+            values[:, points], jacobian[:, where, points] = part.log_pred / delta, part.jacobian / delta
+            parts.append(part)
+        values[:, -1] = self.observe(theta)
+        second = np.empty((*theta.shape, theta.shape[1]))
+        for index, rows in self._groups():
+            slopes, curves = self.quantities[index].derivatives(theta[rows], self.spread)
+            jacobian[rows, :, -1], second[rows] = slopes / self.units[index], curves / self.units[index]
+        return Evaluation(values, jacobian, parts, second)
+
+    def curvature(self, at: Evaluation, slope: FloatArray) -> FloatArray:
+        """As in `response.Calculus`."""
+        jacobian = at.jacobian
+        out = (jacobian * slope[:, None]) @ jacobian.transpose(0, 2, 1) + slope[:, -1, None, None] * at.second
+        for (response, delta, where, points), part in zip(self.places, at.parts, strict=True):
+            own = response.curvature(part, slope[:, points]) / delta  # type: ignore[arg-type]
+            inner = jacobian[:, where, points] * delta
+            out[:, where, where] += own - (inner * slope[:, None, points]) @ inner.transpose(0, 2, 1) / delta
+        return out
+
+    def _groups(self) -> list[tuple[int, AnyArray]]:
+        """The quantities that are observed, each with its rows."""
+        return [(index, np.flatnonzero(self.which == index)) for index in np.unique(self.which).tolist()]
+
+    @cached_property
+    def places(self) -> list[tuple[Response, float, slice, slice]]:
+        """Response, threshold, coordinates and points of each part."""
+        places, k, m = [], 0, 0
+        for response, delta in zip(self.responses, self.deltas, strict=True):
+            places.append((response, delta, slice(k, k + response.k), slice(m, m + response.size)))
+            k, m = k + response.k, m + response.size
+        return places
 
 
-def trace(
-    problem: Problem, theta: FloatArray, name: str, spec: Objective, optimum: float, unit: float
-) -> Ends:
-    """Both crossings of one raw coefficient's profile: objective = optimum + unit.
+class Profiles:
+    """The profiles of quantities over the likelihoods of one or more fits, up to a deviance of `threshold`.
 
-    theta (k,) is the optimum. Expands outwards from steps of the quadratic approximation, then interpolates the depth,
-    which is nearly linear in the coefficient (in its logarithm for the scales).
+    `middles`, `halves` (Q,): the estimate and the half-width of the quadratic approximation; `directions` (Q, k): how the
+    coordinates follow the quantity there.
     """
-    at = coordinates_for(problem, theta, name)
-    start = float(at.theta[at.index])
-    bounds = (at.box.lower[at.index], at.box.upper[at.index])
-    profile = Profile(np.array([start]), np.zeros(1), at.theta[None])
-    with np.errstate(all="ignore"):
-        jacobian = at.response.evaluate(at.theta[None]).jacobian[0]
-    if not np.isfinite(jacobian).all():
-        # A scale so far from 1 that it under- or overflows: exponents of hundreds, from points that identify none.
-        return Ends(-np.inf, np.inf, False, False, profile)
-    step, direction = quadratic_steps(at, jacobian, problem, spec, unit)
-    reach = 1.0
-    for _ in range(MAX_ROUNDS):
-        wanted: list[tuple[float, FloatArray]] = []
-        for side in (-1, 1):
-            wanted += _wanted(
-                profile, side, at, start, side * reach * step, direction, bounds[(side + 1) // 2]
-            )
-        if not wanted:
-            break
-        reach *= 2.5
-        values = np.array([value for value, _ in wanted])
-        profile = _solved(
-            profile, at, problem, spec, values, np.stack([t for _, t in wanted]), optimum, unit, start
+
+    def __init__(self, parts: Sequence[Likelihood], quantities: Sequence[Quantity], threshold: float) -> None:
+        self.parts, self.quantities, self.threshold = list(parts), tuple(quantities), threshold
+        self.optimum = np.concatenate([part.theta for part in parts])
+        boxes = [part.problem.box for part in parts]
+        self.box = Box(
+            np.concatenate([box.lower for box in boxes]), np.concatenate([box.upper for box in boxes])
         )
-    lower, low_bound = _end(profile, -1, bounds[0], at)
-    upper, high_bound = _end(profile, 1, bounds[1], at)
-    return Ends(lower, upper, low_bound, high_bound, profile)
-
-
-def quadratic_steps(
-    at: Coordinates, jacobian: FloatArray, problem: Problem, spec: Objective, unit: float
-) -> tuple[float, FloatArray]:
-    """First guess of the half-width, and how the optimum follows the coefficient to first order, (k,).
-
-    jacobian (k, n) is that of ln L at `at.theta`.
-    """
-    free = (at.theta > at.box.lower) & (at.theta < at.box.upper)
-    free[at.index] = True
-    rows = jacobian[free]
-    norm = np.sqrt(np.vecdot(rows, rows)) + 1e-300
-    inverse = np.linalg.pinv((rows / norm[:, None]) @ (rows / norm[:, None]).T, rcond=1e-13, hermitian=True)
-    inverse = inverse / norm / norm[:, None]
-    place = int(np.flatnonzero(np.flatnonzero(free) == at.index)[0])
-    variance = max(float(inverse[place, place]), 1e-300)
-    direction = np.zeros(at.theta.size)
-    direction[free] = inverse[place] / variance
-    # unit is the rise of the objective; its curvature is that of least squares times the share of E psi'
-    residual = at.response.log_predict(at.theta[None])[0] - problem.y
-    slope = score_moments(residual, spec, int(free.sum()))[1]
-    return float(np.sqrt(2.0 * unit * variance / slope)), direction
-
-
-def _wanted(
-    profile: Profile,
-    side: int,
-    at: Coordinates,
-    start: float,
-    step: float,
-    direction: FloatArray,
-    bound: float,
-) -> list[tuple[float, FloatArray]]:
-    """Values (with starts) to solve next on one side: further out, or inside the bracket; none when done."""
-    depth = side * profile.depths
-    beyond = np.flatnonzero(depth >= 1.0)
-    if beyond.size == 0:
-        last = 0 if side < 0 else len(profile.values) - 1
-        near, theta = profile.values[last], profile.thetas[last]
-        if near == bound:
-            return []
-        value = (
-            start * np.exp(np.clip(step / start, -60.0, 60.0)) if at.in_log and start > 0 else start + step
+        covariance = self._covariance()
+        self.spread = np.minimum(np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1))
+        start = self.optimum[None]
+        self.middles = np.array([quantity.values(start)[0] for quantity in quantities])
+        slopes = np.array([quantity.derivatives(start, self.spread)[0][0] for quantity in quantities])
+        along = slopes @ covariance
+        variances = np.vecdot(slopes, along)
+        self.halves = np.sqrt(threshold * variances)
+        self.directions = along / np.where(variances > 0, variances, 1.0)[:, None]
+        self.undefined = np.zeros(len(quantities), bool)
+        # the deviance in units in which the points of the first fit have weight one
+        first = self.parts[0]
+        common = 2.0 * first.spec.delta**2 / first.scale
+        weights = [part.problem.weights * (2.0 * part.spec.delta**2 / part.scale / common) for part in parts]
+        pull = 2.0 * STIFFNESS * threshold / common * QUADRATIC**2
+        self.weights = np.concatenate([*weights, [pull]])
+        self.y = np.concatenate([part.problem.y / part.spec.delta for part in parts])
+        self.observed = Observed(
+            tuple(part.problem.response for part in parts),
+            tuple(part.spec.delta for part in parts),
+            self.quantities,
+            QUADRATIC * self.halves,
+            self.spread,
+            np.zeros(0, int),
         )
-        if at.in_log and value < NEARLY_ZERO * start:
-            value = bound
-        value = float(np.clip(value, at.box.lower[at.index], at.box.upper[at.index]))
-        values = [near + share * (value - near) for share in (0.5, 1.0)]
-        return [(v, theta + (v - near) * direction) for v in values]
-    outer = int(beyond[0] if side > 0 else beyond[-1])
-    inner = outer - side
-    if min(abs(depth[inner] - 1.0), abs(depth[outer] - 1.0)) < CROSSING_TOLERANCE:
-        return []
-    share = (1.0 - depth[inner]) / (depth[outer] - depth[inner])
-    # a guess on either side of the interpolated one, so that the bracket shrinks from both ends
-    shares = [share - 0.2 * share, share, share + 0.2 * (1.0 - share)]
-    return [
-        (
-            float(profile.values[inner] + s * (profile.values[outer] - profile.values[inner])),
-            profile.thetas[inner] + s * (profile.thetas[outer] - profile.thetas[inner]),
+
+    def _covariance(self) -> FloatArray:
+        """Covariance of the coordinates from the quadratic approximation, (k, k)."""
+        covariance = np.zeros((self.optimum.size, self.optimum.size))
+        start = 0
+        for part in self.parts:
+            stop = start + part.theta.size
+            root = part.whitener()
+            covariance[start:stop, start:stop] = root @ root.T
+            start = stop
+        return covariance
+
+    def constant(self, index: int) -> bool:
+        """Whether a quantity does not depend on the coefficients, to first order and rounding."""
+        half = self.halves[index]
+        return not (np.isfinite(half) and half > 1e-12 * abs(self.middles[index]))
+
+    def deviance(self, thetas: FloatArray) -> FloatArray:
+        """Sum of the fits' deviances, (B,)."""
+        total, start = np.zeros(len(thetas)), 0
+        for part in self.parts:
+            stop = start + part.theta.size
+            total += part.deviance(thetas[:, start:stop])
+            start = stop
+        return total
+
+    def ends(self) -> list[tuple[End, End]]:
+        """The lower and the upper end of each quantity that is not constant; all descend in one batch."""
+        sides = [Side(self, i, sign) for i in range(len(self.quantities)) for sign in (-1, 1)]
+        for _ in range(MAX_ROUNDS):
+            wishes = [side.wishes() for side in sides]
+            counts = [len(targets) for targets, _ in wishes]
+            if not sum(counts):
+                break
+            which = np.repeat([side.index for side in sides], counts)
+            targets = np.concatenate([targets for targets, _ in wishes])
+            solved = self.solved(which, targets, np.concatenate([starts for _, starts in wishes]))
+            stops = np.cumsum(counts)
+            for side, stop, count in zip(sides, stops, counts, strict=True):
+                rows = slice(stop - count, stop)
+                side.add(targets[rows], *(found[rows] for found in solved))
+        return [(low.end(), high.end()) for low, high in zip(sides[::2], sides[1::2], strict=True)]
+
+    def solved(
+        self, which: AnyArray, targets: FloatArray, starts: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """For quantities `which` (B,), targets (B,) in half-widths from the estimate and starts (B, 2, k): values (B,),
+        depths (B,), thetas (B, k).
+
+        Two routes lead to each target: from the extrapolated start, and from the nearest solution by way of least squares.
+        """
+        count = len(targets)
+        middle, half = self.middles[which], self.halves[which]
+        y = np.empty((count, self.y.size + 1))
+        y[:, :-1], y[:, -1] = self.y, (middle + targets * half) / self.observed.units[which]
+        squares = self._descend(
+            which, y, starts[:, 1], LEAST_SQUARES_DELTA / self.parts[0].spec.delta, SQUARES_STEPS
         )
-        for s in shares
-    ]
+        twice = np.tile(which, 2)
+        ends = self._descend(
+            twice, np.tile(y, (2, 1)), np.concatenate([starts[:, 0], squares]), 1.0, MAX_STEPS
+        )
+        with np.errstate(all="ignore"):
+            reached = replace(self.observed, which=twice).observe(ends) * self.observed.units[twice]
+            deviance = self.deviance(ends)
+        lost = ~np.isfinite(reached) & (deviance < self.threshold)
+        self.undefined[np.unique(twice[lost])] = True
+        reached, deviance = reached.reshape(2, count), deviance.reshape(2, count)
+        total = deviance + STIFFNESS * self.threshold * ((reached - middle) / half - targets) ** 2
+        best, rows = np.where(np.isfinite(total), total, np.inf).argmin(axis=0), np.arange(count)
+        depths = np.sqrt(np.maximum(deviance[best, rows], 0.0) / self.threshold)
+        depths = np.where(np.isfinite(reached[best, rows]), np.nan_to_num(depths, nan=np.inf), np.inf)
+        return reached[best, rows], depths, ends.reshape(2, count, -1)[best, rows]
+
+    def _descend(
+        self, which: AnyArray, y: FloatArray, starts: FloatArray, delta: float, steps: int
+    ) -> FloatArray:
+        observed = replace(self.observed, which=which)
+        return descend(observed, y, self.weights, starts, self.box, delta, max_steps=steps, tolerance=1e-10)[
+            0
+        ]
 
 
-def _solved(
-    profile: Profile,
-    at: Coordinates,
-    problem: Problem,
-    spec: Objective,
-    values: FloatArray,
-    starts: FloatArray,
-    optimum: float,
-    unit: float,
-    start: float,
-) -> Profile:
-    """The profile with further values solved (one batch)."""
-    count = len(values)
-    nearest = profile.thetas[np.abs(profile.values - values[:, None]).argmin(axis=1)]
-    starts = at.box.clip(np.concatenate([starts, nearest]))
-    starts[:, at.index] = np.tile(values, 2)
-    frozen = np.zeros(at.theta.size, bool)
-    frozen[at.index] = True
+class Side:
+    """A quantity's profile on one side of the estimate: targets in half-widths, values, depths, coordinates, by target."""
 
-    def solve_from(theta: FloatArray, delta: float, max_steps: int) -> FloatArray:
-        return descend(
-            at.response, problem.y, problem.weights, theta, at.box, delta, frozen=frozen, max_steps=max_steps
-        )[0]
+    def __init__(self, profiles: Profiles, index: int, sign: int) -> None:
+        self.index, self.sign, self.box = index, sign, profiles.box
+        self.middle, self.half = float(profiles.middles[index]), float(profiles.halves[index])
+        self.direction, self.constant = profiles.directions[index], profiles.constant(index)
+        self.targets, self.values = np.zeros(1), np.array([self.middle])
+        self.depths, self.thetas = np.zeros(1), profiles.optimum[None]
+        self.reach, self.refined = 1.0, 0
 
-    # the second half starts from the nearest solution by way of least squares: two routes to each value
-    starts[count:] = solve_from(starts[count:], LEAST_SQUARES_DELTA, 10)
-    ends = solve_from(starts, spec.delta, 60)
-    with np.errstate(all="ignore"):
-        found = spec.value(at.response.log_predict(ends) - problem.y).reshape(2, count)
-    found = np.where(np.isnan(found), np.inf, found)  # too far out to be represented
-    best = found.argmin(axis=0)
-    ends, found = ends.reshape(2, count, -1)[best, np.arange(count)], found.min(axis=0)
-    depths = np.sign(values - start) * np.sqrt(np.maximum(found - optimum, 0.0) / unit)
-    order = np.argsort(np.concatenate([profile.values, values]), kind="stable")
-    return Profile(
-        np.concatenate([profile.values, values])[order],
-        np.concatenate([profile.depths, depths])[order],
-        np.concatenate([profile.thetas, ends])[order],
-    )
+    def add(self, targets: FloatArray, values: FloatArray, depths: FloatArray, thetas: FloatArray) -> None:
+        """Take in solved targets."""
+        targets = np.concatenate([self.targets, np.abs(targets)])
+        order = np.argsort(targets, kind="stable")
+        self.targets = targets[order]
+        self.values = np.concatenate([self.values, values])[order]
+        self.depths = np.concatenate([self.depths, depths])[order]
+        self.thetas = np.concatenate([self.thetas, thetas])[order]
 
+    def wishes(self) -> tuple[FloatArray, FloatArray]:
+        """Targets (B,) to solve next, signed, with their starts (B, 2, k); none when the end is known."""
+        if self.constant:
+            return self._with_starts([])
+        inner = self._inner()
+        if inner == len(self.targets) - 1:
+            if self._flat(self.depths) or self.targets[-1] > OPEN:
+                return self._with_starts([])
+            shares = np.array(FIRST_TARGETS) * self.reach * (1.0 + 1.0 / STIFFNESS)
+            self.reach *= GROWTH
+            return self._with_starts([share for share in shares if share > self.targets[-1]])
+        low, high = self.depths[inner] - 1.0, self.depths[inner + 1] - 1.0
+        width = self.targets[inner + 1] - self.targets[inner]
+        gap = abs(self.values[inner + 1] - self.values[inner])
+        close = gap < CROSSING_TOLERANCE * abs(self.values[inner] - self.middle)
+        if min(-low, high) < CROSSING_TOLERANCE or close or self.refined == MAX_REFINED:
+            return self._with_starts([])
+        self.refined += 1
+        share = -low / (high - low) if np.isfinite(high) else 0.5
+        # a guess on either side of the interpolated one, so that the bracket shrinks from both ends
+        return self._with_starts(
+            [self.targets[inner] + s * width for s in (0.8 * share, share, share + 0.2 * (1.0 - share))]
+        )
 
-def _end(profile: Profile, side: int, bound: float, at: Coordinates) -> tuple[float, bool]:
-    """The crossing on one side by interpolation, or the bound."""
-    depth = side * profile.depths
-    beyond = np.flatnonzero(depth >= 1.0)
-    if beyond.size == 0:
-        last = profile.values[0 if side < 0 else -1]
-        return (float(bound), True) if last == bound else (side * np.inf, False)
-    outer = int(beyond[0] if side > 0 else beyond[-1])
-    inner = outer - side
-    share = (1.0 - depth[inner]) / (depth[outer] - depth[inner])
-    return float(profile.values[inner] + share * (profile.values[outer] - profile.values[inner])), False
+    def end(self) -> End:
+        """The end, after the last round."""
+        inner = self._inner()
+        theta = self.thetas[inner]
+        if inner < len(self.targets) - 1:
+            low, high = self.depths[inner] - 1.0, self.depths[inner + 1] - 1.0
+            if not np.isfinite(high):
+                return End(self.sign * np.inf, "lost", theta)
+            value = self.values[inner] - low / (high - low) * (self.values[inner + 1] - self.values[inner])
+            return End(float(value), "crossing", theta)
+        if self._flat(self.values / self.half):
+            return End(float(self.values[inner]), "bound", theta)
+        return End(self.sign * np.inf, "open", theta)
+
+    def _inner(self) -> int:
+        """Place of the furthest solution inside: it proves that its value is not rejected."""
+        return int(np.flatnonzero(self.depths < 1.0)[-1])
+
+    def _flat(self, along: FloatArray) -> bool:
+        """Whether the last round of targets has not changed `along` (s,)."""
+        before = -1 - len(FIRST_TARGETS)
+        return len(along) > 2 * len(FIRST_TARGETS) and bool(abs(along[-1] - along[before]) < FLAT)
+
+    def _with_starts(self, targets: list[float]) -> tuple[FloatArray, FloatArray]:
+        wanted = np.array(targets, float)
+        near = np.abs(self.targets - wanted[:, None]).argmin(axis=1)
+        known = self.thetas[near]
+        reached = (self.values[near] - self.middle) / self.half
+        ahead = (self.sign * wanted - reached) * self.half
+        moved = known + ahead[:, None] * self.direction
+        starts = np.stack([self.box.clip(moved), known], axis=1)
+        return self.sign * wanted, starts

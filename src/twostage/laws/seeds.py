@@ -14,7 +14,7 @@ from twostage.laws.descent import Box
 from twostage.laws.points import FloatArray
 from twostage.laws.response import Response
 
-GRID_COUNTS = {1: 41, 2: 21, 3: 11, 4: 7}
+GRID_COUNTS = {1: 41, 2: 21, 3: 11, 4: 7, 5: 5}
 SEEDS = 8
 
 

@@ -5,7 +5,7 @@ A cell is left out with all its seeds. Errors are predicted minus measured loss 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,19 @@ import numpy as np
 from twostage.laws.certificate import conditions
 from twostage.laws.checks import check_points
 from twostage.laws.fit import Fit, fit_law
+from twostage.laws.form import Form
 from twostage.laws.forms import form_of
 from twostage.laws.nested import solve_problems
 from twostage.laws.objective import Objective
 from twostage.laws.points import AnyArray, FloatArray, Points
 from twostage.laws.problem import Problem
+from twostage.laws.solver import helper_weights
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Shares of the cells, cheapest first, from which a rolling origin predicts the others; our choice.
+ORIGINS = (0.4, 0.55, 0.7, 0.85)
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,69 @@ def leave_one_out_table(
     return results
 
 
+def extrapolation_errors(
+    points: Points, form: str, *, objective: str = "huber", delta: float = 1e-3
+) -> dict[str, float]:
+    """RMS errors in nats of predictions beyond the fitted cells; NaN where too few cells are left to fit.
+
+    `extrapolation`: the longest D1 row and the longest D2 column are left out and predicted. `rolling_origin`: the form is
+    fitted to the cheapest cells (N (D1 + D2)) and predicts all dearer ones, pooled over ORIGINS. `largest_size`: the
+    largest N is left out and predicted (laws over sizes).
+    """
+    law, spec = form_of(form), Objective(objective, delta)
+    variables = points.variables_for(law.variables)
+    tests = {name: [mask] for name, mask in _beyond(variables).items()}
+    tests["rolling_origin"] = _dearer(points)
+    problem = Problem.of(points, law)
+    usable = {
+        name: [mask for mask in masks if _determined(points, law, ~mask)] for name, masks in tests.items()
+    }
+    masks = [mask for masks in usable.values() for mask in masks]
+    if not masks:
+        return dict.fromkeys(tests, float("nan"))
+    # further members of the family give the search more minima to compare
+    weights = np.concatenate([[(~mask).astype(float) for mask in masks], helper_weights(problem.weights)])
+    thetas = solve_problems([problem], weights, spec)[0].thetas[: len(masks)]
+    errors = np.exp(problem.response.log_predict(thetas)) - points.loss
+    found, start = {}, 0
+    for name, masks in usable.items():
+        stop = start + len(masks)
+        missed = [row[mask] for row, mask in zip(errors[start:stop], masks, strict=True)]
+        found[name] = float(np.sqrt(np.mean(np.concatenate(missed) ** 2))) if missed else float("nan")
+        start = stop
+    return found
+
+
+def _beyond(variables: Mapping[str, FloatArray]) -> dict[str, AnyArray]:
+    """Rows (m,) bool that lie beyond the others: in D1 or D2, and in N."""
+    tokens = [values == values.max() for name, values in variables.items() if name != "n"]
+    tests = {"extrapolation": np.any(tokens, axis=0)}
+    if "n" in variables:
+        tests["largest_size"] = variables["n"] == variables["n"].max()
+    return tests
+
+
+def _dearer(points: Points) -> list[AnyArray]:
+    """For each origin the rows (m,) bool whose cost is above that of the given share of the cells."""
+    present = points.variables()
+    size = present.get("n", np.ones(len(points)))
+    cost = size * (present.get("d1", 0.0) + present.get("d2", 0.0))
+    cheapest = np.sort([cost[points.cell == cell][0] for cell in np.unique(points.cell)])
+    limits = {float(cheapest[int(np.ceil(share * len(cheapest))) - 1]) for share in ORIGINS}
+    return [cost > limit * (1 + 1e-9) for limit in sorted(limits) if (cost > limit * (1 + 1e-9)).any()]
+
+
+def _determined(points: Points, law: Form, keep: AnyArray) -> bool:
+    """Whether the kept rows can determine the form, with a cell to spare."""
+    if np.unique(points.cell[keep]).size <= len(law.coefficients):
+        return False
+    try:
+        check_points(points.subset(keep), law, allow_degenerate=False)
+    except ValueError:
+        return False
+    return True
+
+
 def compare(
     points: Points,
     forms: Sequence[str] = ("mul", "mul0", "add", "hyb"),
@@ -114,8 +182,9 @@ def compare(
     objective: str = "huber",
     delta: float = 1e-3,
 ) -> pd.DataFrame:
-    """One row per form, best leave-one-out first: form, loo_rms_nats, rms_nats (in sample), aic, bic, objective,
-    n_coefficients, certified (the fit and every fold).
+    """One row per form, best leave-one-out first: form, loo_rms_nats, extrapolation_rms_nats, rolling_origin_rms_nats,
+    largest_size_rms_nats (see `extrapolation_errors`), rms_nats (in sample), aic, bic, objective, n_coefficients,
+    certified (the fit and every fold).
 
     AIC and BIC take Gaussian log residuals: m ln(sum r^2 / m) + 2 (k + 1), or (k + 1) ln m; only differences matter.
     """
@@ -125,6 +194,7 @@ def compare(
     rows = []
     for form in forms:
         fit = fit_law(points, form, objective=objective, delta=delta)
+        beyond = extrapolation_errors(points, form, objective=objective, delta=delta)
         residuals = fit.residuals(points)
         m, k = len(points), len(fit.coefficients)
         likelihood = m * np.log(max(float(np.mean(residuals**2)), np.finfo(float).tiny))
@@ -132,6 +202,9 @@ def compare(
             {
                 "form": form,
                 "loo_rms_nats": left_out[form].rms_nats,
+                "extrapolation_rms_nats": beyond["extrapolation"],
+                "rolling_origin_rms_nats": beyond["rolling_origin"],
+                "largest_size_rms_nats": beyond.get("largest_size", float("nan")),
                 "rms_nats": float(np.sqrt(np.mean((points.loss * np.expm1(residuals)) ** 2))),
                 "aic": float(likelihood + 2 * (k + 1)),
                 "bic": float(likelihood + np.log(m) * (k + 1)),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from twostage.laws.declarations import TREE_D2_SCALE_TOKENS
-from twostage.laws.form import Form, RawCoordinates
+from twostage.laws.form import Form
 from twostage.laws.points import AnyArray, FloatArray, Points
 from twostage.laws.response import Block, CurvedResponse, Response
 
@@ -66,30 +66,6 @@ class TreeForm(Form):
         lower[2] = -room / max(float(x1.max()), 1e-9)
         upper[2] = min(room / max(float(-x1.min()), 1e-9), highest)
         return lower, upper
-
-    def raw_coordinates(self, at: RawCoordinates, centre: Mapping[str, float], name: str) -> RawCoordinates:
-        """As in `Form`: ln D1 is not centred in the factor that the coefficient depends on."""
-        response, raw = at.response, self.to_raw(at.theta, centre)
-        assert isinstance(response, TreeResponse)
-        theta, lower, upper = at.theta.copy(), at.lower.copy(), at.upper.copy()
-        index = self.internal.index(name)
-        theta[index] = np.real(raw[name])
-        if name in ("alpha2", "kappa"):
-            response = replace(response, z1=response.z1 + centre["d1"])
-            theta[3], theta[4] = np.real(raw["alpha2"]), np.real(raw["kappa"])
-            ends = [
-                self.to_raw(np.concatenate([at.theta[:4], [end]]), centre)["kappa"]
-                for end in (at.lower[4], at.upper[4])
-            ]
-            lower[3:], upper[3:] = (-np.inf, ends[0]), (np.inf, ends[1])
-        elif name == "alpha1":
-            lower[index], upper[index] = -np.inf, np.inf
-        elif name == "A":
-            block = response.blocks[0]
-            shifts = np.array([centre["d1"], 0.0, 0.0])
-            blocks = (Block.of(0, block.features - shifts[:, None]), response.blocks[1])
-            response = replace(response, blocks=blocks)
-        return RawCoordinates(response, theta, lower, upper)
 
 
 @dataclass(frozen=True)

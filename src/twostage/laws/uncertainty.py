@@ -6,17 +6,20 @@ function of the coefficients: `interval_of` (from `functional`). No fitting of n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twostage.laws.fit import Fit, Interval, fit_law
-from twostage.laws.functional import METHOD, interval_of
-from twostage.laws.likelihood import NO_FREEDOM, Likelihood, likelihood_of
+from twostage.laws.functional import METHOD, Range, interval_of, quantity_intervals
+from twostage.laws.likelihood import likelihood_of
 from twostage.laws.points import FloatArray, Points
 from twostage.laws.problem import Problem
-from twostage.laws.profile import trace
+from twostage.laws.quantities import Analytic, Coordinates
 from twostage.laws.refits import refit
 
 __all__ = [
@@ -37,9 +40,9 @@ RESAMPLED = ("points", "trunks", "seeds")
 def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float = 0.95) -> Interval:
     """Profile-likelihood interval of one coefficient (by name) or of a function of the coefficients mapping.
 
-    The likelihood: the objective f divided by the scale s = K^2 E psi^2 / E psi' of its own residuals (m - k degrees of
-    freedom; `covariance.score_moments`), so that 2 (f - f_min) / s is asymptotically chi-squared for any residual
-    distribution (Ronchetti's likelihood-ratio-type test; for residuals below delta it is the least-squares F test). The
+    The likelihood: the objective f divided by the scale s = E psi^2 / E psi' of its own residuals (m - k degrees of
+    freedom; `covariance.score_moments`), so that 2 (f - f_min) / s is asymptotically chi-squared
+    (Ronchetti's likelihood-ratio-type test; for residuals below delta it is the least-squares F test). The
     threshold is the squared Student t quantile with m - k degrees of freedom. `lad`, and a delta far below the residuals,
     use Huber at a twentieth of the median residual instead, whose profile has no corners. An end at a bound of the
     coefficient is explained in `note`.
@@ -48,34 +51,48 @@ def profile_interval(points: Points, fit: Fit, what: str | Scalar, level: float 
         return interval_of(points, fit, what, level)
     if what not in fit.coefficients:
         raise ValueError(f"{what!r} is not a coefficient of {fit.form!r}: {', '.join(fit.coefficients)}")
-    return _coefficient_interval(likelihood_of(points, fit), fit, what, level)
+    return _coefficient_intervals(points, fit, (what,), level)[what]
 
 
 def profile_intervals(points: Points, fit: Fit, level: float = 0.95) -> dict[str, Interval]:
     """Profile-likelihood intervals of all coefficients; see `profile_interval`."""
-    likelihood = likelihood_of(points, fit)
-    return {name: _coefficient_interval(likelihood, fit, name, level) for name in fit.coefficients}
+    return _coefficient_intervals(points, fit, tuple(fit.coefficients), level)
 
 
-def _coefficient_interval(likelihood: Likelihood, fit: Fit, name: str, level: float) -> Interval:
-    unit = likelihood.unit(level)
-    if np.isnan(likelihood.scale):
-        return Interval(None, None, level, METHOD, NO_FREEDOM)
-    if likelihood.exact:
-        value = fit.coefficients[name]
-        return Interval(value, value, level, METHOD, "the fit is exact")
-    ends = trace(likelihood.problem, likelihood.theta, name, likelihood.spec, likelihood.optimum, unit)
-    notes = []
-    for end, at_bound, word in (
-        (ends.lower, ends.lower_at_bound, "lower"),
-        (ends.upper, ends.upper_at_bound, "upper"),
-    ):
-        if at_bound:
-            notes.append(f"{word} end is the bound of {name}")
-        elif not np.isfinite(end):
-            notes.append(f"{word} end not found: the points do not bound {name} on this side")
-    lower, upper = (float(end) if np.isfinite(end) else None for end in (ends.lower, ends.upper))
-    return Interval(lower, upper, level, METHOD, "; ".join(notes))
+def _coefficient_intervals(
+    points: Points, fit: Fit, names: Sequence[str], level: float
+) -> dict[str, Interval]:
+    """The intervals of raw coefficients; those of their logarithms, carried over, where they are positive factors."""
+    likelihood, law = likelihood_of(points, fit), fit.law
+    coordinates = Coordinates.of([likelihood.problem])
+    found, known, quantities, ranges = {}, [], [], []
+    for name in names:
+        value, declared = fit.coefficients[name], law.coefficients[name]
+        internal = float(likelihood.theta[law.internal.index(name)])
+        if not np.isfinite(value) or (declared.scale and value == 0.0 and internal > 0):
+            note = f"too far from 1 to be represented: the points do not bound {name}"
+            found[name] = Interval(None, None, level, METHOD, note)
+            continue
+        in_log = declared.lower == 0.0 and name != "E" and value > 0
+        known.append((name, in_log))
+        quantities.append(Analytic(coordinates, partial(_log_raw if in_log else _raw, name)))
+        floor = None if declared.lower == -np.inf else -np.inf if in_log else declared.lower
+        ranges.append(Range(name, floor))
+    intervals = quantity_intervals([likelihood], quantities, level, ranges=ranges) if known else []
+    for (name, in_log), interval in zip(known, intervals, strict=True):
+        lower, upper = interval.lower, interval.upper
+        if in_log:
+            lower, upper = (None if end is None else float(np.exp(end)) for end in (lower, upper))
+        found[name] = replace(interval, lower=lower, upper=upper)
+    return {name: found[name] for name in names}
+
+
+def _raw(name: str, raw: Mapping[str, Any]) -> Any:
+    return raw[name]
+
+
+def _log_raw(name: str, raw: Mapping[str, Any]) -> Any:
+    return np.log(raw[name])
 
 
 def bootstrap(

@@ -6,16 +6,20 @@ training counts: evaluations are forward passes over the held-out split, tables 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from twostage.common.errors import UserError
+from twostage.corpora.files import corpus_files
+from twostage.corpora.packed import PACKINGS
 from twostage.design.design import Design
 from twostage.design.flops import flops_6nd, flops_per_token
 from twostage.design.paths import Branch, Run, Segment, Stage2Run
 from twostage.planning.disk import Disk, disk_of
-from twostage.planning.jobs import BASE, Jobs, planned_jobs, releases, run_label
-from twostage.study import Study
+from twostage.planning.jobs import BASE, Jobs, least_split_tokens, planned_jobs, releases, run_label
+from twostage.study import FilesCorpus, Study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +84,11 @@ class PlanRow:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusSize:
-    """Training tokens of a corpus (None: unknown until it is prepared), and the source of the number."""
+    """Tokens of a corpus for training and held out (None: unknown until it is prepared), and the source of the numbers."""
 
     tokens: int | None
     source: str
+    valid_tokens: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +153,37 @@ def plan_study(study: Study, sizes: Mapping[str, CorpusSize]) -> StudyPlan:
         disk=disk_of(design, jobs, released, {name: size.tokens for name, size in sizes.items()}),
         corpora=_corpus_uses(design, jobs, sizes),
     )
+
+
+def cautions(study: Study) -> Iterator[str]:
+    """Yield what would stop a job on this machine, although the study is valid: it may run elsewhere."""
+    design = Design(study)
+    corpora = planned_jobs(design).prepared(design)
+    for name in corpora:
+        corpus = study.corpora[name]
+        if isinstance(corpus, FilesCorpus):
+            try:
+                corpus_files(corpus)
+            except UserError as error:
+                yield f"corpora.{name}: {error}"
+    if study.recipe.precision == "bf16" and corpora and shutil.which("nvidia-smi") is None:
+        yield (
+            "recipe.precision: bf16 needs CUDA, and this machine has no NVIDIA driver: training jobs fail here; run them where "
+            "there are GPUs, or set precision: fp32"
+        )
+
+
+def short_splits(study: Study, sizes: Mapping[str, CorpusSize]) -> Iterator[str]:
+    """Yield the held-out splits that are too short for the study, as `tokenize_corpus` will find."""
+    design = Design(study)
+    for name, size in sizes.items():
+        least = least_split_tokens(design, name)["valid"]
+        if size.valid_tokens is not None and size.valid_tokens < least:
+            yield (
+                f"corpora.{name}: about {size.valid_tokens:,} tokens are held out ({size.source}), but the study's evaluations need "
+                f"{least:,}; raise valid_fraction ({study.corpora[name].valid_fraction:g}), add text, or lower context or "
+                "validation.samples"
+            )
 
 
 def _rules(design: Design, jobs: Jobs, released: list[str]) -> dict[str, int]:
@@ -225,14 +261,34 @@ def _second_stages_of_largest(design: Design, jobs: Jobs) -> int:
 
 
 def estimated_size(study: Study, corpus: str, bytes_per_token: float) -> CorpusSize:
-    """Estimate the size of a corpus from its `max_bytes`, less the held-out fraction."""
+    """Estimate the size of a corpus from its `max_bytes` and its local files, less the held-out fraction."""
     section = study.corpora[corpus]
-    limit = getattr(section, "max_bytes", None)
-    if limit is None:
+    local = _local_bytes(section) if isinstance(section, FilesCorpus) else None
+    limits = [(section.max_bytes, "at most: max_bytes"), (local, "at most: size of the files, unpacked")]
+    known = [(size, source) for size, source in limits if size is not None]
+    if not known:
         return CorpusSize(tokens=None, source="unknown until prepared (no max_bytes)")
-    tokens = int(limit * (1 - section.valid_fraction) / bytes_per_token)
+    size, source = min(known)
+    valid_tokens = int(size * section.valid_fraction / bytes_per_token)
     return CorpusSize(
-        tokens=tokens, source=f"at most: max_bytes at {bytes_per_token:g} bytes per token (assumed)"
+        tokens=int(size * (1 - section.valid_fraction) / bytes_per_token),
+        source=f"{source} at {bytes_per_token:g} bytes per token (assumed)",
+        valid_tokens=valid_tokens,
+    )
+
+
+#: Bytes of text for each byte of a compressed file: typical for text with gzip, zstd or in parquet.
+_UNPACKED = 3
+
+
+def _local_bytes(corpus: FilesCorpus) -> int | None:
+    """Estimate the bytes of text in the files of a corpus; None if they are not on this machine."""
+    try:
+        files = [file.path for file in corpus_files(corpus) if file.path.exists()]
+    except UserError:
+        return None
+    return sum(
+        path.stat().st_size * (_UNPACKED if path.suffix in (*PACKINGS, ".parquet") else 1) for path in files
     )
 
 

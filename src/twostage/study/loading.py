@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,7 +20,7 @@ RESERVED_STUDY_NAMES = frozenset({"published", "reference", "toy-model"})
 def _explain(layers: Layers, error: ValidationError) -> str:
     own, *others = layers.files
     lines = []
-    for key, message in messages(error.errors(), Study.model_json_schema()):
+    for key, message in messages(error.errors(), _schema()):
         line = f"{key}: {message}" if key else message
         # A check across sections has no location in pydantic's error; its message starts with the key.
         section = re.split(r"[.:\[]", line, maxsplit=1)[0]
@@ -26,6 +28,11 @@ def _explain(layers: Layers, error: ValidationError) -> str:
         lines.append(f"  {where}: {line}" if others and where else f"  {line}")
     heading = f"{own} (extends {', '.join(map(str, others))})" if others else str(own)
     return f"{heading}: the study file is not valid\n" + "\n".join(lines)
+
+
+@functools.cache
+def _schema() -> dict[str, Any]:
+    return Study.model_json_schema()
 
 
 def load_study(path: str | Path) -> Study:

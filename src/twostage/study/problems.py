@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import yaml
 
 Problem = Mapping[str, Any]
 """One entry of `pydantic.ValidationError.errors()`."""
@@ -74,9 +75,10 @@ def _message(problem: Problem, schema: Mapping[str, Any]) -> str:
 
 
 def _as_list(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps([part.strip() for part in value.split(",")])
-    return json.dumps([value], default=str) if value is not None else "e.g. [0]"
+    if value is None:
+        return "e.g. [0]"
+    entries = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+    return yaml.safe_dump(entries, default_flow_style=True, width=10_000, allow_unicode=True).strip()
 
 
 def _quote(value: Any) -> str:
@@ -145,5 +147,5 @@ def _resolved(here: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str
     if len(options) == 1:
         here = options[0]
     if "$ref" in here:
-        return schema["$defs"][here["$ref"].rpartition("/")[2]]
+        here = schema["$defs"][here["$ref"].rpartition("/")[2]]
     return here

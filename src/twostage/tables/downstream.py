@@ -17,6 +17,7 @@ import pandas as pd
 
 from twostage.analysis.estimate_text import GAP
 from twostage.analysis.sources import Sources
+from twostage.common.advice import remake
 from twostage.common.errors import UserError
 from twostage.common.units import format_quantity
 from twostage.design.design import Design
@@ -84,7 +85,7 @@ def read_scores(design: Design, files: Sequence[Path]) -> list[CheckpointScores]
             raise UserError(f"{file}: no such file; make it with: snakemake {file}") from None
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(
-                f"{file}: not a file of downstream scores ({error!r}); remake it with: snakemake -f {file}"
+                f"{file}: not a file of downstream scores ({error!r}); remake it with: {remake(file)}"
             ) from None
         corpus = design.study.stage1.corpus
         scores.append(CheckpointScores(branch.run.model, corpus, branch.tokens, record))
