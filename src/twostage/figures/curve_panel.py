@@ -21,7 +21,7 @@ from twostage.study import Study
 
 Colour = tuple[float, float, float]
 CURVE_POINTS = 60  # per drawn curve
-LEGEND_COLUMNS = 7
+LEGEND_COLUMNS = 8
 LEGEND_INCHES = 0.45
 
 
