@@ -14,7 +14,7 @@ from twostage.analysis.cells import method_cells, read_cells
 from twostage.analysis.imported import import_table
 from twostage.analysis.method_fit import points_of
 from twostage.catalogue.imported_tables import check_headers
-from twostage.catalogue.lookup import drawable_figures, drawable_tables, load_checked
+from twostage.catalogue.lookup import drawable_figures, drawable_tables, load_checked, not_drawn
 from twostage.catalogue.shown_methods import fitted_pairs
 from twostage.figures.curve_panel import draw_legend
 from twostage.figures.style import TEXT_WIDTH_INCHES, apply_style, d1_palette
@@ -44,6 +44,8 @@ def test_marin_finishes_with_the_law_over_sizes(tmp_path: Path) -> None:
     names = make_all(load_checked("config/marin.yaml"), tmp_path)
     assert {"figure-4-left", "table-8"} <= names
     assert not {"figure-1", "figure-9", "table-1"} & names  # one D1 for each size
+    reasons = [reason for _, reason in not_drawn(load_checked("config/marin.yaml"))]
+    assert not any("grid." in reason or "'none'" in reason for reason in reasons)
     law = pd.read_csv(tmp_path / "tables/table-8.csv").iloc[0]
     assert (law["n_models"], law["n_points"], law["n_base_max"]) == (9, 45, 9.7e9)
     assert law["alpha3"] == pytest.approx(0.0093, abs=6e-5)

@@ -22,9 +22,8 @@ def no_grid(study: Study) -> str:
     """Return why no method has a grid that laws can be fitted to."""
     if shown_pairs(study):
         return ""
-    return (
-        "methods: none has two or more D1 and two or more D2 at one size; add points to grid.d1 and grid.d2"
-    )
+    where = "grid.d1 and grid.d2" if study.trained_methods else "cells_table.cells"
+    return f"methods: none has two or more D1 and two or more D2 at one size; add points to {where}"
 
 
 def no_gradient_norms(study: Study) -> str:
