@@ -9,7 +9,9 @@ from grids import simulated
 from twostage.laws.fit import fit_law
 from twostage.laws.points import Points
 from twostage.laws.selection import (
+    ORIGINS,
     compare,
+    extrapolation_errors,
     extrapolation_test,
     leave_one_out,
     leave_one_out_table,
@@ -103,3 +105,45 @@ def test_a_fold_with_too_few_points_is_refused():
     points = simulated("stack", noise=1e-3).subset(np.array([0, 6, 12, 18, 3]))
     with pytest.raises(ValueError, match="a fold has fewer points than coefficients"):
         leave_one_out(points, "mul")
+
+
+def rms_without(points: Points, form: str, out: np.ndarray) -> np.ndarray:
+    """Errors on the rows `out` (m,) bool of a fit to the others."""
+    fit = fit_law(points.subset(~out), form)
+    unseen = points.subset(out)
+    return fit.predict(**unseen.variables_for(fit.law.variables)) - unseen.loss
+
+
+@pytest.mark.parametrize("form", ["mul", "add"])
+def test_extrapolation_leaves_out_the_longest_row_and_column(form: str):
+    points = simulated("stack", noise=1e-3)
+    out = (points.d1 == points.d1.max()) | (points.d2 == points.d2.max())
+    found = extrapolation_errors(points, form)
+    expected = np.sqrt(np.mean(rms_without(points, form, out) ** 2))
+    assert found["extrapolation"] == pytest.approx(expected, rel=1e-3)
+    assert "largest_size" not in found
+
+
+def test_a_rolling_origin_predicts_dearer_cells_from_cheaper_ones():
+    points = simulated("stack", noise=1e-3)
+    cost = points.d1 + points.d2
+    errors = []
+    for share in ORIGINS:
+        limit = np.sort(cost)[int(np.ceil(share * 25)) - 1]
+        errors.append(rms_without(points, "mul0", cost > limit * (1 + 1e-9)))
+    expected = np.sqrt(np.mean(np.concatenate(errors) ** 2))
+    assert extrapolation_errors(points, "mul0")["rolling_origin"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_laws_over_sizes_are_asked_for_the_largest_size():
+    points = simulated("joint", noise=1e-3)
+    found = extrapolation_errors(points, "joint")
+    expected = np.sqrt(np.mean(rms_without(points, "joint", points.n == points.n.max()) ** 2))
+    assert found["largest_size"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_grid_that_is_too_small_has_no_extrapolation_error():
+    points = simulated("stack", noise=1e-3)
+    small = points.subset((points.d1 < 3e9) & (points.d2 < 3e9))
+    assert np.isnan(extrapolation_errors(small, "mul")["extrapolation"])
+    assert not np.isnan(compare(small, ("mul",))["loo_rms_nats"][0])

@@ -94,10 +94,13 @@ def quantity_intervals(
     intervals = []
     for index, (quantity, middle) in enumerate(zip(quantities, middles, strict=True)):
         allowed = ranges[index] if ranges is not None else None
-        if profiles.constant(index):
+        if not profiles.known(index):
+            note = "the points do not determine it"
+            intervals.append(Interval(None, None, level, METHOD, note))
+        elif profiles.constant(index):
             note = "it does not depend on the coefficients"
             intervals.append(Interval(middle, middle, level, METHOD, note))
-        elif profiles.undefined[index]:
+        elif profiles.undefined[index] and allowed is None:  # a coefficient always exists
             reason = "it does not exist for all laws that the points allow"
             intervals.append(from_draws(parts, quantity, level, reason, seed))
         elif allowed is None and any(end.kind == "lost" for end in ends[index]):
@@ -129,7 +132,8 @@ def from_draws(
 ) -> Interval:
     """The central range over refits to resampled residuals; the note gives the reason and the share where it exists."""
     draws = np.concatenate([part.draws(DRAWS, seed + i) for i, part in enumerate(parts)], axis=1)
-    values = quantity.values(draws)
+    with np.errstate(all="ignore"):  # where it does not exist
+        values = quantity.values(draws)
     finite = values[np.isfinite(values)]
     share = finite.size / DRAWS
     note = f"{reason}; exists in {100 * share:.3g} % of the refits; the interval is over those"

@@ -34,6 +34,8 @@ STIFFNESS = 20.0
 FIRST_TARGETS, GROWTH = (0.4, 0.8, 1.2), 2.5
 # In units of the depth (square root of the deviance over its threshold): accuracy of the ends.
 CROSSING_TOLERANCE = 1e-3
+# Laws tried for whether a quantity exists everywhere.
+SCOUTS = 64
 # Residuals of the quantity stay quadratic up to this many half-widths.
 QUADRATIC = 1e8
 # Where a whole round of targets deepens the profile by less than this, it has become flat; where it also moves the value by
@@ -150,16 +152,9 @@ class Profiles:
         self.box = Box(
             np.concatenate([box.lower for box in boxes]), np.concatenate([box.upper for box in boxes])
         )
-        covariance = self._covariance()
-        self.spread = np.minimum(np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1))
-        start = self.optimum[None]
-        self.middles = np.array([quantity.values(start)[0] for quantity in quantities])
-        slopes = np.array([quantity.derivatives(start, self.spread)[0][0] for quantity in quantities])
-        along = slopes @ covariance
-        variances = np.vecdot(slopes, along)
-        self.halves = np.sqrt(threshold * variances)
-        self.directions = along / np.where(variances > 0, variances, 1.0)[:, None]
-        self.undefined = np.zeros(len(quantities), bool)
+        with np.errstate(all="ignore"):  # exponents of hundreds: what then follows is not finite
+            self._set_scales()
+        self.undefined = self._scouted()
         # the deviance in units in which the points of the first fit have weight one
         first = self.parts[0]
         common = 2.0 * first.spec.delta**2 / first.scale
@@ -176,6 +171,18 @@ class Profiles:
             np.zeros(0, int),
         )
 
+    def _set_scales(self) -> None:
+        """Standard errors of the coordinates, and estimates, half-widths and directions of the quantities."""
+        covariance = self._covariance()
+        self.spread = np.minimum(np.sqrt(np.diag(covariance)) + 1e-300, np.maximum(np.abs(self.optimum), 0.1))
+        start = self.optimum[None]
+        self.middles = np.array([quantity.values(start)[0] for quantity in self.quantities])
+        slopes = np.array([quantity.derivatives(start, self.spread)[0][0] for quantity in self.quantities])
+        along = slopes @ covariance
+        variances = np.vecdot(slopes, along)
+        self.halves = np.sqrt(self.threshold * variances)
+        self.directions = along / np.where(variances > 0, variances, 1.0)[:, None]
+
     def _covariance(self) -> FloatArray:
         """Covariance of the coordinates from the quadratic approximation, (k, k)."""
         covariance = np.zeros((self.optimum.size, self.optimum.size))
@@ -187,10 +194,27 @@ class Profiles:
             start = stop
         return covariance
 
+    def _scouted(self) -> AnyArray:
+        """Which quantities do not exist for some laws inside the region, of SCOUTS random ones, (Q,)."""
+        rng = np.random.default_rng(0)
+        roots = [part.whitener() for part in self.parts]
+        radius = 0.5 * np.sqrt(self.threshold)
+        moved = []
+        for root in roots:
+            ways = rng.standard_normal((SCOUTS, len(root)))
+            moved.append(radius * ways / np.linalg.norm(ways, axis=1)[:, None] @ root.T)
+        thetas = self.box.clip(self.optimum + np.concatenate(moved, axis=1))
+        with np.errstate(all="ignore"):
+            inside = thetas[self.deviance(thetas) < self.threshold]
+            return np.array([not np.isfinite(quantity.values(inside)).all() for quantity in self.quantities])
+
+    def known(self, index: int) -> bool:
+        """Whether the points determine a quantity to first order."""
+        return bool(np.isfinite(self.halves[index]))
+
     def constant(self, index: int) -> bool:
         """Whether a quantity does not depend on the coefficients, to first order and rounding."""
-        half = self.halves[index]
-        return not (np.isfinite(half) and half > 1e-12 * abs(self.middles[index]))
+        return bool(self.halves[index] <= 1e-12 * abs(self.middles[index]))
 
     def deviance(self, thetas: FloatArray) -> FloatArray:
         """Sum of the fits' deviances, (B,)."""
@@ -202,7 +226,7 @@ class Profiles:
         return total
 
     def ends(self) -> list[tuple[End, End]]:
-        """The lower and the upper end of each quantity that is not constant; all descend in one batch."""
+        """The lower and the upper end of each quantity that varies; all descend in one batch."""
         sides = [Side(self, i, sign) for i in range(len(self.quantities)) for sign in (-1, 1)]
         for _ in range(MAX_ROUNDS):
             wishes = [side.wishes() for side in sides]
@@ -264,7 +288,8 @@ class Side:
     def __init__(self, profiles: Profiles, index: int, sign: int) -> None:
         self.index, self.sign, self.box = index, sign, profiles.box
         self.middle, self.half = float(profiles.middles[index]), float(profiles.halves[index])
-        self.direction, self.constant = profiles.directions[index], profiles.constant(index)
+        self.direction = profiles.directions[index]
+        self.varies = profiles.known(index) and not profiles.constant(index)
         self.targets, self.values = np.zeros(1), np.array([self.middle])
         self.depths, self.thetas = np.zeros(1), profiles.optimum[None]
         self.reach, self.refined = 1.0, 0
@@ -280,7 +305,7 @@ class Side:
 
     def wishes(self) -> tuple[FloatArray, FloatArray]:
         """Targets (B,) to solve next, signed, with their starts (B, 2, k); none when the end is known."""
-        if self.constant:
+        if not self.varies:
             return self._with_starts([])
         inner = self._inner()
         if inner == len(self.targets) - 1:

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twostage.laws.descent import Box, descend
 from twostage.laws.fit import Fit, Interval, fit_law
 from twostage.laws.functional import METHOD, Range, interval_of, quantity_intervals
-from twostage.laws.likelihood import likelihood_of
+from twostage.laws.likelihood import Likelihood, likelihood_of, student_quantile
 from twostage.laws.points import FloatArray, Points
 from twostage.laws.problem import Problem
 from twostage.laws.quantities import Analytic, Coordinates
 from twostage.laws.refits import refit
+from twostage.laws.solver import LEAST_SQUARES_DELTA
 
 __all__ = [
     "bootstrap",
@@ -66,11 +68,17 @@ def _coefficient_intervals(
     likelihood, law = likelihood_of(points, fit), fit.law
     coordinates = Coordinates.of([likelihood.problem])
     found, known, quantities, ranges = {}, [], [], []
+    variances = dict(zip(law.coefficients, np.diag(fit.covariance), strict=True))
+    free = dict(zip(law.internal, likelihood.free, strict=True))
     for name in names:
         value, declared = fit.coefficients[name], law.coefficients[name]
         internal = float(likelihood.theta[law.internal.index(name)])
         if not np.isfinite(value) or (declared.scale and value == 0.0 and internal > 0):
             note = f"too far from 1 to be represented: the points do not bound {name}"
+            found[name] = Interval(None, None, level, METHOD, note)
+            continue
+        if np.isnan(variances[name]) and free[name] and not np.isnan(likelihood.scale):
+            note = f"not identified by these points: they do not bound {name}"
             found[name] = Interval(None, None, level, METHOD, note)
             continue
         in_log = declared.lower == 0.0 and name != "E" and value > 0
@@ -84,7 +92,26 @@ def _coefficient_intervals(
         if in_log:
             lower, upper = (None if end is None else float(np.exp(end)) for end in (lower, upper))
         found[name] = replace(interval, lower=lower, upper=upper)
+        if in_log and lower != 0.0 and name in law.scales and _zero_allowed(likelihood, name, level):
+            notes = [f"lower end is the bound of {name}", *interval.note.split("; ")[lower is None :]]
+            found[name] = replace(found[name], lower=0.0, note="; ".join(note for note in notes if note))
     return {name: found[name] for name in names}
+
+
+def _zero_allowed(likelihood: Likelihood, name: str, level: float) -> bool:
+    """Whether the points allow a scale of zero, which its logarithm cannot reach: the best fit with the scale held there."""
+    problem, spec = likelihood.problem, likelihood.spec
+    index = problem.law.internal.index(name)
+    upper = problem.box.upper.copy()
+    upper[index] = 0.0
+    box = Box(problem.box.lower, upper)
+    start = box.clip(likelihood.theta)[None]
+    squares, _ = descend(problem.response, problem.y, problem.weights, start, box, LEAST_SQUARES_DELTA)
+    ends, _ = descend(
+        problem.response, problem.y, problem.weights, np.concatenate([start, squares]), box, spec.delta
+    )
+    limit = student_quantile(level, likelihood.dof) ** 2
+    return bool(likelihood.deviance(ends).min() < limit)
 
 
 def _raw(name: str, raw: Mapping[str, Any]) -> Any:
