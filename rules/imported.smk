@@ -23,6 +23,7 @@ rule import_cells:
         study=STUDY_FILE,
         kind="cells",
         declared=[list(pair) for pair in shown_methods.all_pairs(study)],
+        where=list(study.cells_table.where),
     message:
         "import {params.kind} from {input.table}"
     shell:

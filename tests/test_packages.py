@@ -22,6 +22,7 @@ ORDER = (
     "evaluation",
     "laws",
     "paper",
+    "measured",
     "catalogue",
     "analysis",
     "planning",

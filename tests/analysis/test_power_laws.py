@@ -10,9 +10,11 @@ import pytest
 from results_tree import LAW, mul_loss
 from scipy.optimize import minimize
 
+from twostage.analysis.cells import method_cells, read_cells
 from twostage.analysis.power_laws import PowerLaws, fit_power_laws, fit_trend
 from twostage.common.errors import UserError
 from twostage.laws.jsonio import dumps
+from twostage.measured.bundled import data_set
 
 TOKENS = 112_640 * 2.0 ** np.arange(5)
 
@@ -253,3 +255,13 @@ def test_intervals_of_gamma_cover():
         hits += interval.lower < LAW["alpha3"] < interval.upper
     # 95 % of 60 is 57; the two-sided 0.1 % range of that binomial is 50 to 60.
     assert hits >= 50
+
+
+def test_a_flat_curve_with_its_own_floor_is_fitted():
+    """A measured curve that falls by 1 % over 8x in D1: trial steps of the optimizer leave the range of a float."""
+    cells = read_cells(data_set("upcycling").path)
+    frame = method_cells(cells, "upcycle-4x-top1", "44M")
+    columns = (frame[name] for name in ("d1_tokens", "d2_tokens", "loss_nats"))
+    laws = fit_power_laws(*columns, shared_floor=False)
+    assert len(laws.curves) == 5
+    assert all(np.isfinite([curve.alpha.value, curve.floor.value]).all() for curve in laws.curves)

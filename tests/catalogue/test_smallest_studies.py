@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import pandas as pd
 import pytest
+from made_results import make_results
 from results_tree import build, make_design, synthetic_curves
 
 from twostage.analysis.cells import aggregate_cells, read_cells, write_table
-from twostage.analysis.joint_fit import fit_joint, fit_scratch
-from twostage.analysis.method_fit import fit_method
-from twostage.analysis.sources import Sources
 from twostage.analysis.unified_fit import unified_table
 from twostage.catalogue import imported_tables, lookup
 from twostage.design.design import Design
@@ -21,7 +18,11 @@ from twostage.methods import AnyMethod
 from twostage.study import load_study
 from twostage.study.new_study import STARTS, new_study
 
-KINDS = [get_args(kind.model_fields["kind"].annotation)[0] for kind in get_args(get_args(AnyMethod)[0])]
+KINDS = [
+    get_args(kind.model_fields["kind"].annotation)[0]
+    for kind in get_args(get_args(AnyMethod)[0])
+    if kind.trained
+]
 METHODS = {kind: {"kind": kind, **({"corpus": "code"} if kind == "cpt" else {})} for kind in KINDS}
 ONE_POINT = {"trunk_steps": [100]}
 GRIDS = {
@@ -45,27 +46,7 @@ def finish(design, folder: Path) -> set[str]:
         write_table(unified, folder / "tables/unified-law.csv")
     if lookup.curves_wanted(study):
         write_table(synthetic_curves(design, lookup.wanted_branches(design)), folder / "tables/curves.csv")
-    entries = lookup.drawn_entries(study)
-    for path in {path for entry in entries for path in entry.reads(study) if path.startswith("fits/")}:
-        _, kind, name = path.removesuffix(".json").split("/")
-        fit = {"joint": fit_joint, "scratch": fit_scratch}.get(kind)
-        made = (
-            fit(cells, name, delta=1e-3)
-            if fit
-            else fit_method(cells, kind, name, forms=study.laws.forms, delta=1e-3)
-        )
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(made.to_json())
-    for entry in entries:
-        module, _, function = entry.draw.partition(":")
-        out = [folder / path for path in entry.files.values()]
-        for path in out:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        getattr(import_module(module), function)(
-            study, Sources([folder / path for path in entry.reads(study)])
-        ).write(out)
-        assert all(path.stat().st_size for path in out)
-    return {entry.name for entry in entries}
+    return make_results(study, folder)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from twostage.catalogue.shown_methods import PAPER_VARIANTS
 from twostage.design.design import SCRATCH, Design
 from twostage.design.paths import Branch, Segment, Stage1Run, Stage2Run
 from twostage.design.specs import branch_spec, segment_spec
+from twostage.measured.bundled import data_set
 from twostage.paper.published import published_table
 from twostage.study import load_study
 
@@ -31,7 +34,7 @@ FULL_RUNS = BASE_RUNS + CODE_SCRATCH_RUNS + JOINT_RUNS + VARIANT_RUNS
 
 SEGMENTS = (
     5 * (FULL_RUNS + ARM_RUNS + REPEAT_RUNS)
-    + 1  # Figure 5: the side segment of the base, 2,000 to 3,600 steps
+    + 1  # Figure 5: the side segment of the base, 3,000 to 3,600 steps
     + 2 * 5  # base trunks of the repeats' two seeds
 )
 BRANCHES = (
@@ -126,24 +129,37 @@ def test_grids_span_what_the_paper_says(paper):
         assert longest == pytest.approx(tokens, rel=2e-3)
 
 
+def test_grids_are_those_of_the_sister_study(paper):
+    """D1 and D2, token by token, of the complete grids that the same authors measured at the same six sizes."""
+    rows = csv.DictReader(io.StringIO(data_set("upcycling").text))
+    measured = {name: set() for name in SIZES}
+    for row in rows:
+        if row["method"] == "upcycle-8x-top2":
+            measured[row["model"]].add((int(row["d1_tokens"]), int(row["d2_tokens"])))
+    for name in SIZES:
+        runs = [run for run in paper.stage2_runs("stack") if run.model == name and run.seed == 0]
+        planned = {(run.d1_tokens, branch.tokens) for run in runs for branch in paper.branches(run)}
+        assert planned == measured[name]
+
+
 def test_planned_tokens_are_the_minimum(paper):
     """By hand, in trunk steps: each run trains its longest trunk, and a tenth of each of its points."""
 
     def run(points):
         return max(points) + sum(points) / 10
 
-    five = [1000, 2000, 4000, 8000, 16000]
+    five = [2000, 3000, 4000, 8000, 16000]
     grids = {"15M": five, "44M": five, "0.1B": five, "0.2B": [2 * n for n in five]}
     grids |= {"0.5B": [4 * n for n in five], "1B": [4 * n for n in five]}
     batch = {"15M": 128, "44M": 256, "0.1B": 512, "0.2B": 512, "0.5B": 512, "1B": 1024}
     samples = sum(
         (2 + 2 * 5) * run(grids[m]) * batch[m] for m in SIZES
     )  # base, code; cpt-code, stack at five D1
-    three = [1000, 4000, 16000]
+    three = [2000, 4000, 16000]
     steps = 7 * 5 * run(five)
     steps += run([4000, 16000]) + 2 * 17600  # fresh; two constant trunks of 1.1 x 16,000
     steps += 2 * run(three) + 2 * 3 * 2 * run(three)  # repeats: bases and runs
-    steps += (3600 - 2000) + 400 + 4000  # Figure 5: side segment, its decay, the cosine run
+    steps += (3600 - 3000) + 400 + 4000  # Figure 5: side segment, its decay, the cosine run
     assert planned_tokens(paper) == round((samples + 512 * steps) * 1024)
 
 
@@ -158,7 +174,7 @@ def test_no_interval_is_trained_twice(paper):
 
 def test_stable_variants_count_trunk_tokens(paper):
     runs = {run.d1_tokens for run in paper.stage2_runs("cpt-code-stable")}
-    assert runs == {steps * 512 * 1024 for steps in (1000, 2000, 4000, 8000, 16000)}
+    assert runs == {steps * 512 * 1024 for steps in (2000, 3000, 4000, 8000, 16000)}
 
 
 def test_subsets_nest():

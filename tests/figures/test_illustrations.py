@@ -118,7 +118,7 @@ def test_figure_2_names_the_study():
     shown = "\n".join(text for text, _ in texts_of(figure))
     base = table.loc[(table["element"] == "model") & (table["kind"] == "base"), "name"]
     assert len(base) == 6
-    for name in [*design.study.methods, *base, "on code, math", "144M … 73.8B"]:
+    for name in [*design.study.methods, *base, "on code, math", "288M … 73.8B"]:
         assert name in shown
 
 

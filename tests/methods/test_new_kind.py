@@ -53,7 +53,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy2(HERE / "check_interleave.py", root / TEST)
     last = "from twostage.methods.stack import Stack\n"
     replace(root / REGISTRY, last, f"from twostage.methods.interleave import Interleave\n{last}")
-    replace(root / REGISTRY, "Cpt | Stack | Expand,", "Cpt | Stack | Expand | Interleave,")
+    replace(root / REGISTRY, "Cpt | Stack | Expand |", "Cpt | Stack | Expand | Interleave |")
     make_schema = re.search(
         r"^schema:.*\n\t\$\(BIN\)/python (.+)$", (root / "Makefile").read_text(), re.MULTILINE
     )

@@ -37,7 +37,7 @@ def study(folder, path: str, value) -> Path:
         ("corpora", {}, "corpora: must have at least 1 entry"),
         ("methods", ["stack"], "methods: must be a section of keys"),
         ("methods/x", {"knd": "cpt"}, "methods.x: kind: missing ('knd' is not a key); write kind: and one of cpt"),
-        ("methods/x", {"kind": "cbt"}, "kind: 'cbt' is not one of cpt, stack, expand; did you mean 'cpt'?"),
+        ("methods/x", {"kind": "cbt"}, "kind: 'cbt' is not one of cpt, stack, expand, measured; did you mean 'cpt'?"),
         ("methods/x", {"kind": "stack", "factr": 2}, "methods.x.factr: unknown key; did you mean 'factor'?"),
         ("corpora/x", {"paths": ["a.txt"]}, "corpora.x: source: missing; write source: and one of embedded, files"),
         ("tokeniser", {}, "tokeniser: unknown key; did you mean 'tokenizer'?"),

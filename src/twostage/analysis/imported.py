@@ -11,6 +11,7 @@ from pathlib import Path
 
 from twostage.catalogue.entry import COLUMNS, NAMES, Kind
 from twostage.catalogue.shown_methods import all_pairs
+from twostage.common.conditions import selected
 from twostage.common.errors import UserError
 from twostage.common.table_file import Cell, Table, read_table
 from twostage.study import Study
@@ -19,10 +20,14 @@ from twostage.study import Study
 def import_table(study: Study, kind: Kind, path: str | Path) -> str:
     """Return an imported table as CSV, with the numbers as they are in the file where these are plain numbers.
 
+    Of `cells`, only the rows for which all conditions of `cells_table.where` hold.
+
     Raises:
         UserError: as `check_rows`; or a value of a required column is not a number. The message names file, line and column.
     """
     table = read_table(path)
+    if kind == "cells" and study.cells_table is not None:
+        table = selected(table, list(study.cells_table.where), {}, key="cells_table.where")
     check_rows(study, kind, table)
     columns = {
         name: values if name in NAMES else _plain(table, name, required=name in COLUMNS[kind])

@@ -1,6 +1,6 @@
 """Least squares for power laws L = A_i x^-alpha_i + E that share one floor E: optimum, covariance, profile intervals.
 
-The solver of `power_laws`, based on lmfit: residuals of ln L, E >= 0, exponents of any sign. A single curve with its own
+The solver of `power_laws`: residuals of ln L, E >= 0, exponents of any sign. A single curve with its own
 floor is a problem with one group.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import lmfit
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
 from scipy.stats import t as student
 
 from twostage.common.errors import UserError
@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 _FLOOR_STARTS = 60  # starting values of the floor
 _POLISHED = 3  # the best starts, from which the optimizer runs
 _MAX_EXPONENT = 20.0  # bound of |alpha| in the search, far beyond any fitted value
+_MAX_LOG = 700.0  # bound of |ln| of the reducible loss; a trial step on a flat curve can go beyond what a float holds
 _NEAR = 1e-6  # the floor stays at least this far (relative) below the lowest loss
 _STEPS = 14  # largest number of steps to the end of an interval
 _LENGTHEN = 1.5  # each step is longer than the previous one by this factor
@@ -75,36 +76,32 @@ class PowerLawProblem:
             moved[f"log_factor_{i}"].value -= moved[f"alpha_{i}"].value * (reference - self.reference)
         return PowerLawProblem(self.log_x, self.log_loss, self.index, self.n_curves, reference), moved
 
-    def _vectors(self, parameters: lmfit.Parameters) -> tuple[FloatArray, FloatArray]:
-        value = parameters.valuesdict()
-        alpha = np.array([value[f"alpha_{i}"] for i in range(self.n_curves)])[self.index]
-        log_factor = np.array([value[f"log_factor_{i}"] for i in range(self.n_curves)])[self.index]
-        with np.errstate(over="ignore"):
-            return np.exp(log_factor - alpha * (self.log_x - self.reference)), self.log_x - self.reference
+    def _values(self, parameters: lmfit.Parameters) -> FloatArray:
+        return np.array([parameters[name].value for name in self.names])
 
-    def residuals(self, parameters: lmfit.Parameters) -> FloatArray:
-        """Return ln(predicted) - ln(measured), shape (m,)."""
-        reducible, _ = self._vectors(parameters)
-        return np.asarray(np.log(reducible + parameters["floor"].value) - self.log_loss)
+    def _reducible(self, values: FloatArray) -> FloatArray:
+        alpha, log_factor = values[: self.n_curves][self.index], values[self.n_curves : -1][self.index]
+        log_reducible = log_factor - alpha * (self.log_x - self.reference)
+        return np.asarray(np.exp(np.clip(log_reducible, -_MAX_LOG, _MAX_LOG)))
 
-    def _jacobian(self, parameters: lmfit.Parameters) -> FloatArray:
+    def _residuals(self, values: FloatArray) -> FloatArray:
+        """Return ln(predicted) - ln(measured), shape (m,); `values`: in the order of `names`."""
+        return np.asarray(np.log(self._reducible(values) + values[-1]) - self.log_loss)
+
+    def _jacobian(self, values: FloatArray) -> FloatArray:
         """Derivatives of the residuals, shape (m, parameters), columns in the order of `names`."""
-        reducible, log_x = self._vectors(parameters)
-        total = reducible + parameters["floor"].value
+        reducible = self._reducible(values)
+        total = reducible + values[-1]
         jacobian = np.zeros((self.log_loss.size, len(self.names)))
         rows = np.arange(self.log_loss.size)
-        jacobian[rows, self.index] = -reducible / total * log_x
+        jacobian[rows, self.index] = -reducible / total * (self.log_x - self.reference)
         jacobian[rows, self.n_curves + self.index] = reducible / total
         jacobian[:, -1] = 1.0 / total
         return jacobian
 
-    def _jacobian_of_free(self, parameters: lmfit.Parameters) -> FloatArray:
-        columns = [self.names.index(name) for name, parameter in parameters.items() if parameter.vary]
-        return self._jacobian(parameters)[:, columns]
-
     def chisqr(self, parameters: lmfit.Parameters) -> float:
         """Return the sum of squared residuals."""
-        return float(np.sum(self.residuals(parameters) ** 2))
+        return float(np.sum(self._residuals(self._values(parameters)) ** 2))
 
     def _start(self, floor: float) -> lmfit.Parameters:
         """Return the parameters of straight-line fits to ln(L - floor)."""
@@ -125,18 +122,31 @@ class PowerLawProblem:
         return parameters
 
     def _refine(self, start: lmfit.Parameters) -> lmfit.Parameters:
-        fit = lmfit.minimize(
-            self.residuals,
-            start,
-            method="least_squares",
-            jac=self._jacobian_of_free,
-            calc_covar=False,  # lmfit's covariance fails where the floor is at 0; see `covariance`
+        """Move the free parameters to their optimum, in place, and return all.
+
+        SciPy is called directly, because lmfit would add a covariance of its own, which fails where the floor is at 0.
+        """
+        free = [name for name, parameter in start.items() if parameter.vary]
+        places = [self.names.index(name) for name in free]
+        values = self._values(start)
+
+        def placed(x: FloatArray) -> FloatArray:
+            values[places] = x
+            return values
+
+        found = least_squares(
+            lambda x: self._residuals(placed(x)),
+            values[places],
+            jac=lambda x: self._jacobian(placed(x))[:, places],
+            bounds=([start[name].min for name in free], [start[name].max for name in free]),
             xtol=1e-11,
             ftol=1e-11,
             gtol=1e-11,
             x_scale="jac",
         )
-        return fit.params
+        for name, value in zip(free, found.x, strict=True):
+            start[name].value = float(value)
+        return start
 
     def solve(self) -> lmfit.Parameters:
         """Return the best fit over many starting floors between 0 and the lowest loss."""
@@ -151,7 +161,7 @@ class PowerLawProblem:
         All NaN if the matrix is singular. A floor at its bound 0 is treated as free: fixing it there would make the errors
         of the exponents too small.
         """
-        jacobian = self._jacobian(parameters)
+        jacobian = self._jacobian(self._values(parameters))
         scale = np.linalg.norm(jacobian, axis=0)
         if not np.all(scale > 0):
             return np.full((scale.size, scale.size), np.nan)

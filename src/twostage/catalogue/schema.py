@@ -39,7 +39,10 @@ def study_schema() -> str:
 
 
 def _allow_extends(schema: dict[str, Any]) -> None:
-    """Add `extends` to a study's schema: a file that has it needs no other key, and null removes one of the other file."""
+    """Add `extends` to a study's schema: a file that has it needs no other key, and null removes one of the other file.
+
+    A study with `cells_table` may also lack the sections about training.
+    """
     sections: dict[str, Any] = schema["properties"]
     never_null = [
         name for name, section in sections.items() if {"type": "null"} not in section.get("anyOf", [])
@@ -50,7 +53,7 @@ def _allow_extends(schema: dict[str, Any]) -> None:
         words = {key: section.pop(key) for key in ("title", "description", "default") if key in section}
         sections[name] = {"anyOf": [section, _NULL], **words}
     schema["properties"] = {"extends": _EXTENDS, **sections}
-    schema |= {"if": {"required": ["extends"]}, "else": whole}
+    schema |= {"if": {"anyOf": [{"required": ["extends"]}, {"required": ["cells_table"]}]}, "else": whole}
 
 
 if __name__ == "__main__":

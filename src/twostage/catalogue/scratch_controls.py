@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from twostage.catalogue.laws_over_sizes import NO_SCRATCH
 from twostage.catalogue.shown_methods import all_pairs
 from twostage.design.design import SCRATCH, Design
 from twostage.design.paths import Stage1Run, Stage2Run
@@ -50,7 +51,7 @@ def controls(study: Study) -> list[Control]:
     """Return the control of every method at every base model, in the study's order."""
 
     design = Design(study)
-    return [_control(design, *pair) for pair in all_pairs(study)]
+    return [_control(design, *pair) for pair in all_pairs(study) if study.methods[pair[0]].trained]
 
 
 def _control(design: Design, method: str, model: str) -> Control:
@@ -100,6 +101,8 @@ def control_obstacle(study: Study) -> str:
     found = controls(study)
     if any(control.complete for control in found):
         return ""
+    if not found:
+        return NO_SCRATCH
     for control in found:
         if control.scratch:
             return (

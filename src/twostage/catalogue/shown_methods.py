@@ -37,9 +37,7 @@ def all_pairs(study: Study) -> list[tuple[str, str]]:
 
 def has_grid(study: Study, method: str, model: str) -> bool:
     """Return whether a method has two or more D1 and two or more D2 at a base model."""
-    section, grid = study.methods[method], study.grid_of(model)
-    sizes = (len(section.d1_steps or grid.d1.points), len(section.d2_steps or grid.d2.points))
-    return min(sizes) >= MIN_POINTS
+    return min(map(len, study.points_of(method, model))) >= MIN_POINTS
 
 
 def fitted_pairs(study: Study) -> list[tuple[str, str]]:
@@ -107,12 +105,18 @@ def shown_model(study: Study, method: str) -> str:
 def shown_pairs(study: Study) -> list[tuple[str, str]]:
     """Return the (method, base model) of the rows or panels of Figures 1 and 3 and of the gradient norms.
 
-    `figure_1_methods`, or the first continual pretraining and the first growth method; only methods with a grid.
+    `figure_1_methods`, or the first continual pretraining and the first growth method, at `figure_1_models`, or at `shown_model`;
+    only methods and models with a grid.
     """
     continued, growth = _fitted_methods(study)
     fitted = continued + growth
     chosen = [name for name in study.figure_1_methods if name in fitted] or continued[:1] + growth[:1]
-    return [(method, shown_model(study, method)) for method in chosen]
+    pairs = fitted_pairs(study)
+    rows = []
+    for method in chosen:
+        models = [model for model in study.figure_1_models if (method, model) in pairs]
+        rows += [(method, model) for model in models or [shown_model(study, method)]]
+    return rows
 
 
 def other_pairs(study: Study) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ def _of_laws(pairs: Callable[[Study], list[tuple[str, str]]], lack: str, **field
     """Declare a table with one row for each (method, base model) of `pairs`, made from their fits."""
     return TableEntry(
         needs="methods with two or more D1 and D2",
-        lacks=lambda study: "" if pairs(study) else lack,
+        lacks=lambda study: "" if pairs(study) else obstacles.no_grid(study) or lack,
         reads=lambda study: [fit_path(*pair) for pair in pairs(study)],
         choice=excluded,
         **fields,
@@ -34,7 +34,11 @@ def _of_laws(pairs: Callable[[Study], list[tuple[str, str]]], lack: str, **field
 
 def _of_study(*sections: str, **fields: Any) -> TableEntry:
     """Declare a table of some sections of the study file."""
-    return TableEntry(choice=lambda study: study.model_dump_json(include=set(sections)), **fields)
+    return TableEntry(
+        lacks=obstacles.no_training,
+        choice=lambda study: study.model_dump_json(include=set(sections)),
+        **fields,
+    )
 
 
 def excluded(study: Study) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ COMMANDS = (
     "status",
     "figures",
     "archive",
+    "data",
     "doctor",
     "fit",
     "compare",

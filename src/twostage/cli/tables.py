@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twostage.cli.conditions import selected
 from twostage.cli.plausible import add_unit_options, converter, refuse_implausible
+from twostage.common.conditions import selected
 from twostage.common.table_file import Table, is_missing, read_table
 from twostage.common.units import Decimal
 

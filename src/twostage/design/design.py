@@ -144,7 +144,7 @@ class Design:
         """Yield the stage-2 runs of one method, or of all methods. Repeats with other seeds come last."""
         study = self.study
         for name, section in study.methods.items():
-            if method not in (None, name):
+            if method not in (None, name) or not section.trained:
                 continue
             for model in study.models_of(name):
                 for steps in section.d1_steps or study.grid_of(model).d1.points:
@@ -156,7 +156,7 @@ class Design:
         yield from dict.fromkeys(runs)
 
     def _repeated(self, repeat: Repeat) -> Iterator[Stage2Run]:
-        for name in repeat.methods or self.study.methods:
+        for name in repeat.methods or self.study.trained_methods:
             for model in _chosen(self.study.models_of(name), repeat.models):
                 points = self.study.methods[name].d1_steps or self.study.grid_of(model).d1.points
                 for steps in _chosen(points, repeat.d1_steps):

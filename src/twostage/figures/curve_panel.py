@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from twostage.study import Study
 
 Colour = tuple[float, float, float]
 CURVE_POINTS = 60  # per drawn curve
-LEGEND_COLUMNS = 9
+LEGEND_COLUMNS = 8
 LEGEND_INCHES = 0.45
 
 
@@ -102,6 +103,12 @@ def draw_legend(figure: SubFigure, title: str, palette: Mapping[float, Colour], 
 
 
 def titled_fits(study: Study, sources: Sources) -> dict[str, MethodFit]:
-    """The fits behind a figure, by the titles of their methods."""
+    """The fits behind a figure, by the titles of their methods, with the base model if a method has several."""
     fits = [MethodFit.from_json(text) for text in sources.texts()]
-    return {method_title(study, fit.method): fit for fit in fits}
+    counts = Counter(fit.method for fit in fits)
+
+    def title(fit: MethodFit) -> str:
+        sized = f", base model of {fit.model}" if counts[fit.method] > 1 else ""
+        return f"{method_title(study, fit.method)}{sized}"
+
+    return {title(fit): fit for fit in fits}

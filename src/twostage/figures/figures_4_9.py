@@ -16,6 +16,7 @@ from twostage.laws.curves import extrapolation_table
 from twostage.study import Study
 
 HELD_OUT_COLOUR = "#e6550d"
+MANY = 8  # entries of a legend that would reach the points, and is made smaller
 _COLUMNS = {"loss_nats", "predicted_nats", "held_out"}
 
 
@@ -84,7 +85,8 @@ def draw(table: pd.DataFrame, title: str) -> tuple[Figure, pd.DataFrame]:
     top.text(
         0.97, 0.04, f"held-out RMS error {rms:.2g} nats", transform=top.transAxes, ha="right", fontsize=7.5
     )
-    top.legend(handles=handles, loc="upper left")
+    many = {"fontsize": 6, "labelspacing": 0.2} if len(handles) > MANY else {}
+    top.legend(handles=handles, loc="upper left", **many)
     return figure, table
 
 

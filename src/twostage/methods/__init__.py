@@ -2,7 +2,7 @@
 
 `base` defines the interface (`Method`, `Growth`). Each kind is one class in one module (`cpt`, `stack`, `expand`). The class
 has the keys of its section in the study file, the shape of the grown model, the options of its growth job, the operator on
-weights (for `expand` in `expand_weights`) and the title. `AnyMethod` is the only list of kinds. Importing this package does
+weights (for `expand` in `expand_weights`) and the title. `measured` is for methods that were measured elsewhere. `AnyMethod` is the only list of kinds. Importing this package does
 not import torch. Imports `common`.
 """
 
@@ -13,10 +13,11 @@ from pydantic import Field, TypeAdapter
 from twostage.methods.base import Growth, Method, ScheduleKind
 from twostage.methods.cpt import Cpt
 from twostage.methods.expand import Expand
+from twostage.methods.measured import Measured
 from twostage.methods.stack import Stack
 
 #: Every kind of method, told apart by the key `kind`. A new kind is added here.
-AnyMethod = Annotated[Cpt | Stack | Expand, Field(discriminator="kind")]
+AnyMethod = Annotated[Cpt | Stack | Expand | Measured, Field(discriminator="kind")]
 
 
 def growth_of(fields: dict[str, Any]) -> Growth:
@@ -31,4 +32,4 @@ def growth_of(fields: dict[str, Any]) -> Growth:
     return method
 
 
-__all__ = ["AnyMethod", "Cpt", "Expand", "Growth", "Method", "ScheduleKind", "Stack", "growth_of"]
+__all__ = ["AnyMethod", "Cpt", "Expand", "Growth", "Measured", "Method", "ScheduleKind", "Stack", "growth_of"]

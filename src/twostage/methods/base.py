@@ -26,6 +26,8 @@ class Method(Frozen):
 
     #: Keys that may differ from their defaults in a main method (Table 1); see `catalogue.shown_methods.deviations`.
     free_keys: ClassVar[frozenset[str]] = frozenset()
+    #: Whether this workflow trains the method; otherwise its cells are imported (`cells_table`).
+    trained: ClassVar[bool] = True
     #: Name of the kind in Figure 2.
     heading: ClassVar[str]
     #: The model at the start of stage 2, as Figure 2 draws it: for each layer, from the lowest, the width that stage 1

@@ -79,6 +79,12 @@ def _check_method(study: Study, name: str) -> None:
     base = study.stage1.corpus
     if meaning := RESERVED_METHODS.get(name):
         raise ValueError(f"{key}: {name!r} is reserved for {meaning}; choose another name")
+    if not method.trained:
+        if study.cells_table is None:
+            raise ValueError(
+                f"{key}.kind: a measured method is not trained, so its losses must be given; add cells_table: {{cells: cells.csv}}"
+            )
+        return
     _all_known(f"{key}.models", method.models, study.base_models, "base models")
     if method.corpus is not None:
         _known(f"{key}.corpus", method.corpus, study.corpora, "corpora")
@@ -126,9 +132,9 @@ def _check_repeats(study: Study) -> None:
         if both := sorted(set(repeat.seeds) & set(study.seeds)):
             raise ValueError(f"{key}.seeds: {both} are in the study's `seeds` already; choose others")
         seen |= set(repeat.seeds)
-        _all_known(f"{key}.methods", repeat.methods, study.methods, "methods")
+        _all_known(f"{key}.methods", repeat.methods, study.trained_methods, "trained methods")
         _all_known(f"{key}.models", repeat.models, study.base_models, "base models")
-        for name in repeat.methods or study.methods:
+        for name in repeat.methods or study.trained_methods:
             method = study.methods[name]
             for model in study.models_of(name):
                 if repeat.models is not None and model not in repeat.models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -23,6 +24,7 @@ from twostage.study.models import (
 )
 from twostage.study.plausible import check_plausible
 from twostage.study.runs import Ablations, Repeat, Scratch, Stage1
+from twostage.study.untrained import MeasuredSize, completed, measured_sizes
 
 
 class Laws(Frozen):
@@ -56,6 +58,10 @@ class CellsTable(Frozen):
     curves: str | None = Field(
         None, description="curves.csv, needed by Figures 5 to 7 and the gradient norms"
     )
+    where: tuple[str, ...] = Field(
+        (),
+        description="use only the rows of `cells` for which all conditions hold, as the option --where of `twostage fit`",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -88,6 +94,8 @@ class Study(Frozen):
 
     #: Name of the part that is not the study's default; it decides where tables and figures are written.
     _part: str = PrivateAttr("")
+    #: What the table has of measured methods, read when it is first needed.
+    _measured: dict[str, dict[str, MeasuredSize]] | None = PrivateAttr(None)
 
     name: Name
     description: str = Field(min_length=10, description="one paragraph, printed in the report")
@@ -114,6 +122,10 @@ class Study(Frozen):
         description="rows of Figure 1 and of the gradient norms, panels of Figure 3; default: the first cpt and the first growth "
         "method. Figure 8 shows the other main methods",
     )
+    figure_1_models: tuple[Name, ...] = Field(
+        (),
+        description="base models of each of these rows; default: the one that most methods have",
+    )
     excluded_cells: tuple[ExcludedCell, ...] = ()
     cells_table: CellsTable | None = Field(None, description="fit and draw these tables; nothing is trained")
     subsets: dict[Name, Subset] = Field({}, description="named subsets; `full` is always the complete study")
@@ -124,6 +136,11 @@ class Study(Frozen):
     accept_unusual: tuple[str, ...] = Field(
         (), description="keys whose values are outside the usual range on purpose, e.g. models.33k.peak_lr"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stand_ins(cls, fields: Any) -> Any:
+        return completed(fields)
 
     @model_validator(mode="after")
     def _cross_references(self) -> Study:
@@ -138,7 +155,46 @@ class Study(Frozen):
 
     def models_of(self, method: str) -> tuple[str, ...]:
         """Names of the base models that a method is run on."""
-        return self.methods[method].models or self.base_models
+        section = self.methods[method]
+        return section.models or (self.base_models if section.trained else tuple(self._sizes(method)))
+
+    @property
+    def trained_methods(self) -> tuple[str, ...]:
+        """Names of the methods that this workflow can train; the others are measured elsewhere. Without any, there is no stage 1."""
+        return tuple(name for name, method in self.methods.items() if method.trained)
+
+    def n_base_of(self, method: str, model: str) -> float:
+        """Return N of a base model of a method, before growth."""
+        if self.methods[method].trained:
+            return self.architecture(model).n_params
+        return self._size(method, model).n_base
+
+    def points_of(self, method: str, model: str) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the D1 and the D2 of a method at a base model: in steps of the trunk, or in tokens if it is measured elsewhere."""
+        section = self.methods[method]
+        if section.trained:
+            grid = self.grid_of(model)
+            return section.d1_steps or grid.d1.points, section.d2_steps or grid.d2.points
+        size = self._size(method, model)
+        return size.d1_tokens, size.d2_tokens
+
+    def _size(self, method: str, model: str) -> MeasuredSize:
+        sizes = self._sizes(method)
+        if model not in sizes:
+            raise UserError(
+                f"methods.{method}.models: {model!r} is not in cells_table.cells; it has {sorted(sizes)} of this method"
+            )
+        return sizes[model]
+
+    def _sizes(self, method: str) -> dict[str, MeasuredSize]:
+        if self._measured is None:
+            assert self.cells_table is not None  # check_references
+            self._measured = measured_sizes(self.cells_table)
+        if method not in self._measured:
+            raise UserError(
+                f"methods.{method}: cells_table.cells has no rows of this method (it has {sorted(self._measured)})"
+            )
+        return self._measured[method]
 
     def corpus_of(self, method: str) -> str:
         """Name of a method's stage-2 corpus."""
