@@ -18,10 +18,9 @@ from twostage.laws.fit import fit_law
 from twostage.laws.forms import FORMS
 from twostage.laws.points import Points
 from twostage.laws.selection import extrapolation_errors, leave_one_out
+from twostage.measured.bundled import data_set
 
-# Losses of sparse upcycling (arXiv 2502.03009): repository PlanarG/active-sl, commit b194737, MIT, extra/moe_sparsity/sparsity.csv
-# (billions as integers); there from sbintuitions/sparse-upcycling-scaling-laws, Apache-2.0.
-CELLS = Path(__file__).parent / "upcycling.csv"
+CELLS = data_set("upcycling").path
 # Mean leave-one-out and extrapolation RMS in 1e-3 nats over 14 grids, from an independent least-squares fit of each form.
 MEAN_ERRORS = {"mul": (7.9, 18.2), "transfer": (5.8, 12.0), "blend": (3.8, 9.4)}
 D1, D2 = (axis.ravel() for axis in np.meshgrid(TOKENS, TOKENS, indexing="ij"))
