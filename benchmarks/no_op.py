@@ -1,8 +1,9 @@
 """Time that Snakemake takes with `profiles/slurm` to plan a study, and to find that all outputs exist.
 
-Nothing is trained. In a copy of the workflow every declared output (manifests, metrics, tables, figures) is written as a
-placeholder, and `snakemake --touch` records it with the parameters of its job. Then the real command is timed. Data files
-that no rule declares are missing, because Snakemake does not check them.
+Nothing is trained. In a copy of the workflow every declared output is written: those of costly jobs with the specs and keys that
+their jobs would write, tables and figures as placeholders. `snakemake --touch` records them with the parameters of their jobs.
+Then the real command is timed, and again without Snakemake's records (`.snakemake`), which are made again from the outputs. Data
+files that no rule declares are missing, because Snakemake does not check them.
 
 python benchmarks/no_op.py [--study config/paper.yaml] [--runs 3]
 """
@@ -22,6 +23,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from finished_outputs import finish  # noqa: E402
+
+from twostage.design.design import Design  # noqa: E402
+from twostage.planning.recorded import outdated  # noqa: E402
+from twostage.study import load_study  # noqa: E402
+
 PARTS = ("Snakefile", "config", "envs", "profiles", "report", "results/published", "rules", "src", "workflow")
 TARGETS = ("all_figures", "all_tables")
 # Each touched job pauses for 0.1 s, for file systems with coarse time stamps; this benchmark skips the pause.
@@ -58,6 +67,8 @@ def fill(root: Path, study: str) -> int:
         file = root / output
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(PLACEHOLDER)
+    loaded = load_study(ROOT / study)
+    finish(Design(loaded), root / f"results/{loaded.name}")
     snakemake(root, "--cores", "1", "--touch", "--forceall", "--quiet", "all", *words, by=("-c", TOUCH))
     return len(outputs)
 
@@ -85,6 +96,22 @@ def main() -> None:
         found = [snakemake(root, *command) for _ in range(args.runs)]
         assert all("Nothing to be done" in text for text, _, _ in found), found[0][0][-3000:]
         show("no-op run", [timing[1:] for timing in found])
+        copied = []
+        for _ in range(args.runs):
+            shutil.rmtree(root / ".snakemake")
+            copied.append(snakemake(root, "-n", *command))
+        assert not any("train_trunk" in text or "train_decay" in text for text, _, _ in copied), copied[0][0][
+            -3000:
+        ]
+        show("dry-run of results that were copied without .snakemake", [timing[1:] for timing in copied])
+        checks = []
+        for _ in range(args.runs):
+            start, cpu = time.perf_counter(), time.process_time()
+            assert not outdated(
+                Design(load_study(ROOT / args.study)), root / f"results/{load_study(ROOT / args.study).name}"
+            )
+            checks.append((time.perf_counter() - start, time.process_time() - cpu))
+        show("comparison of all specs and keys alone", checks)
 
 
 if __name__ == "__main__":
