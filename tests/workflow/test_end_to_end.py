@@ -169,7 +169,14 @@ def _three_forms(study):
     study["laws"] = {"forms": ["mul", "mul0", "add"]}
 
 
-@pytest.mark.parametrize("edit", [_halve_rate, _more_d2, _second_seed, _three_forms])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        _more_d2,
+        _three_forms,
+        *(pytest.param(edit, marks=pytest.mark.slow) for edit in (_halve_rate, _second_seed)),
+    ],
+)
 def test_an_edit_has_the_same_plan_with_and_without_snakemakes_records(copied, edit):
     copied.edit_study(STUDY, edit)
     expected = copied.planned(*CONFIG, *TARGETS)
@@ -195,9 +202,9 @@ def _unused_corpus(study):
     study["corpora"]["more"] = {"source": "embedded", "domain": "code", "max_bytes": 300_000}
 
 
-@pytest.mark.parametrize("edit", [_other_interval, _other_spelling, _higher_limit, _unused_corpus])
-def test_an_edit_that_changes_no_number_trains_nothing(copied, edit):
-    copied.edit_study(STUDY, edit)
+def test_edits_that_change_no_number_train_nothing(copied):
+    for edit in (_other_interval, _other_spelling, _higher_limit, _unused_corpus):
+        copied.edit_study(STUDY, edit)
     counts = copied.planned(*CONFIG, *TARGETS)
     assert not {
         rule for rule in counts if rule.startswith(("train_", "evaluate_", "prepare_", "grow_", "tokenize_"))
