@@ -279,6 +279,7 @@ def start_head():
 
 
 onstart:
+    refuse_retraining([job for _, job in jobs_of_this_run() if job])
     remove_rate_limit(workflow.scheduler)
     if SITE:
         start_head()

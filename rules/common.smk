@@ -1,5 +1,6 @@
 # The study and its paths. All input and parameter functions are in common/, by topic; those for clusters are in cluster.smk.
 # The meaning of a path is defined in src/twostage/design/design.py and paths.py.
+import difflib
 import functools
 import os
 import shlex
@@ -56,6 +57,18 @@ def explained(function):
     return wrapper
 
 
+CONFIG_KEYS = ("study", "site", "refuse_retraining")
+for key in config:
+    if key not in CONFIG_KEYS:
+        near = difflib.get_close_matches(key, CONFIG_KEYS, n=1)
+        raise WorkflowError(
+            f"--config {key}: unknown; "
+            + (
+                f"did you mean {near[0]}?"
+                if near
+                else f"known are {', '.join(CONFIG_KEYS)}"
+            )
+        )
 STUDY_FILE = config["study"]
 study = explained(lookup.load_checked)(STUDY_FILE)
 # The command in messages of jobs, which do not know how Snakemake was started.

@@ -10,10 +10,10 @@ from snakemake.persistence import RECORD_FORMAT_VERSION, MetadataRecord
 from snakemake.persistence.file import FilePersistence
 
 from twostage.common.storage import canonical_json, sha256_file, write_atomic
-from twostage.planning import changes, recorded
+from twostage.planning import changes, recorded, status
 
 #: Records of the outputs that do not carry a spec.
-LEDGER = Path(ANALYSIS, "records.json.gz")
+LEDGER = Path(ANALYSIS, status.LEDGER)
 RECORDED_FIELDS = ("rule", "params", "input", "input_checksums")
 CHEAP = ("summary.md", "tables/*", "cells/*/*", "fits/**/*.json", "figures/*")
 
@@ -137,6 +137,11 @@ class Records:
         )
 
 
+REFUSE = str(config.get("refuse_retraining", False)).lower()
+if REFUSE not in ("true", "false"):
+    raise WorkflowError(
+        f"refuse_retraining: {config['refuse_retraining']!r} is neither true nor false"
+    )
 if workflow.is_main_process:
     RECORDS = Records()
     OUTDATED = explained(RECORDS.restore_costly)()
@@ -144,6 +149,18 @@ if workflow.is_main_process:
     if DISCARDED := changes.warning(
         STUDY_FILE, changes.grouped(design, OUTDATED, Path(RESULTS))
     ):
-        if config.get("refuse_retraining") in (True, "true", "True", "yes"):
-            raise WorkflowError(f"refuse_retraining: {DISCARDED}")
         logger.warning(DISCARDED)
+
+
+def refuse_retraining(planned):
+    """Stop before the first job if finished training would be discarded and the user refuses this.
+
+    `planned`: the segments and branches that will be trained.
+    """
+    discarded = {job.work for job in OUTDATED} & set(planned)
+    if REFUSE == "true" and discarded:
+        raise WorkflowError(
+            f"refuse_retraining: this run would train {len(discarded)} finished jobs again, e.g. "
+            f"{next(iter(discarded)).folder}; undo the change (twostage plan {STUDY_FILE} --changes names it), or run without "
+            "refuse_retraining"
+        )

@@ -10,7 +10,7 @@ from results_tree import make_design
 
 from twostage.design.design import Design
 from twostage.planning.changes import grouped, warning
-from twostage.planning.recorded import outdated
+from twostage.planning.recorded import outdated, unknown
 from twostage.study import Study
 
 DESIGN = make_design(
@@ -126,6 +126,23 @@ def test_the_warning_has_the_reason_the_jobs_and_their_measured_time(results):
     assert f"{trained} finished training jobs" in text
     assert "models.33k.peak_lr: 0.008 -> 0.004" in text
     assert "--config study=config/mine.yaml refuse_retraining=true" in text
+
+
+def test_a_frozen_tokenizer_is_not_outdated_by_its_text(tmp_path):
+    fields = {"kind": "bpe", "vocab_size": 2048, "corpora": ["generic", "code"], "frozen": True}
+    finish(make_design(steps=(100, 200), tokenizer=fields), tmp_path)
+    corpora = {name: {"source": "embedded", "domain": name} for name in ("generic", "code")}
+    changed = make_design(
+        steps=(100, 200), tokenizer=fields, corpora=corpora | {"code": corpora["code"] | {"max_bytes": 500}}
+    )
+    found = outdated(changed, tmp_path)
+    assert "train_tokenizer" not in rules(found)
+    assert {job.work.run.method for job in found if job.rule == "train_decay_branch"} == {"cpt-code"}
+
+
+def test_what_version_0_1_did_not_record_is_said(results):
+    [note] = unknown(results)
+    assert "tokenizer.vocab_size" in note
 
 
 def test_no_warning_if_no_training_is_discarded(results):

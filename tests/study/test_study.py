@@ -102,8 +102,8 @@ def test_bad_study_names_file_key_value_and_fix(case, fields, tmp_path):
         assert word in str(refusal.value)
 
 
-def test_missing_file_names_the_option(tmp_path):
-    with pytest.raises(UserError, match=r"no such study file.*--config study="):
+def test_missing_file_names_the_command_that_writes_one(tmp_path):
+    with pytest.raises(UserError, match=r"no such study file.*twostage new "):
         load_study(tmp_path / "absent.yaml")
 
 

@@ -248,10 +248,20 @@ def test_a_run_that_discards_training_is_announced_and_can_be_refused(copied):
     assert "finished training jobs" in text
     assert "models.8k.peak_lr: 0.008 -> 0.004" in text
     advice = text.split("To refuse: ")[1].splitlines()[0].split()
-    refused = copied.snakemake("-n", *advice, *TARGETS, check=False)
+    refused = copied.snakemake("--cores", "1", *advice, *TARGETS, check=False)
     assert refused.returncode
-    assert "refuse_retraining" in refused.stdout
+    assert "finished jobs again" in refused.stdout
     assert "Traceback" not in refused.stdout
+    assert "rule train_" not in refused.stdout
+    # What needs no training is not refused.
+    copied.snakemake("--cores", "1", *advice, "--", f"{RESULTS}/tables/table-3.csv")
+
+
+@pytest.mark.parametrize("option", ["refuse_retraing=true", "refuse_retraining=maybe"])
+def test_an_unknown_option_is_refused(pristine, option):
+    done = pristine.snakemake("-n", "--config", "study=config/tiny.yaml", option, *TARGETS, check=False)
+    assert done.returncode
+    assert "refuse_retraining" in done.stdout
 
 
 def test_status_and_plan_agree_with_the_dry_run_after_an_edit(copied, monkeypatch, capsys):

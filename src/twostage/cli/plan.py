@@ -124,7 +124,7 @@ def _show_changes(study: Study, *, as_json: bool) -> int:
     """Print the finished jobs that would run again, by reason."""
     from twostage.design.design import Design
     from twostage.planning.changes import grouped
-    from twostage.planning.recorded import outdated
+    from twostage.planning.recorded import outdated, unknown
 
     design, results = Design(study), Path("results") / study.name
     groups = grouped(design, outdated(design, results), results)
@@ -135,6 +135,10 @@ def _show_changes(study: Study, *, as_json: bool) -> int:
         return 0
     for group in groups:
         print(f"{group}; e.g. {results / group.example}")
+    if not groups:
+        print("No finished training, growth, evaluation or data would be made again.")
+    for note in unknown(results):
+        print(f"Note: {note}")
     print(_progress(study))
     return 0
 

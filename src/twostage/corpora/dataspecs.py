@@ -49,8 +49,8 @@ class CorpusSpec(Spec):
             recorded = manifest.get("sources")
             if changes.keys() == {"paths"} and has_same_files(before, corpus, recorded):
                 del changes["paths"]
-            elif not changes and recorded and (found := changed_files(corpus, recorded)):
-                changes["files"] = found
+            elif changes.keys() <= {"paths"} and recorded and (found := changed_files(corpus, recorded)):
+                changes = {"files": found}  # not the spelling of the path
         if (revision := manifest.get("revision", 1)) != self.revision:
             changes["revision"] = (revision, self.revision)
         for package, entry in manifest.get("packages", {}).items():

@@ -92,7 +92,10 @@ def train_bpe(texts: Iterator[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     _require_size(
-        tokenizer, vocab_size, "tokenizer.train_bytes", "lower tokenizer.vocab_size or raise train_bytes"
+        tokenizer,
+        vocab_size,
+        "tokenizer: the tokenizer that was trained on this text",
+        "lower tokenizer.vocab_size, raise tokenizer.train_bytes, or add text",
     )
     return tokenizer
 

@@ -49,6 +49,8 @@ def read_fit(path: Path) -> tuple[Fit, Points | None]:
     try:
         record = loads(path.read_text(encoding="utf-8"))
         fields = parse_fit(record)
+        if fields.points is None and "extrapolation" not in record:
+            raise ValueError("points: missing, so it cannot be checked that the coefficients are the fit")
         points = None if fields.points is None else fields.points.points()
         fit = fields.fit() if points is None else checked(fields.fit(), points)
     except ValueError as error:

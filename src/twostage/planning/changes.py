@@ -97,6 +97,6 @@ def warning(study_file: str, groups: list[Outdated]) -> str:
     reasons = "\n".join(f"  {group}" for group in discarded)
     return (
         f"{study_file}: {count} finished training jobs ({hours:.2g} device-hours) were made with other settings or inputs and "
-        f"will be trained again:\n{reasons}\n"
+        f"will be trained again if a target needs them:\n{reasons}\n"
         f"Details: twostage plan {study_file} --changes. To refuse: --config study={study_file} refuse_retraining=true"
     )

@@ -35,6 +35,7 @@ class CostlyJob:
         inputs: its declared inputs.
         spec: returns the spec that the study has for the job.
         compare: (spec, results folder) -> why the outputs do not belong to the study; see `changes`.
+        frozen: whether its outputs are kept although its inputs change.
         work: the segment, branch, run or cell; None for a data job.
     """
 
@@ -43,6 +44,7 @@ class CostlyJob:
     inputs: tuple[str, ...]
     spec: Callable[[], specs.Spec]
     compare: Callable[[Any, Path], Changes]
+    frozen: bool = False
     work: Segment | Branch | Stage2Run | Cell | None = None
 
     def is_finished(self, results: Path) -> bool:
@@ -83,6 +85,17 @@ def outdated(design: Design, results: Path) -> dict[CostlyJob, Changes]:
     )
 
 
+def unknown(results: Path) -> list[str]:
+    """Return what cannot be compared, because version 0.1 did not record it."""
+    made, record = results / paths.TOKENIZER, results / paths.TOKENIZER_RECORD
+    if made.is_file() and not record.is_file():
+        return [
+            f"{made}: was made by version 0.1, which did not record its settings; only tokenizer.vocab_size is compared, and other "
+            "changes of the section tokenizer are not applied"
+        ]
+    return []
+
+
 def with_dependents(
     jobs: list[CostlyJob], results: Path, changes_of: Callable[[CostlyJob], Changes]
 ) -> dict[CostlyJob, Changes]:
@@ -93,7 +106,7 @@ def with_dependents(
     def reasons(output: str) -> tuple[tuple[str, tuple[Any, Any]], ...]:
         job = maker[output]
         above: Changes = {}
-        for path in job.inputs:
+        for path in () if job.frozen else job.inputs:
             above |= dict(reasons(path)) if path in maker else {}
         own = {
             name: values
@@ -154,6 +167,7 @@ def _tokenizer(design: Design) -> CostlyJob:
         inputs=tuple(map(_corpus_manifest, spec.corpora)),
         spec=lambda: spec,
         compare=compare,
+        frozen=design.study.tokenizer.frozen,
     )
 
 

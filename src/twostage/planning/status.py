@@ -41,6 +41,8 @@ STATES: tuple[State, ...] = ("done", "outdated", "running", "failed", "missing")
 #: Values of `method` for jobs of corpora and the tokenizer, and for tables, fits and figures.
 DATA = "data"
 ANALYSIS = "analysis"
+#: Records of tables, fits and figures, in the folder that holds them; written by rules/common/records.smk.
+LEDGER = "records.json.gz"
 _TAIL_BYTES = 4096
 # The last line of `scripting.run_script` or of a traceback; other lines may be warnings.
 _ERROR = re.compile(r"error: |[\w.]*(Error|Exception|Interrupt|Killed)\b")
@@ -163,11 +165,18 @@ class _Collector:
         sources = dict.fromkeys(path for entry in entries for path in entry.reads(study))
         rules = dict.fromkeys(sources, "source of tables and figures")
         rules |= {next(iter(entry.files.values())): entry.rule_name for entry in entries}
+        project = self.results.parent.parent
+        ledger = self.results.parent / study.analysis_folder / LEDGER
+        recorded = ledger.is_file() or (project / ".snakemake/metadata").is_dir()
+        reason = (
+            "" if recorded else "copied from version 0.1 without its records; made again once, in minutes"
+        )
+        reason = reason if complete else "not all of the study's cells are done"
         for output, rule in rules.items():
             state: State = "missing"
             if (self.results.parent / study.place(output)).is_file():
-                state = "done" if complete else "outdated"
-            detail = "not all of the study's cells are done" if state == "outdated" else ""
+                state = "outdated" if reason else "done"
+            detail = reason if state == "outdated" else ""
             self.states[output] = JobState(
                 rule=rule, output=output, method=ANALYSIS, model="", state=state, detail=detail
             )

@@ -82,7 +82,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[Any, Any]:
                 f"{above[-1]}: extends: {path} does not exist; the path is relative to the file that names it"
             ) from None
         raise UserError(
-            f"{path}: no such study file; pass one with --config study=config/tiny.yaml"
+            f"{path}: no such study file; correct the path, or write one with: twostage new {path}"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: not readable as YAML: {error}") from None
