@@ -78,6 +78,7 @@ def change(record: Record, **values: Any) -> Record:
         ({"centre__d3": 3.0}, "centre: has the names"),
         ({"n_points": 24}, "n_points: 24, but points has 25"),
         ({"points__loss": [2.5]}, "d1 has 25 values, but loss has 1"),
+        ({"points": None}, "points: missing"),
         ({"points__loss": 3}, "points.loss: input should be a valid list"),
         ({"points__loss": []}, "points.loss: list should have at least 1 item"),
         ({"points__tokens": [1.0]}, "points.tokens: extra inputs are not permitted"),

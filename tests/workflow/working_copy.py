@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
 import json
 import os
 import pydoc_data.topics
 import re
-import select
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,51 +17,6 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "rules", "workflow", "profiles", "report", "src", "config", "results/published")
-
-
-#: Seconds after which a run of Snakemake counts as hanging.
-_TIMEOUT = 1500
-
-
-class _Server:
-    """The process of snakemake_server.py."""
-
-    def __init__(self) -> None:
-        script = Path(__file__).with_name("snakemake_server.py")
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self._process = subprocess.Popen(
-            [sys.executable, str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment | {"OMP_NUM_THREADS": "1"},
-        )
-        atexit.register(self._process.kill)
-
-    def run(self, arguments: tuple[str, ...], folder: Path, environment: dict[str, str]) -> tuple[int, str]:
-        """Run `snakemake` with these arguments; return exit status and output."""
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        with tempfile.TemporaryDirectory() as temporary:
-            output = Path(temporary, "output")
-            request = {
-                "arguments": arguments,
-                "folder": str(folder),
-                "environment": environment,
-                "output": str(output),
-            }
-            stdin.write(json.dumps(request) + "\n")
-            stdin.flush()
-            ready, _, _ = select.select([stdout], [], [], _TIMEOUT)
-            text = output.read_text(errors="replace") if output.is_file() else ""
-            assert ready, f"snakemake {arguments} is still running after {_TIMEOUT} s:\n{text[-6000:]}"
-            return int(stdout.readline()), output.read_text(errors="replace")
-
-
-@functools.cache
-def _server() -> _Server:
-    return _Server()
 
 
 @dataclass
@@ -77,8 +28,15 @@ class Workflow:
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run snakemake in the copy; return its stdout and stderr."""
         environment = {**os.environ, "PYTHONPATH": str(self.root / "src"), "OMP_NUM_THREADS": "1"}
-        code, text = _server().run(arguments, self.root, environment)
-        done = subprocess.CompletedProcess(["snakemake", *arguments], code, text)
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments],
+            cwd=self.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=1500,
+        )
         if check and done.returncode:
             raise AssertionError(f"snakemake {arguments} failed:\n{done.stdout[-6000:]}")
         return done
