@@ -144,7 +144,7 @@ def test_a_vocabulary_smaller_than_all_bytes_is_refused(vocab_size: int) -> None
 
 
 def test_too_little_text_for_the_vocabulary_is_refused() -> None:
-    with pytest.raises(UserError, match=r"train_bytes: has a vocabulary of \d+, the study has 5000; lower"):
+    with pytest.raises(UserError, match=r"this text: has a vocabulary of \d+, the study has 5000; lower"):
         train_bpe(iter(["a few words"]), 5000)
 
 
