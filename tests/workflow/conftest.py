@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from working_copy import Workflow, copy_workflow, write_small_study
 
+from twostage.common.storage import write_atomic
+
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory) -> Workflow:
@@ -24,6 +26,10 @@ def job_counts(pristine: Workflow) -> Callable[..., dict[str, int]]:
     return cache(pristine.planned)
 
 
+#: Written when the training of the shared study ends: "trained" or "failed".
+OUTCOME = "outcome"
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workflow:
     """The small study, trained once for all test processes; tests that change it use a copy."""
@@ -35,20 +41,21 @@ def finished(tmp_path_factory) -> Workflow:
         return _trained_elsewhere(shared)
     workflow = copy_workflow(shared / "repository")
     write_small_study(workflow)
+    outcome = "failed"
     try:
         workflow.snakemake(
             "--cores", "2", "--config", "study=config/small.yaml", "--", "all_figures", "all_tables"
         )
+        outcome = "trained"
     finally:
-        (shared / "ended").touch()
-    (shared / "complete").touch()
+        write_atomic(shared / OUTCOME, outcome)
     return workflow
 
 
 def _trained_elsewhere(shared: Path) -> Workflow:
     """Wait for the process that trains the study."""
-    while not (shared / "ended").exists():
+    outcome = shared / OUTCOME
+    while not outcome.exists():  # Workflow.snakemake has a time limit
         time.sleep(1)
-    time.sleep(1)
-    assert (shared / "complete").exists(), "another test process could not train the small study"
+    assert outcome.read_text() == "trained", "another test process could not train the small study"
     return Workflow(shared / "repository")

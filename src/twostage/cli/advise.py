@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twostage.cli.notes import notes_on
-from twostage.cli.predict import add_plan_options, quantities
+from twostage.cli.predict import add_growth_option, add_plan_options, quantities
 from twostage.cli.tables import add_level_option, check_level
 
 
@@ -29,13 +29,7 @@ def add_parser(subparsers: Any) -> None:
         help="law of training from scratch on the second-stage corpus (chinchilla, power)",
     )
     add_plan_options(parser, required=True)
-    parser.add_argument(
-        "--growth-factor",
-        type=float,
-        default=1.0,
-        metavar="G",
-        help="parameters after / before growth: 1 for continual pretraining, 2 for stack and expand (default: %(default)s)",
-    )
+    add_growth_option(parser)
     parser.add_argument(
         "--draws", type=int, default=500, help="number of draws behind the intervals (default: %(default)s)"
     )

@@ -26,6 +26,17 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def add_growth_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the size after growth, which the law from scratch needs."""
+    parser.add_argument(
+        "--growth-factor",
+        type=float,
+        default=1.0,
+        metavar="G",
+        help="parameters after / before growth: 1 for continual pretraining, 2 for stack and expand (default: %(default)s)",
+    )
+
+
 def add_plan_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Options for D1, D2 and N, in human units."""
     parser.add_argument(

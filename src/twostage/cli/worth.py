@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twostage.cli.notes import notes_on
-from twostage.cli.predict import add_plan_options, quantities
+from twostage.cli.predict import add_growth_option, add_plan_options, quantities
 from twostage.cli.tables import add_level_option, check_level
 
 
@@ -31,13 +31,7 @@ def add_parser(subparsers: Any) -> None:
         " that limit",
     )
     add_plan_options(parser, required=True)
-    parser.add_argument(
-        "--growth-factor",
-        type=float,
-        default=1.0,
-        metavar="G",
-        help="parameters after / before growth, for the law from scratch (default: %(default)s)",
-    )
+    add_growth_option(parser)
     add_level_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
     parser.set_defaults(run=run)

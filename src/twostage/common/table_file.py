@@ -137,9 +137,10 @@ class Table:
         )
 
     def _marks(self, column: str) -> dict[Mark, int]:
-        """Return what the numbers of a column say about the decimal mark, with the first row that says so.
+        """Return the decimal marks that the numbers of a column need: mark -> index of the first row that needs it.
 
-        Numbers that are the same with both marks say nothing, nor does a column with other text than numbers.
+        "either" stands for a number that is valid, and different, with both marks. Numbers that are equal with both marks are
+        skipped. The result is empty for a column with text that is not a number.
         """
         found: dict[Mark, int] = {}
         for row, value in enumerate(self.columns[column]):

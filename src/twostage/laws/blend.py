@@ -6,6 +6,7 @@ that the base is worth; `blend` joins the power law of the base and that of the 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +40,9 @@ class StagesForm(Form):
             total = total + c[self.size_scale] * np.exp(-c["beta"] * logs["n"])
         return np.asarray(total)
 
+    @abstractmethod
     def log_stages(self, c: Mapping[str, Any], logs: Mapping[str, FloatArray]) -> Any:
         """ln of the term of the two stages from raw coefficients."""
-        raise NotImplementedError
 
     def blocks(self, first: FloatArray, x: Mapping[str, FloatArray]) -> tuple[tuple[Block, ...], int]:
         """The terms, with `first` (q, m) the features of the stages' one, and the number of exponents."""
@@ -191,9 +192,9 @@ def _limited(
 class StagesResponse(CurvedResponse):
     """The first term is that of the two stages; those after it are power laws."""
 
+    @abstractmethod
     def stages(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """log g (B, m) of the first term and its features (B, q, m), from its exponents (B, q)."""
-        raise NotImplementedError
 
     @property
     def first(self) -> slice:

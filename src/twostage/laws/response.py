@@ -6,6 +6,7 @@ The scales are coordinates, not their logarithms, so that E = 0 or F = 0 is an o
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -171,16 +172,16 @@ class Response:
 
 
 @dataclass(frozen=True)
-class CurvedResponse(Response):
+class CurvedResponse(Response, ABC):
     """Terms whose logarithms are not linear in the exponents.
 
     A subclass overrides `log_terms` and `features`, and adds `second`; `curvature` follows. Its blocks hold the features
     at small exponents, which set the bounds of the search (`reach`).
     """
 
+    @abstractmethod
     def second(self, j: int, theta: FloatArray, weights: FloatArray) -> FloatArray:
         """Sum over points of weights (B, m) x d2 log g_j / d exponents^2 of term j: (B, q_j, q_j)."""
-        raise NotImplementedError
 
     def curvature(self, at: Evaluation, slope: FloatArray) -> FloatArray:
         """As in `Response`, with features that depend on the exponents and have second derivatives."""
